@@ -1,0 +1,30 @@
+# What does RL improve for visual reasoning?  Base -> IN (supervised) -> RL, taken apart.
+# Each include is a chapter of the paper (arXiv 2602.12395); each rule calls the script of its name.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/checkpoints.smk"
+include: "rules/datasets.smk"
+include: "rules/training.smk"
+include: "rules/localization.smk"
+include: "rules/attention.smk"
+include: "rules/updates.smk"
+include: "rules/merging.smk"
+include: "rules/evaluation.smk"
+include: "rules/reporting.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand(FIGURES + ".{kind}", figure=figures(), kind=["pdf", "png"]),
+        expand(TABLES, table=tables()),

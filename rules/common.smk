@@ -1,0 +1,82 @@
+# What the chapters share: the checked configuration, where things lie, and small helpers.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from frankenstein import config as schema
+from frankenstein.errors import InputError
+from frankenstein.provenance import code_hash
+from frankenstein.tasks import conditions
+
+try:
+    study = schema.load(config)
+except InputError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = f"results/{study.study}"
+SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+
+MANIFEST = RESULTS + "/checkpoints/{checkpoint}/manifest.json"
+WEIGHTS = RESULTS + "/checkpoints/{checkpoint}/model.safetensors"
+TRAINING_LOG = RESULTS + "/training/{checkpoint}.csv"
+EXAMPLES = RESULTS + "/data/{task}.jsonl"
+PAIRS = RESULTS + "/pairs/{function}.jsonl"
+FIGURES = RESULTS + "/figures/{figure}"
+TABLES = RESULTS + "/tables/{table}.csv"
+LOG = RESULTS + "/logs/"
+BENCHMARK = RESULTS + "/benchmarks/"
+
+
+def one_of(names):
+    """A wildcard constraint: exactly one of these names, or nothing where there are none."""
+    return "|".join(sorted(names, key=len, reverse=True)) or "(?!)"
+
+
+wildcard_constraints:
+    checkpoint=r"[A-Za-z0-9_-]+(\.(IN|RL)-(IN|RL)-(IN|RL))?",
+    recipe=one_of(study.recipes),
+    donors=r"(IN|RL)-(IN|RL)-(IN|RL)",
+    stage="in|rl",
+    task=r"[a-z_]+",
+    function=one_of(study.probes.functions),
+    shard=r"\d+",
+    figure=r"[a-z0-9_]+",
+    table=r"[a-z0-9_]+",
+
+
+def code(script):
+    """Hash of the library modules that a script uses: as a param, it reruns the rule when they change."""
+    return code_hash(SCRIPTS / script)
+
+
+def manifest(checkpoint):
+    return MANIFEST.format(checkpoint=checkpoint)
+
+
+def bases():
+    """Every Base, once."""
+    return list(dict.fromkeys(recipe.base for recipe in study.recipes.values()))
+
+
+def roles():
+    """Every checkpoint that is evaluated: name -> [(recipe, role)], in the order of the paper's tables."""
+    found = {}
+    for name, recipe in study.recipes.items():
+        found.setdefault(recipe.base, []).append((name, "Base"))
+        found.setdefault(recipe.instruct, []).append((name, "IN"))
+        for hybrid, checkpoint in study.hybrids(name).items():
+            found.setdefault(checkpoint, []).append((name, hybrid))
+        found.setdefault(recipe.rl, []).append((name, "RL"))
+        for region, checkpoint in recipe.frozen.items():
+            found.setdefault(checkpoint, []).append((name, f"RL, {region.capitalize()} frozen"))
+    return found
+
+
+def trained():
+    """Every checkpoint that is trained here."""
+    return [name for kind in ("pretrain", "sft", "grpo") for name in study.sources(kind)]
+
+
+def source(wildcards):
+    """Settings of a checkpoint as plain data (params are compared from run to run)."""
+    return study.checkpoints[wildcards.checkpoint].model_dump()

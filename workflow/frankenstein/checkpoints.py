@@ -1,0 +1,143 @@
+"""A checkpoint directory: safetensors read tensor by tensor, and a manifest written last.
+
+safetensors only: no pickle, no remote code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from . import anatomy
+from .errors import InputError
+from .regions import Regions
+
+MANIFEST = "manifest.json"
+
+
+class Weights:
+    """The tensors of a checkpoint directory by canonical name (anatomy.canonical), read one at a time.
+
+    Raises InputError for a directory that is missing, holds no safetensors, or is half-written.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = Path(directory)
+        if not self.directory.is_dir():
+            raise InputError(f"{directory}: no such checkpoint directory")
+        index = self.directory / "model.safetensors.index.json"
+        if index.exists():
+            files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        else:
+            files = sorted(path.name for path in self.directory.glob("*.safetensors"))
+        if not files:
+            raise InputError(f"{directory}: no .safetensors file (pickled weights are not read)")
+        self.files: dict[str, str] = {}
+        self.stored_names: dict[str, str] = {}
+        for file in files:
+            for stored in self._open(file).keys():  # noqa: SIM118 (not a dict)
+                name = anatomy.canonical(stored)
+                if name in self.files:
+                    raise InputError(f"{directory}: tensor {stored!r} stands in {self.files[name]} and in {file}")
+                self.files[name], self.stored_names[name] = file, stored
+
+    def _open(self, file: str):
+        path = self.directory / file
+        try:
+            return safe_open(path, framework="pt")
+        except FileNotFoundError:
+            raise InputError(f"{path}: missing shard: the checkpoint is half-written, fetch or save it again") from None
+        except SafetensorError as error:
+            raise InputError(f"{path}: half-written or damaged ({error}); fetch or save it again") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """The tensor in its stored dtype."""
+        return self._open(self.files[name]).get_tensor(self.stored_names[name])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._open(self.files[name]).get_slice(self.stored_names[name]).get_shape())
+
+
+def check_same_shapes(weights: dict[str, Weights]) -> None:
+    """Raise InputError naming the first tensor that two checkpoints do not share in name and shape."""
+    (first, reference), *others = weights.items()
+    for label, other in others:
+        if missing := sorted(set(reference) ^ set(other)):
+            holder = first if missing[0] in reference.files else label
+            raise InputError(
+                f"{first} ({reference.directory}) and {label} ({other.directory}) differ: "
+                f"only {holder} has {missing[0]!r} ({len(missing)} such tensors)"
+            )
+        for name in reference:
+            if reference.shape(name) != other.shape(name):
+                raise InputError(
+                    f"{name!r} is {reference.shape(name)} in {first} ({reference.directory}) but "
+                    f"{other.shape(name)} in {label} ({other.directory}): not the same model size"
+                )
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
+    """Check a whole checkpoint, then write its manifest: where it is, how it came to be, each file's sha256.
+
+    The manifest is written last: where it stands, the checkpoint is whole. Raises InputError for
+    a missing or half-written file, an unknown parameter, or a weight that is not finite.
+    """
+    directory, manifest = Path(directory), Path(manifest)
+    layers = anatomy.layer_count(directory)
+    weights = Weights(directory)
+    for name in weights:
+        anatomy.part_of(name)
+        if not torch.isfinite(weights[name]).all():
+            raise InputError(f"{directory / weights.files[name]}: {name!r} holds NaN or infinity; train or fetch it again")
+    files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
+    record = {
+        "directory": "." if manifest.parent == directory else str(directory.resolve()),
+        "source": source,
+        "layers": layers,
+        "tensors": len(weights.files),
+        "parameters": sum(torch.Size(weights.shape(name)).numel() for name in weights),
+        "files": {path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in files},
+    }
+    manifest.write_text(json.dumps(record, indent=1))
+
+
+def directory_of(manifest: Path) -> Path:
+    """The checkpoint directory that a manifest speaks of; InputError where a file is gone or of another size."""
+    manifest = Path(manifest)
+    record = json.loads(manifest.read_text())
+    directory = manifest.parent / record["directory"]
+    for name, file in record["files"].items():
+        path = directory / name
+        if not path.exists() or path.stat().st_size != file["size"]:
+            raise InputError(f"{path}: gone or changed since {manifest} was written; delete the manifest and run again")
+    return directory
+
+
+def regions_of(manifest: Path, cuts: tuple[int, int]) -> Regions:
+    """The regions of a checkpoint's decoder layers."""
+    return Regions(tuple(cuts), json.loads(Path(manifest).read_text())["layers"])
+
+
+def load_model(directory: Path, attention: str = "sdpa"):
+    """(model in eval mode, processor), from disk only."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
+    model = AutoModelForImageTextToText.from_pretrained(
+        directory, local_files_only=True, use_safetensors=True, attn_implementation=attention, dtype="auto"
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.eval().to(device), processor

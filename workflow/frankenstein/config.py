@@ -1,0 +1,287 @@
+"""The study's configuration as a closed schema: what is not known here stops the run, by name."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from . import regions, tasks
+from .errors import InputError
+from .mini import questions
+
+Count = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+# No dot: it parts the recipe from the donors in a hybrid's name.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Task = Literal[tuple(questions.KINDS)]
+Function = Literal[tasks.FUNCTIONS]
+Region = Literal[regions.NAMES]
+Shares = Annotated[dict[Task, Rate], Field(min_length=1)]
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Shape(Closed):
+    """Size of the mini study's Qwen2.5-VL."""
+
+    hidden_size: Count
+    intermediate_size: Count
+    layers: Count
+    heads: Count
+    kv_heads: Count
+    vision_hidden_size: Count
+    vision_layers: Count
+    vocab_size: Annotated[int, Field(ge=300)]
+    initializer_range: Rate
+
+
+class Stage(Closed):
+    """A stage of the pretraining curriculum: its share of the steps, the share of samples that ask for
+    steps, and the share of each kind of question."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    explained: Annotated[float, Field(ge=0, le=1)] = 0.0
+    questions: Shares
+
+
+class Given(Closed):
+    """A checkpoint that is there already: a Hugging Face directory with safetensors."""
+
+    path: str
+
+
+class Pretrained(Closed):
+    """A Base trained here from nothing."""
+
+    train: Literal["pretrain"]
+    seed: int
+    model: Shape
+    steps: Count
+    batch: Count
+    learning_rate: Rate
+    curriculum: Annotated[list[Stage], Field(min_length=1)]
+
+
+class Finetuned(Closed):
+    """An IN trained here: supervised on chains of thought."""
+
+    train: Literal["sft"]
+    start: Annotated[Name, Field(alias="from")]
+    seed: int
+    steps: Count
+    batch: Count
+    learning_rate: Rate
+    questions: Shares
+
+
+class Rewards(Closed):
+    """Weights of the verifiable rewards."""
+
+    answer: Annotated[float, Field(ge=0)]
+    format: Annotated[float, Field(ge=0)]
+
+
+class Reinforced(Closed):
+    """An RL trained here: GRPO, with one region frozen or none."""
+
+    train: Literal["grpo"]
+    start: Annotated[Name, Field(alias="from")]
+    frozen: Region | None = None
+    seed: int
+    steps: Count
+    prompts: Count
+    generations: Annotated[int, Field(ge=2)]
+    max_new_tokens: Count
+    learning_rate: Rate
+    temperature: Rate = 1.0
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    rewards: Rewards
+    questions: Shares
+
+
+_SOURCES = {"given": Given, "pretrain": Pretrained, "sft": Finetuned, "grpo": Reinforced}
+
+
+def _kind(source: Any) -> str | None:
+    if isinstance(source, dict):
+        return "given" if "path" in source else source.get("train")
+    return None
+
+
+Source = Annotated[
+    Annotated[Given, Tag("given")]
+    | Annotated[Pretrained, Tag("pretrain")]
+    | Annotated[Finetuned, Tag("sft")]
+    | Annotated[Reinforced, Tag("grpo")],
+    Discriminator(
+        _kind,
+        custom_error_type="source",
+        custom_error_message="neither 'path' nor one of train: pretrain, sft, grpo",
+    ),
+]
+
+
+class Recipe(Closed):
+    """Base, IN and RL of one post-training recipe, and RL with a region frozen, by checkpoint name."""
+
+    base: Name
+    instruct: Annotated[Name, Field(alias="in")]
+    rl: Name
+    frozen: dict[Region, Name] = {}
+    system_prompt: str
+
+
+class Regions(Closed):
+    cuts: tuple[Count, Count]
+
+
+class Abilities(Closed):
+    """Which task stands for each ability of the paper's Table 1."""
+
+    vision: Task
+    vision_to_reasoning: Task
+    reasoning: Task
+
+
+class Evaluation(Closed):
+    examples: Count
+    shards: Count
+    batch: Count
+    max_new_tokens: Count
+    benchmarks: Annotated[list[Task], Field(min_length=1)]
+
+
+class Probes(Closed):
+    functions: Annotated[list[Function], Field(min_length=1)]
+    pairs: Count
+    skip_examples: Count
+    attention_examples: Count
+    batch: Count
+    max_new_tokens: Count
+
+
+class Study(Closed):
+    """A whole study. Every key of config/config.yaml."""
+
+    study: Name
+    seed: int
+    base_system_prompt: str
+    regions: Regions
+    rest_from: Literal[regions.REST_FROM]
+    checkpoints: dict[Name, Source]
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
+    abilities: Abilities
+    evaluation: Evaluation
+    probes: Probes
+
+    def sources(self, kind: str) -> list[str]:
+        """Names of the checkpoints that come to be in one way: given, pretrain, sft or grpo."""
+        return [name for name, source in self.checkpoints.items() if isinstance(source, _SOURCES[kind])]
+
+    def hybrids(self, recipe: str) -> dict[str, str]:
+        """Checkpoint name of each hybrid of a recipe: "IN:RL:RL" -> "one.IN-RL-RL"."""
+        return {str(hybrid): f"{recipe}.{hybrid.stem}" for hybrid in regions.HYBRIDS}
+
+    def system_prompt(self, checkpoint: str) -> str:
+        """The system prompt that a checkpoint is trained and asked under: its recipe's; none of its own for a Base."""
+        if "." in checkpoint:
+            return self.recipes[checkpoint.split(".")[0]].system_prompt
+        for recipe in self.recipes.values():
+            if checkpoint in (recipe.instruct, recipe.rl, *recipe.frozen.values()):
+                return recipe.system_prompt
+        return self.base_system_prompt
+
+    def tasks(self) -> list[str]:
+        """Every task that is evaluated."""
+        return list(dict.fromkeys([*self.abilities.model_dump().values(), *self.evaluation.benchmarks]))
+
+
+def load(config: dict) -> Study:
+    """The study that a configuration describes. Raises InputError: one line that names the key."""
+    try:
+        study = Study.model_validate(config)
+    except ValidationError as error:
+        raise InputError(_line(error, config)) from None
+    _check_references(study)
+    return study
+
+
+def _line(error: ValidationError, config: dict) -> str:
+    first = error.errors()[0]
+    at, place = config, []
+    for key in first["loc"]:
+        # pydantic also lists the chosen kind of source, and "[key]" for a dict's key: no keys of the file.
+        if key == "[key]" or (isinstance(at, dict) and key not in at and key in _SOURCES):
+            continue
+        place.append(str(key))
+        at = at.get(key) if isinstance(at, dict) else at[key] if isinstance(at, list | tuple) and key < len(at) else None
+    where = "config: " + ".".join(place)
+    if first["type"] == "extra_forbidden":
+        known = _known(first["loc"][:-1], config)
+        near = difflib.get_close_matches(place[-1], known, 1)
+        return f"{where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+    if first["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {first['msg']}, got {reprlib.repr(first['input'])}"
+
+
+def _known(path: tuple, config: dict) -> list[str]:
+    """The keys that the schema knows at a place of the configuration."""
+    model: Any = Study
+    at: Any = config
+    for key in path:
+        if key in _SOURCES and not (isinstance(at, dict) and key in at):
+            model = _SOURCES[key]
+            continue
+        at = at[key] if isinstance(at, dict | list | tuple) else None
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
+            model = field.annotation if field else None
+        elif getattr(model, "__args__", None):
+            model = model.__args__[-1]
+    while not (isinstance(model, type) and issubclass(model, BaseModel)):
+        if not getattr(model, "__args__", None):
+            return []
+        model = model.__args__[-1]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _check_references(study: Study) -> None:
+    names = ", ".join(study.checkpoints)
+    first, second = study.regions.cuts
+    if not first < second:
+        raise InputError(f"config: regions.cuts: [{first}, {second}] are out of order: need first < second")
+    for name, source in study.checkpoints.items():
+        if isinstance(source, Finetuned | Reinforced) and source.start not in study.checkpoints:
+            raise InputError(f"config: checkpoints.{name}.from: no checkpoint {source.start!r}; there are {names}")
+        if isinstance(source, Pretrained):
+            regions.Regions(study.regions.cuts, source.model.layers)
+        seen, at = [name], source
+        while isinstance(at, Finetuned | Reinforced):
+            if at.start in seen:
+                raise InputError(f"config: checkpoints.{name}.from: {' <- '.join([*seen, at.start])} is a circle")
+            seen.append(at.start)
+            at = study.checkpoints.get(at.start)
+    owner: dict[str, str] = {}
+    for recipe_name, recipe in study.recipes.items():
+        frozen = {f"frozen.{region}": name for region, name in recipe.frozen.items()}
+        for role, name in {"base": recipe.base, "in": recipe.instruct, "rl": recipe.rl, **frozen}.items():
+            if name not in study.checkpoints:
+                raise InputError(f"config: recipes.{recipe_name}.{role}: no checkpoint {name!r}; there are {names}")
+            if role != "base" and owner.setdefault(name, recipe_name) != recipe_name:
+                raise InputError(
+                    f"config: recipes.{recipe_name}.{role}: {name!r} is {owner[name]}'s too: "
+                    "a checkpoint other than a Base belongs to one recipe, for it is asked under its prompt"
+                )
+        for region, name in recipe.frozen.items():
+            source = study.checkpoints[name]
+            if isinstance(source, Reinforced) and source.frozen != region:
+                raise InputError(f"config: recipes.{recipe_name}.frozen.{region}: {name!r} has frozen: {source.frozen}")
+    for recipe_name, recipe in study.recipes.items():
+        if recipe.base in owner:
+            raise InputError(f"config: recipes.{recipe_name}.base: {recipe.base!r} is an IN or RL of {owner[recipe.base]}")

@@ -1,0 +1,206 @@
+"""Scenes of the mini study: coloured shapes on a grid of cells, and printed words.
+
+One cell is one vision token of Qwen2.5-VL (28 x 28 pixels: patch 14, merge 2). Every scene is a
+value that can be hashed, drawn, described and questioned; which split it belongs to follows from
+its hash, so that training, evaluation and probe scenes are disjoint by construction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass, replace
+
+from PIL import Image, ImageDraw, ImageFont
+
+CELL = 28
+SIDE = 2
+SHAPES = ("circle", "rectangle", "triangle")
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (20, 150, 40),
+    "blue": (30, 60, 220),
+    "yellow": (225, 190, 0),
+}
+NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+# Three-letter words that are printed in evaluation and probe images only: training prints random
+# letters, so a word read correctly was read letter by letter.
+WORDS = """ACE AIR ANT APE ARC ARM ART ASH BAG BAT BED BEE BIG BOX BOY BUS CAN CAP CAR CAT COD COW CUP DAY DEN
+DEW DIG DOG DRY EAR EEL EGG ELM EYE FAN FAR FIG FIN FLY FOG FOX FUN GAS GEM GUM GUN HAT HEN HIP HOP HUT ICE INK
+INN IVY JAM JAR JET JOY KEY KID KIT LAB LAP LEG LID LIP LOG MAP MIX MOB MUD NAP NET NUT OAK OAR OIL OWL PAD PAN
+PEA PEN PIE PIG POT RAT RED RIB ROD RUG SAW SEA SKY SUN TAP TEA TIN TOE TOY URN VAN VET WAX WEB WIG YAK ZIP
+""".split()
+
+SPLITS = ("train", "eval", "probe")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape in a cell: its name ("red circle"), and its box within the cell in pixels."""
+
+    name: str
+    left: int
+    top: int
+    size: int
+
+    @property
+    def colour(self) -> str:
+        return self.name.split()[0]
+
+    @property
+    def shape(self) -> str:
+        return self.name.split()[1]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """SIDE x SIDE cells in reading order, each a Thing or None, on a plain light background (RGB)."""
+
+    cells: tuple[Thing | None, ...]
+    background: tuple[int, int, int] = (255, 255, 255)
+
+    @property
+    def names(self) -> list[str]:
+        return [thing.name if thing else "nothing" for thing in self.cells]
+
+    @property
+    def things(self) -> list[Thing]:
+        return [thing for thing in self.cells if thing]
+
+    def key(self) -> str:
+        """What two scenes must share to count as the same scene.
+
+        With two or more things the content alone (names in cells): another jitter is no new
+        scene. A scene of one thing or none is also told by its pixels, for there are only 49
+        such contents.
+        """
+        if len(self.things) >= 2:
+            return "|".join(self.names)
+        return repr(self)
+
+    def describe(self) -> str:
+        """The exact textual description d of the scene (paper, Appendix C)."""
+        return ", ".join(self.names)
+
+    def box(self, cell: int) -> tuple[int, int, int, int]:
+        """Bounding box x1,y1,x2,y2 in pixels of the thing in a cell (0-based, reading order)."""
+        thing = self.cells[cell]
+        x = cell % SIDE * CELL + thing.left
+        y = cell // SIDE * CELL + thing.top
+        return x, y, x + thing.size, y + thing.size
+
+    def draw(self) -> Image.Image:
+        image = Image.new("RGB", (SIDE * CELL, SIDE * CELL), self.background)
+        pen = ImageDraw.Draw(image)
+        for cell, thing in enumerate(self.cells):
+            if thing is None:
+                continue
+            x1, y1, x2, y2 = self.box(cell)
+            x2, y2 = x2 - 1, y2 - 1
+            fill = COLOURS[thing.colour]
+            if thing.shape == "circle":
+                pen.ellipse((x1, y1, x2, y2), fill=fill)
+            elif thing.shape == "rectangle":
+                pen.rectangle((x1, y1, x2, y2), fill=fill)
+            else:
+                pen.polygon([((x1 + x2) // 2, y1), (x2, y2), (x1, y2)], fill=fill)
+        return image
+
+
+@dataclass(frozen=True)
+class Word:
+    """A printed word, one letter a cell, in one row."""
+
+    text: str
+    size: int
+    ink: tuple[int, int, int]
+    background: tuple[int, int, int]
+
+    def key(self) -> str:
+        return repr(self)
+
+    def describe(self) -> str:
+        return "the word " + " ".join(self.text)
+
+    def draw(self) -> Image.Image:
+        image = Image.new("RGB", (CELL * len(self.text), CELL), self.background)
+        pen = ImageDraw.Draw(image)
+        font = ImageFont.load_default(self.size)
+        for i, letter in enumerate(self.text):
+            pen.text((i * CELL + CELL / 2, CELL / 2), letter, font=font, fill=self.ink, anchor="mm")
+        return image
+
+
+def split_of(key: str) -> str:
+    """The split that a scene, word or expression belongs to: 80 % train, 10 % eval, 10 % probe."""
+    bucket = hashlib.blake2b(key.encode(), digest_size=4).digest()[0] % 10
+    return {0: "eval", 1: "probe"}.get(bucket, "train")
+
+
+def _paper(rng: random.Random) -> tuple[int, int, int]:
+    return tuple(rng.randint(225, 255) for _ in range(3))
+
+
+def random_thing(rng: random.Random, name: str | None = None) -> Thing:
+    size = rng.choice((18, 20, 22))
+    slack = CELL - size
+    return Thing(name or rng.choice(NAMES), rng.randint(1, slack - 1), rng.randint(1, slack - 1), size)
+
+
+def random_scene(rng: random.Random, split: str, count: int | None = None) -> Scene:
+    """A scene of the split with `count` things (default: 0 to 4, each as likely)."""
+    while True:
+        wanted = rng.randint(0, SIDE * SIDE) if count is None else count
+        filled = set(rng.sample(range(SIDE * SIDE), wanted))
+        cells = tuple(random_thing(rng) if i in filled else None for i in range(SIDE * SIDE))
+        scene = Scene(cells, _paper(rng))
+        if split_of(scene.key()) == split:
+            return scene
+
+
+def random_word(rng: random.Random, split: str, size: int = 3) -> Word:
+    """A printed word: random letters in training, an English word (never trained on) elsewhere."""
+    while True:
+        if split == "train":
+            text = "".join(rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(size))
+            fits = text not in WORDS
+        else:
+            text = rng.choice(WORDS)
+            fits = ("eval" if WORDS.index(text) % 2 else "probe") == split
+        if fits:
+            ink = tuple(rng.randint(0, 90) for _ in range(3))
+            return Word(text, rng.choice((18, 20, 22, 24)), ink, _paper(rng))
+
+
+def probe_pair(rng: random.Random, function: str) -> tuple[Scene | Word, Scene | Word]:
+    """(target, source) that differ in exactly one attribute, on equal grids (paper, Appendix D).
+
+    recognition: a thing is there or the canvas is blank; counting: one thing more or less;
+    grounding: the thing stands in another cell; ocr: the printed word.
+    """
+    while True:
+        if function == "ocr":
+            target = random_word(rng, "probe")
+            source = replace(target, text=random_word(rng, "probe").text)
+            if source.text != target.text:
+                return target, source
+            continue
+        if function == "recognition":
+            target = random_scene(rng, "probe", count=1)
+            source = replace(target, cells=(None,) * len(target.cells))
+        elif function == "grounding":
+            target = random_scene(rng, "probe", count=1)
+            cell = next(i for i, thing in enumerate(target.cells) if thing)
+            cells = [None] * len(target.cells)
+            cells[rng.choice([i for i in range(len(cells)) if i != cell])] = target.cells[cell]
+            source = replace(target, cells=tuple(cells))
+        elif function == "counting":
+            target = random_scene(rng, "probe")
+            cell = rng.randrange(len(target.cells))
+            cells = list(target.cells)
+            cells[cell] = None if cells[cell] else random_thing(rng)
+            source = replace(target, cells=tuple(cells))
+        else:
+            raise ValueError(f"no probe function {function!r}")
+        if split_of(source.key()) == "probe":
+            return target, source

@@ -1,0 +1,66 @@
+"""Figure 2 and Tables 2 and 3 of the paper as data frames, from scoring.score's scores. Percent throughout."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .regions import HYBRIDS, NAMES
+
+ABILITIES = {"M_vis": "Vision", "M_v2r": "Vision-to-Reasoning", "M_rea": "Reasoning"}
+
+
+def figure2(scores: pd.DataFrame, benchmarks: list[str]) -> pd.DataFrame:
+    """recipe, ability, stage, n, value, low, high. The benchmark average weighs tasks alike; its
+    interval is the normal one of a mean of independent rates."""
+    rows = []
+    for (recipe, stage), part in scores[scores.role.isin(["Base", "IN", "RL"])].groupby(["recipe", "role"], sort=False):
+        tasks = part[part.metric.isin(benchmarks)]
+        mean = tasks.value.mean()
+        half = 1.96 * np.sqrt((tasks.value * (1 - tasks.value) / tasks.n).sum()) / len(tasks)
+        label = {"recipe": recipe, "stage": stage}
+        rows.append(
+            {**label, "ability": "Average benchmark", "n": tasks.n.min(), "value": mean, "low": mean - half, "high": mean + half}
+        )
+        for metric, ability in ABILITIES.items():
+            row = part[part.metric == metric].iloc[0]
+            rows.append({**label, "ability": ability, **row[["n", "value", "low", "high"]]})
+    frame = pd.DataFrame(rows)[["recipe", "ability", "stage", "n", "value", "low", "high"]]
+    return _percent(frame, ["value", "low", "high"])
+
+
+def table2(scores: pd.DataFrame) -> pd.DataFrame:
+    """recipe, ability, n, and a column a model in the order of the paper's Table 2, each followed by low and high."""
+    models = ["Base", "IN", *map(str, HYBRIDS), "RL"]
+    rows = []
+    for recipe, part in scores.groupby("recipe", sort=False):
+        for metric, ability in ABILITIES.items():
+            by_role = part[part.metric == metric].set_index("role")
+            row = {"recipe": recipe, "ability": ability, "n": by_role.n.iloc[0]}
+            for model in models:
+                cell = by_role.loc[model]
+                row |= {model: cell.value, f"{model} low": cell.low, f"{model} high": cell.high}
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    return _percent(frame, frame.columns[3:])
+
+
+def table3(scores: pd.DataFrame, recipes: list[str], benchmarks: list[str]) -> pd.DataFrame:
+    """recipe, model (IN, RL, RL with each region frozen), n, then M_vis, M_v2r, M_rea and each benchmark, with low and high."""
+    models = ["IN", "RL", *(f"RL, {name.capitalize()} frozen" for name in NAMES)]
+    rows = []
+    for recipe in recipes:
+        part = scores[scores.recipe == recipe]
+        for model in [name for name in models if name in set(part.role)]:
+            by_metric = part[part.role == model].set_index("metric")
+            row = {"recipe": recipe, "model": model, "n": by_metric.loc["M_vis"].n}
+            for metric in [*ABILITIES, *benchmarks]:
+                cell = by_metric.loc[metric]
+                row |= {metric: cell.value, f"{metric} low": cell.low, f"{metric} high": cell.high}
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    return _percent(frame, frame.columns[3:])
+
+
+def _percent(frame: pd.DataFrame, columns) -> pd.DataFrame:
+    return frame.assign(**{column: (100 * frame[column]).round(1) for column in columns})

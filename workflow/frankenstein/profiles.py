@@ -1,0 +1,139 @@
+"""From raw records to what the paper's figures show: one row a layer, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .grading import RIGHT
+from .regions import NAMES, Regions
+from .scoring import wilson
+
+RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows
+
+
+def _rates(frame: pd.DataFrame, by: list[str], hit: str) -> pd.DataFrame:
+    """n, failed and the rate of `hit` with its Wilson interval. Failed samples stay in n as no hit."""
+    rows = []
+    for key, part in frame.groupby(by, sort=False):
+        k, n = int(part[hit].sum()), len(part)
+        failed = int(part.failed.sum())
+        # Where every sample failed there is no rate to show, least of all 0.
+        rate = {"rate": k / n, **wilson(k, n)} if failed < n else {"rate": np.nan, "low": np.nan, "high": np.nan}
+        rows.append({**dict(zip(by, key, strict=True)), "n": n, "failed": failed, **rate})
+    return pd.DataFrame(rows)
+
+
+def change_rates(records: pd.DataFrame) -> pd.DataFrame:
+    """Swap records -> checkpoint, function, layer (-1: no swap), n, failed, rate (of change), low, high, ...
+
+    failed: samples without a verdict (a layer that crashed, an answer that is no count). Also
+    text_rate: any difference of text, the public script's rule; right_rate: answers still equal to the target's gold.
+    """
+    frame = records.assign(failed=records.changed.isna(), hit=records.changed.eq(True))
+    rates = _rates(frame, ["checkpoint", "function", "layer"], "hit")
+    extra = frame.groupby(["checkpoint", "function", "layer"], sort=False).agg(
+        text_rate=("text_changed", lambda column: column.eq(True).mean()), right_rate=("right", "mean")
+    )
+    return rates.merge(extra.reset_index(), on=["checkpoint", "function", "layer"])
+
+
+def error_rates(records: pd.DataFrame) -> pd.DataFrame:
+    """Skip records -> checkpoint, task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high."""
+    frame = records.assign(failed=records.error.notna(), hit=records.verdict != RIGHT)
+    return _rates(frame, ["checkpoint", "task", "layer"], "hit")
+
+
+def attention(records: pd.DataFrame) -> pd.DataFrame:
+    """Attention records -> recipe, stage, layer, n, failed, attention_mass, attention_mean, low, high (of the mass, 95 % t)."""
+    rows = []
+    for (recipe, stage, layer), part in records.groupby(["recipe", "stage", "layer"], sort=False):
+        mass = part.attention_mass.dropna()
+        half = stats.sem(mass) * stats.t.ppf(0.975, len(mass) - 1) if len(mass) > 1 else np.nan
+        rows.append(
+            {
+                "recipe": recipe,
+                "stage": stage,
+                "layer": layer,
+                "n": len(part),
+                "failed": int(part.attention_mass.isna().sum()),
+                "attention_mass": mass.mean(),
+                "low": mass.mean() - half,
+                "high": mass.mean() + half,
+                "attention_mean": part.attention_mean.mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
+    """Update records -> recipe, stage, layer, region, frobenius, frobenius_rms, frobenius_relative, share.
+
+    A layer's Frobenius norm is the root of the sum of its matrices' squares; rms divides it by the
+    root of its entries; share is its part of the stage's squared norm over all layers.
+    """
+    frame = records.assign(square=records.frobenius**2, reference=(records.frobenius / records.frobenius_relative) ** 2)
+    layers = frame.groupby(["recipe", "stage", "layer"], sort=False)[["square", "reference", "entries"]].sum().reset_index()
+    total = layers.groupby(["recipe", "stage"])["square"].transform("sum")
+    return pd.DataFrame(
+        {
+            "recipe": layers.recipe,
+            "stage": layers.stage,
+            "layer": layers.layer,
+            "region": layers.layer.map(regions.of),
+            "frobenius": np.sqrt(layers.square),
+            "frobenius_rms": np.sqrt(layers.square / layers.entries),
+            "frobenius_relative": np.sqrt(layers.square / layers.reference),
+            "share": np.where(total > 0, layers.square / total.where(total > 0, 1), 0.0),
+        }
+    )
+
+
+def spectra(sigmas: pd.DataFrame) -> pd.DataFrame:
+    """recipe, stage, layer, rank (1 to RANKS), log_ratio: log(sigma_i / sigma_1), mean over the layer's weight matrices.
+
+    sigmas: recipe, stage, layer, matrix, rank, sigma. A matrix whose update is exactly zero, or whose
+    update has a lower rank, has no ratio there and is left out; `matrices` counts the rest.
+    """
+    first = sigmas[sigmas["rank"] == 1].rename(columns={"sigma": "first"}).drop(columns="rank")
+    frame = sigmas[sigmas["rank"] <= RANKS].merge(first, on=["recipe", "stage", "layer", "matrix"])
+    ratio = frame.sigma / frame["first"]
+    frame["log_ratio"] = np.log(ratio.where(ratio > 0))
+    return (
+        frame.groupby(["recipe", "stage", "layer", "rank"], sort=False)
+        .agg(log_ratio=("log_ratio", "mean"), matrices=("log_ratio", "count"))
+        .reset_index()
+    )
+
+
+def regions_table(
+    attention: pd.DataFrame,
+    localization: pd.DataFrame,
+    energy: pd.DataFrame,
+    spectra: pd.DataFrame,
+    regions: Regions,
+) -> pd.DataFrame:
+    """What Figures 3 to 6 show, averaged over each region: quantity, of, early, mid, late.
+
+    attention: mass; localization: change or error rate; energy: the region's share of the update;
+    spectra: log(sigma_i / sigma_1), mean over the ranks (lower: steeper).
+    """
+    share = energy.groupby(["recipe", "stage", "region"]).share.sum().reset_index()
+    parts = {
+        "attention_mass": _by_region(attention, "attention_mass", ["recipe", "stage"], regions),
+        "change or error rate": _by_region(localization, "rate", ["probe", "function"], regions),
+        "share of update energy": share.pivot(index=["recipe", "stage"], columns="region", values="share"),
+        "log_ratio": _by_region(spectra, "log_ratio", ["recipe", "stage"], regions),
+    }
+    frames = []
+    for quantity, table in parts.items():
+        labels = [" / ".join(key) for key in table.index]
+        frames.append(table[list(NAMES)].reset_index(drop=True).assign(quantity=quantity, of=labels))
+    return pd.concat(frames, ignore_index=True)[["quantity", "of", *NAMES]]
+
+
+def _by_region(frame: pd.DataFrame, value: str, by: list[str], regions: Regions) -> pd.DataFrame:
+    """Mean of a layer profile over each region; layer -1 (nothing swapped or skipped) is no layer."""
+    frame = frame[frame.layer >= 0].assign(region=lambda part: part.layer.map(regions.of))
+    return frame.pivot_table(index=by, columns="region", values=value, sort=False)

@@ -1,0 +1,57 @@
+"""Which of our code a script depends on, so that editing a module reruns what uses it and nothing else.
+
+Snakemake sees a changed script, but not a changed module that the script imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+_ROOT = Path(__file__).parent
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of this library ("frankenstein.grading"), None for a name that is no module."""
+    path = _ROOT.joinpath(*module.split(".")[1:])
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+@cache
+def _imports(path: Path) -> frozenset[Path]:
+    """Files of this library that a file imports, wherever in it the import stands."""
+    found: set[str] = set()
+    package = ["frankenstein", *path.parent.relative_to(_ROOT).parts] if _ROOT in path.parents else []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found.update({module, *(f"{module}.{alias.name}" for alias in node.names)})
+    files = {_file(name) for name in found if name.split(".")[0] == "frankenstein"}
+    return frozenset(files - {None, path})
+
+
+@cache
+def modules(script: Path) -> tuple[Path, ...]:
+    """All files of this library that a script uses, directly or through another, sorted."""
+    todo, seen = [Path(script)], set()
+    while todo:
+        for path in _imports(todo.pop()) - seen:
+            seen.add(path)
+            todo.append(path)
+    return tuple(sorted(seen))
+
+
+def code_hash(script: Path) -> str:
+    """sha256 (16 hex digits) of the library code that a script uses."""
+    digest = hashlib.sha256()
+    for path in modules(Path(script)):
+        digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,130 @@
+"""M_vis, M_v2r, M_rea, accuracies and their differences, with intervals. N is always the full set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, bootstrap
+
+from .errors import InputError
+from .grading import RIGHT, UNGRADED, equal
+from .tasks import METRICS, Example, conditions
+
+def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
+    """bool by example id: whether every condition of the rule came out as the rule wants it.
+
+    graded: columns id, condition, verdict. An ungraded condition counts as not right, and where the
+    rule wants "not right" it still does not count: a missing response proves nothing.
+    """
+    table = graded.pivot(index="id", columns="condition", values="verdict")
+    result = pd.Series(True, index=table.index)
+    for condition, right in rule.items():
+        if condition not in table or table[condition].isna().any():
+            raise InputError(f"condition {condition!r} is missing for some examples; delete the responses and run again")
+        is_right = table[condition] == RIGHT
+        result &= is_right if right else ~is_right & (table[condition] != UNGRADED)
+    return result
+
+
+def outcomes(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
+    """One row a (metric, example) of one checkpoint: metric, id, hit.
+
+    Metrics are M_vis, M_v2r and M_rea; each task by its name, in its first condition (as published);
+    and "format", whether a response was <think>...</think><answer>...</answer>, one row a response.
+    """
+    parts = [(metric, hits(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()]
+    for task, part in graded.groupby("task", sort=False):
+        parts.append((task, hits(part, {conditions(task, abilities)[0]: True})))
+    parts.append(("format", graded.set_index(graded.id + "/" + graded.condition).well_formed))
+    return pd.concat(
+        [pd.DataFrame({"metric": metric, "id": hit.index, "hit": hit.to_numpy(bool)}) for metric, hit in parts],
+        ignore_index=True,
+    )
+
+
+def rates(outcome: pd.DataFrame) -> pd.DataFrame:
+    """metric, n, value, low, high: the rate of hits with its 95 % Wilson interval."""
+    rows = []
+    for metric, part in outcome.groupby("metric", sort=False):
+        k, n = int(part.hit.sum()), len(part)
+        rows.append({"metric": metric, "n": n, "value": k / n, **wilson(k, n)})
+    return pd.DataFrame(rows)
+
+
+def wilson(k: int, n: int) -> dict[str, float]:
+    """low and high of the 95 % Wilson interval of k successes in n."""
+    interval = binomtest(k, n).proportion_ci(0.95, method="wilson")
+    return {"low": interval.low, "high": interval.high}
+
+
+def constant_rate(examples: list[Example]) -> float:
+    """What always giving the one best answer would score: the chance level of a task."""
+    golds = pd.Series([example.answer for example in examples]).value_counts()
+    kind = examples[0].answer_type
+    return max(
+        sum(count for gold, count in golds.items() if equal(guess, gold, kind)) / len(examples) for guess in golds.index
+    )
+
+
+def difference(a: pd.DataFrame, b: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """b - a on the same examples: metric, n, difference, low, high (95 % paired bootstrap), p (exact McNemar)."""
+    rows = []
+    for metric, part in a.groupby("metric", sort=False):
+        both = part.merge(b[b.metric == metric], on="id", suffixes=("_a", "_b"), validate="one_to_one")
+        if len(both) != len(part):
+            raise InputError(f"{metric}: the two checkpoints were not asked the same examples")
+        gain = both.hit_b.astype(int).to_numpy() - both.hit_a.astype(int).to_numpy()
+        won, lost = int((gain > 0).sum()), int((gain < 0).sum())
+        low = high = float(gain.mean())
+        if won + lost:
+            interval = bootstrap(
+                (gain,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(seed)
+            ).confidence_interval
+            low, high = interval.low, interval.high
+        p = binomtest(won, won + lost).pvalue if won + lost else 1.0
+        rows.append(
+            {"metric": metric, "n": len(both), "difference": gain.mean(), "low": low, "high": high, "p_mcnemar": p}
+        )
+    return pd.DataFrame(rows)
+
+
+def score(
+    grades: dict[str, pd.DataFrame],
+    roles: dict[str, list[tuple[str, str]]],
+    abilities: dict[str, str],
+    examples: list[Example],
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores and differences of every checkpoint in every role that it plays.
+
+    grades: checkpoint -> grading.grade_all; roles: checkpoint -> [(recipe, role)], role one of Base, IN,
+    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen". Returns
+    scores: recipe, role, checkpoint, metric, n, value, low, high, ungraded, constant (what the one
+    best constant answer scores on a task); and
+    differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN, and
+    from IN and from RL to every later role of the recipe.
+    """
+    chance = {}
+    for task in dict.fromkeys(example.task for example in examples):
+        chance[task] = constant_rate([example for example in examples if example.task == task])
+    results = {checkpoint: outcomes(graded, abilities) for checkpoint, graded in grades.items()}
+    scores, members = [], {}
+    for checkpoint, played in roles.items():
+        graded = grades[checkpoint]
+        rate = rates(results[checkpoint])
+        tasks_of = rate.metric.map(lambda metric: abilities[METRICS[metric][0]] if metric in METRICS else metric)
+        rate["ungraded"] = tasks_of.map(graded[graded.verdict == UNGRADED].task.value_counts()).fillna(0).astype(int)
+        rate["constant"] = rate.metric.map(chance)
+        for recipe, role in played:
+            members.setdefault(recipe, {})[role] = checkpoint
+            label = {"recipe": recipe, "role": role, "checkpoint": checkpoint}
+            scores.append(pd.DataFrame([label] * len(rate)).join(rate))
+    differences = []
+    for recipe, member in members.items():
+        steps = [("Base", "IN"), *(("IN", role) for role in member if role not in ("Base", "IN"))]
+        steps += [("RL", role) for role in member if role not in ("Base", "IN", "RL")]
+        for old, new in steps:
+            table = difference(results[member[old]], results[member[new]], seed)
+            label = {"recipe": recipe, "from": old, "to": new}
+            differences.append(pd.DataFrame([label] * len(table)).join(table))
+    return pd.concat(scores, ignore_index=True), pd.concat(differences, ignore_index=True)

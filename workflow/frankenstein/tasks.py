@@ -1,0 +1,103 @@
+"""Benchmarks and probe pairs in one record format, as JSON lines beside their images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from .errors import InputError
+
+# The four vision functions that probe pairs localize (paper, Section 3.1).
+FUNCTIONS = ("recognition", "ocr", "grounding", "counting")
+
+# metric -> (ability, what must hold of an example: condition -> right or not right)   (paper, Table 1)
+METRICS = {
+    "M_vis": ("vision", {"image": True, "black": False}),
+    "M_v2r": ("vision_to_reasoning", {"image": True, "described": True}),
+    "M_rea": ("reasoning", {"text": True}),
+}
+
+
+def conditions(task: str, abilities: dict[str, str]) -> list[str]:
+    """The conditions that a task must be answered in: those of its metrics, or just as it is published."""
+    needed = [c for ability, rule in METRICS.values() if abilities[ability] == task for c in rule]
+    return list(dict.fromkeys(needed)) or ["image"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question of a benchmark. `image` is a path relative to the JSONL file, None for text tasks."""
+
+    id: str
+    task: str
+    prompt: str
+    answer: str
+    answer_type: str = "text"  # text | number | box | list
+    image: str | None = None
+    description: str | None = None
+    choices: list[str] | None = None
+    meta: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A probe pair: two images that differ in one attribute, one prompt (paper, Appendix D).
+
+    The fields and `meta` keys are those of the published pairs: target_answer and source_answer, or
+    target_text and source_text, or target_bbox_xyxy and source_bbox_xyxy.
+    """
+
+    id: str
+    task: str
+    target_image: str
+    source_image: str
+    prompt: str
+    meta: dict = field(default_factory=dict)
+
+    def answer(self, side: str) -> str:
+        """The gold answer of "target" or "source" as text."""
+        for key in (f"{side}_answer", f"{side}_text"):
+            if key in self.meta:
+                return str(self.meta[key])
+        return ",".join(map(str, self.meta[f"{side}_bbox_xyxy"]))
+
+
+def write(path: Path, records: Iterable[Example | Pair]) -> None:
+    with open(path, "w") as file:
+        for record in records:
+            file.write(json.dumps(asdict(record)) + "\n")
+
+
+def _read(path: Path, kind) -> list:
+    records = []
+    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+        try:
+            records.append(kind(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise InputError(f"{path}, line {number}: not a record of kind {kind.__name__} ({error})") from None
+    if not records:
+        raise InputError(f"{path}: empty dataset")
+    return records
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Raises InputError for an empty file or a line that is no example."""
+    return _read(path, Example)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Probe pairs; a literal image marker in a published prompt is removed (the processor adds its own)."""
+    return [Pair(**{**asdict(pair), "prompt": pair.prompt.replace("<image>", "").strip()}) for pair in _read(path, Pair)]
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image as RGB, decoded. Raises InputError naming the file."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
+        raise InputError(f"{path}: image does not open ({type(error).__name__}); make or fetch the dataset again") from None

@@ -1,0 +1,247 @@
+"""Training of a checkpoint: supervised stages with transformers' Trainer, RL with TRL's GRPOTrainer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments
+
+from . import anatomy, grading
+from .checkpoints import Weights
+from .errors import InputError
+from .generation import Prompt, render
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One supervised sample: a prompt and what the assistant should say."""
+
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One prompt for GRPO, with the gold answer that its reward is computed from."""
+
+    prompt: Prompt
+    answer: str
+    answer_type: str
+
+
+def _load(start: Path):
+    processor = AutoProcessor.from_pretrained(start, local_files_only=True)
+    model = AutoModelForImageTextToText.from_pretrained(
+        start, local_files_only=True, use_safetensors=True, dtype=torch.float32
+    )
+    return model, processor
+
+
+def freeze(model, layers: range) -> list[str]:
+    """requires_grad = False for all parameters of these decoder layers; the optimiser will not hold them.
+
+    Returns the frozen parameters' names.
+    """
+    frozen = []
+    for name, parameter in model.named_parameters():
+        if anatomy.part_of(name).layer in layers:
+            parameter.requires_grad_(False)
+            frozen.append(name)
+    return frozen
+
+
+def check_frozen(before: Path, after: Path, layers: range) -> int:
+    """How many tensors of these layers are byte-identical in both; InputError naming one that is not."""
+    old, new = Weights(before), Weights(after)
+    names = [name for name in old if anatomy.part_of(name).layer in layers]
+    for name in names:
+        if not torch.equal(old[name].view(torch.uint8), new[name].view(torch.uint8)):
+            raise InputError(f"{after}: {name!r} was frozen but differs from {before}")
+    return len(names)
+
+
+class _Collate:
+    """Samples -> model inputs and labels, right-padded; only what the assistant says is learned."""
+
+    def __init__(self, processor):
+        self.processor = processor
+
+    def __call__(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
+        tokenizer = self.processor.tokenizer
+        images = [sample.prompt.image for sample in samples if sample.prompt.image is not None]
+        encoded = self.processor(
+            text=[render(self.processor, sample.prompt) for sample in samples], images=images or None
+        )
+        # Prompt and completion are tokenized apart: in generation, too, the completion starts a new token.
+        completions = tokenizer([sample.completion for sample in samples])["input_ids"]
+        completions = [tokens + [tokenizer.eos_token_id] for tokens in completions]
+        prompts = encoded["input_ids"]
+        width = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
+        size = (len(samples), width)
+        batch = {
+            "input_ids": torch.full(size, tokenizer.pad_token_id),
+            "labels": torch.full(size, -100),
+            "attention_mask": torch.zeros(size, dtype=torch.long),
+            "mm_token_type_ids": torch.zeros(size, dtype=torch.long),
+        }
+        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            end = len(prompt) + len(completion)
+            batch["input_ids"][i, :end] = torch.tensor([*prompt, *completion])
+            batch["labels"][i, len(prompt) : end] = torch.tensor(completion)
+            batch["attention_mask"][i, :end] = 1
+            batch["mm_token_type_ids"][i, : len(prompt)] = torch.tensor(encoded["mm_token_type_ids"][i])
+        if images:
+            batch["pixel_values"] = torch.as_tensor(encoded["pixel_values"])
+            batch["image_grid_thw"] = torch.as_tensor(encoded["image_grid_thw"])
+        return batch
+
+
+class _Stream(torch.utils.data.IterableDataset):
+    def __init__(self, samples: Iterable[Sample]):
+        self.samples = samples
+
+    def __iter__(self):
+        return iter(self.samples)
+
+
+def _log(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
+    rows = [entry for entry in history if "loss" in entry]
+    return pd.DataFrame([{"step": row["step"], **{ours: row.get(key) for key, ours in names.items()}} for row in rows])
+
+
+def supervised(
+    start: Path, out: Path, samples: Iterable[Sample], steps: int, batch: int, learning_rate: float, seed: int
+) -> pd.DataFrame:
+    """Train on samples, in the order given, and save a checkpoint to `out`. Returns the log: step, loss."""
+    model, processor = _load(start)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            scratch,
+            max_steps=steps,
+            per_device_train_batch_size=batch,
+            learning_rate=learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=min(50, steps // 10),
+            weight_decay=0.01,
+            adam_beta2=0.98,
+            seed=seed,
+            logging_steps=max(1, steps // 50),
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            # Pixel values of a batch are not one row a sample: the loader must not slice them.
+            accelerator_config={"dispatch_batches": False},
+        )
+        trainer = Trainer(model, arguments, train_dataset=_Stream(samples), data_collator=_Collate(processor))
+        trainer.train()
+    _save(model, processor, out)
+    return _log(trainer.state.log_history, {"loss": "loss"})
+
+
+def answer_reward(completions, answer, answer_type, **_) -> list[float]:
+    """1 for a right answer, 0 for any other."""
+    texts = [completion[0]["content"] for completion in completions]
+    return [
+        float(grading.grade(text, gold, kind).verdict == grading.RIGHT)
+        for text, gold, kind in zip(texts, answer, answer_type, strict=True)
+    ]
+
+
+def format_reward(completions, **_) -> list[float]:
+    """1 for <think>...</think><answer>...</answer> and nothing else, 0 for any other."""
+    return [float(grading.well_formed(completion[0]["content"])) for completion in completions]
+
+
+def grpo(
+    start: Path,
+    out: Path,
+    rollouts: list[Rollout],
+    steps: int,
+    prompts: int,
+    generations: int,
+    max_new_tokens: int,
+    learning_rate: float,
+    rewards: dict[str, float],
+    seed: int,
+    frozen: range = range(0),
+    temperature: float = 1.0,
+    beta: float = 0.0,
+) -> pd.DataFrame:
+    """GRPO with verifiable rewards, `prompts` x `generations` rollouts a step, and save to `out`.
+
+    rewards: weights of "answer" and "format". frozen: decoder layers left out of the optimiser,
+    byte-identical afterwards (checked; paper, Section 4). Returns the log: step, loss, reward,
+    reward_answer, reward_format, completion_length (tokens), kl is not logged at beta = 0.
+    """
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    model, processor = _load(start)
+    processor.tokenizer.padding_side = "left"
+    freeze(model, frozen)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"{start}: every parameter is frozen, nothing to train")
+    functions = {"answer": answer_reward, "format": format_reward}
+    dataset = Dataset.from_list([_grpo_row(rollout) for rollout in rollouts])
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = GRPOConfig(
+            scratch,
+            max_steps=steps,
+            per_device_train_batch_size=prompts * generations,
+            num_generations=generations,
+            max_completion_length=max_new_tokens,
+            learning_rate=learning_rate,
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=min(10, steps // 10),
+            temperature=temperature,
+            beta=beta,
+            reward_weights=[rewards[name] for name in functions],
+            seed=seed,
+            logging_steps=max(1, steps // 50),
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            bf16=False,
+            gradient_checkpointing=False,
+        )
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=list(functions.values()),
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=processor,
+        )
+        trainer.train()
+    _save(model, processor, out)
+    check_frozen(start, out, frozen)
+    return _log(
+        trainer.state.log_history,
+        {
+            "loss": "loss",
+            "reward": "reward",
+            "reward_answer": "rewards/answer_reward/mean",
+            "reward_format": "rewards/format_reward/mean",
+            "completion_length": "completions/mean_length",
+        },
+    )
+
+
+def _grpo_row(rollout: Rollout) -> dict:
+    messages = [{"role": "user", "content": rollout.prompt.text}]
+    if rollout.prompt.system:
+        messages.insert(0, {"role": "system", "content": rollout.prompt.system})
+    images: list[Image.Image] = [rollout.prompt.image] if rollout.prompt.image is not None else []
+    return {"prompt": messages, "images": images, "answer": rollout.answer, "answer_type": rollout.answer_type}
+
+
+def _save(model, processor, out: Path) -> None:
+    model.requires_grad_(True)
+    model.save_pretrained(out)
+    processor.save_pretrained(out)

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import torch
+
+from frankenstein import checkpoints, logs, training
+from frankenstein.mini import recipe
+
+logs.redirect(snakemake.log[0])
+torch.set_num_threads(snakemake.threads)
+settings = snakemake.params.settings
+directory = Path(snakemake.output.weights).parent
+samples = recipe.instruction(
+    settings["seed"], settings["steps"], settings["batch"], settings["questions"], snakemake.params.system_prompt
+)
+history = training.supervised(
+    checkpoints.directory_of(snakemake.input.start),
+    directory,
+    samples,
+    steps=settings["steps"],
+    batch=settings["batch"],
+    learning_rate=settings["learning_rate"],
+    seed=settings["seed"],
+)
+history.to_csv(snakemake.output.history, index=False)
+checkpoints.write_manifest(snakemake.output.manifest, directory, settings)
