@@ -1,7 +1,7 @@
 # Section 3.1: which layers see, which reason. Vision-token swapping and layer skipping on the Base.
 
-SWAPS = RESULTS + "/localization/swap.{checkpoint}.{function}.csv"
-SKIPS = RESULTS + "/localization/skip.{checkpoint}.csv"
+SWAPS = RESULTS + "/localization/swap.{checkpoint}.{function}.jsonl"
+SKIPS = RESULTS + "/localization/skip.{checkpoint}.jsonl"
 
 
 rule swap_vision_tokens:

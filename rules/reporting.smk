@@ -80,6 +80,8 @@ rule figure4:
     input:
         swaps=expand(SWAPS, checkpoint=bases()[0], function=study.probes.functions),
         skips=expand(SKIPS, checkpoint=bases()[0]),
+        pairs=expand(PAIRS, function=study.probes.functions),
+        examples=EXAMPLES.format(task=study.abilities.reasoning),
         manifest=manifest(bases()[0]),
     output:
         **figure("figure4"),

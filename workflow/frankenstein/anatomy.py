@@ -14,9 +14,13 @@ from .errors import InputError
 
 FAMILIES = ("qwen2_5_vl",)
 
-_LAYER = re.compile(r"layers\.(\d+)\.(self_attn|mlp|input_layernorm|post_attention_layernorm)(?:\.(\w+))?\.(weight|bias)")
+_LAYER = re.compile(
+    r"layers\.(\d+)\.(self_attn|mlp|input_layernorm|post_attention_layernorm)(?:\.(\w+))?\.(weight|bias)"
+)
 # transformers has written the same parameter under several prefixes over the years.
-_PREFIX = re.compile(r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)?(?=layers\.|embed_tokens\.|norm\.)")
+_PREFIX = re.compile(
+    r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)?(?=layers\.|embed_tokens\.|norm\.)"
+)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     for name in weights:
         anatomy.part_of(name)
         if not torch.isfinite(weights[name]).all():
-            raise InputError(f"{directory / weights.files[name]}: {name!r} holds NaN or infinity; train or fetch it again")
+            raise InputError(
+                f"{directory / weights.files[name]}: {name!r} holds NaN or infinity; train or fetch it again"
+            )
     files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
     record = {
         "directory": "." if manifest.parent == directory else str(directory.resolve()),

@@ -219,7 +219,9 @@ def _line(error: ValidationError, config: dict) -> str:
         if key == "[key]" or (isinstance(at, dict) and key not in at and key in _SOURCES):
             continue
         place.append(str(key))
-        at = at.get(key) if isinstance(at, dict) else at[key] if isinstance(at, list | tuple) and key < len(at) else None
+        at = (
+            at.get(key) if isinstance(at, dict) else at[key] if isinstance(at, list | tuple) and key < len(at) else None
+        )
     where = "config: " + ".".join(place)
     if first["type"] == "extra_forbidden":
         known = _known(first["loc"][:-1], config)
@@ -284,4 +286,6 @@ def _check_references(study: Study) -> None:
                 raise InputError(f"config: recipes.{recipe_name}.frozen.{region}: {name!r} has frozen: {source.frozen}")
     for recipe_name, recipe in study.recipes.items():
         if recipe.base in owner:
-            raise InputError(f"config: recipes.{recipe_name}.base: {recipe.base!r} is an IN or RL of {owner[recipe.base]}")
+            raise InputError(
+                f"config: recipes.{recipe_name}.base: {recipe.base!r} is an IN or RL of {owner[recipe.base]}"
+            )

@@ -20,7 +20,9 @@ from .tasks import Example
 RIGHT, WRONG, UNGRADED = "right", "wrong", "ungraded"
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+")
-_FORMAT = re.compile(r"\s*<think>(?:(?!</?think>|</?answer>).)+</think>\s*<answer>(?:(?!</?think>|</?answer>).)+</answer>\s*", re.S)
+_FORMAT = re.compile(
+    r"\s*<think>(?:(?!</?think>|</?answer>).)+</think>\s*<answer>(?:(?!</?think>|</?answer>).)+</answer>\s*", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ def grade_all(responses: list[Path], examples: list[Example]) -> pd.DataFrame:
         for line in Path(path).read_text().splitlines():
             record = json.loads(line)
             if record["id"] not in golds:
-                raise InputError(f"{path}: response to {record['id']!r}, which is not in the dataset; delete the file and run again")
+                raise InputError(
+                    f"{path}: response to {record['id']!r}, which is not in the dataset; delete the file and run again"
+                )
             example = golds[record["id"]]
             result = grade(record["response"], example.answer, example.answer_type)
             rows.append(

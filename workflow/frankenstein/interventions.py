@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from . import anatomy, grading
-from .generation import Prompt, Response, encode, generate
+from . import anatomy
+from .generation import Prompt, encode, generate
 from .tasks import Example, Pair, open_image
 
 
@@ -82,27 +82,20 @@ def skipped(model, layer: int) -> Iterator[None]:
         yield
 
 
-def changed(function: str, before: str, after: str, pair: Pair) -> bool | None:
-    """Whether a swap changed the answer, by the paper's rule for the function; None if it can't be told.
-
-    recognition: the answer is "no"; grounding: the box meets the SOURCE's gold box at IoU > 0.5;
-    counting: the count differs (None unless both answers are counts); ocr: the text differs.
-    """
-    before, after = (grading.extract(text) or "" for text in (before, after))
-    if function == "recognition":
-        return grading.plain(after).startswith("no")
-    if function == "grounding":
-        found = grading.box(after)
-        return found is not None and grading.iou(found, grading.box(pair.answer("source"))) > 0.5
-    if function == "counting":
-        counts = grading.number(before), grading.number(after)
-        return None if None in counts else counts[0] != counts[1]
-    return grading.plain(before) != grading.plain(after)
-
-
 def _batches(items: list, size: int) -> Iterator[list]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def _answers(model, processor, prompts: list[Prompt], max_new_tokens: int, hook, layer: int):
+    """(texts, error) of one batch under a hook. A layer that fails is a failed sample of every prompt."""
+    try:
+        with hook:
+            return [response.text for response in generate(model, processor, prompts, max_new_tokens)], None
+    except RuntimeError as failure:
+        if layer < 0:
+            raise  # nothing was swapped or skipped: it is the model that fails
+        return [None] * len(prompts), f"layer {layer}: {failure}"
 
 
 def swap_sweep(
@@ -111,10 +104,8 @@ def swap_sweep(
     """One record a (pair, layer): the answer with the vision tokens swapped at that layer.
 
     Layer -1 is the target without a swap. Unequal grids: the source image is resized to the target's
-    size first (`resized`). Fields: id, function, layer, response, changed (None: can't be told),
-    text_changed (any difference of text, the public script's rule), right (the target's gold), resized, error.
+    size first (`resized`). Fields: id, function, layer, response (None: failed), resized, error.
     """
-    layers = range(-1, len(anatomy.decoder_layers(model)))
     for part in _batches(pairs, batch):
         targets, sources, resized = [], [], []
         for pair in part:
@@ -124,31 +115,15 @@ def swap_sweep(
             sources.append(Prompt(pair.prompt, source.resize(target.size) if resized[-1] else source, system))
         states = vision_states(model, encode(processor, sources, model.device))
         mask = anatomy.vision_mask(model, encode(processor, targets, model.device)["input_ids"])
-        baseline: list[Response] = []
-        for layer in layers:
-            error = None
-            try:
-                hook = contextlib.nullcontext() if layer < 0 else swapped(model, layer, states[layer], mask)
-                with hook:
-                    responses = generate(model, processor, targets, max_new_tokens)
-            except RuntimeError as failure:
-                # A layer that fails is a failed sample of every pair, and the sweep goes on.
-                responses, error = [None] * len(part), f"layer {layer}: {failure}"
-            if layer < 0:
-                if error:
-                    raise RuntimeError(f"the model fails on the targets themselves: {error}")
-                baseline = responses
-            for pair, before, after, was_resized in zip(part, baseline, responses, resized, strict=True):
-                text = after.text if after else None
-                answer_type = {"grounding": "box", "counting": "number"}.get(pair.task, "text")
+        for layer in range(-1, len(states)):
+            hook = contextlib.nullcontext() if layer < 0 else swapped(model, layer, states[layer], mask)
+            texts, error = _answers(model, processor, targets, max_new_tokens, hook, layer)
+            for pair, text, was_resized in zip(part, texts, resized, strict=True):
                 yield {
                     "id": pair.id,
                     "function": pair.task,
                     "layer": layer,
                     "response": text,
-                    "changed": changed(pair.task, before.text, text, pair) if after else None,
-                    "text_changed": grading.plain(before.text) != grading.plain(text) if after else None,
-                    "right": grading.grade(text, pair.answer("target"), answer_type).verdict == grading.RIGHT,
                     "resized": was_resized,
                     "error": error,
                 }
@@ -159,24 +134,12 @@ def skip_sweep(
 ) -> Iterator[dict]:
     """One record an (example, layer): the answer with that layer skipped; layer -1 skips none.
 
-    Fields: id, task, layer, response, verdict (right, wrong, ungraded), error. Text tasks only.
+    Fields: id, task, layer, response (None: failed), error. Text tasks only.
     """
-    for layer in range(-1, len(anatomy.decoder_layers(model))):
-        for part in _batches(sorted(examples, key=lambda example: len(example.prompt)), batch):
-            prompts = [Prompt(example.prompt, None, system) for example in part]
-            error = None
-            try:
-                with contextlib.nullcontext() if layer < 0 else skipped(model, layer):
-                    texts = [response.text for response in generate(model, processor, prompts, max_new_tokens)]
-            except RuntimeError as failure:
-                texts, error = [None] * len(part), f"layer {layer}: {failure}"
+    for part in _batches(sorted(examples, key=lambda example: len(example.prompt)), batch):
+        prompts = [Prompt(example.prompt, None, system) for example in part]
+        for layer in range(-1, len(anatomy.decoder_layers(model))):
+            hook = contextlib.nullcontext() if layer < 0 else skipped(model, layer)
+            texts, error = _answers(model, processor, prompts, max_new_tokens, hook, layer)
             for example, text in zip(part, texts, strict=True):
-                verdict = grading.grade(text, example.answer, example.answer_type).verdict
-                yield {
-                    "id": example.id,
-                    "task": example.task,
-                    "layer": layer,
-                    "response": text,
-                    "verdict": verdict,
-                    "error": error,
-                }
+                yield {"id": example.id, "task": example.task, "layer": layer, "response": text, "error": error}

@@ -14,6 +14,7 @@ from .checkpoints import Weights, check_same_shapes, sha256
 from .errors import InputError
 from .regions import Hybrid, Regions
 
+
 def donors(names: list[str], hybrid: Hybrid, regions: Regions, rest_from: str) -> dict[str, str]:
     """The donor, IN or RL, of every tensor: decoder layers by region, everything else from `rest_from`.
 
@@ -88,4 +89,6 @@ def verify(out: Path) -> None:
         donor = parents[entry["donor"]][stored[name]]
         # Bytes, not values: NaN payloads and signed zeros included.
         if tensor.dtype != donor.dtype or not torch.equal(tensor.view(torch.uint8), donor.view(torch.uint8)):
-            raise InputError(f"{out}: {name!r} differs from its donor {entry['donor']} ({parents[entry['donor']].directory})")
+            raise InputError(
+                f"{out}: {name!r} differs from its donor {entry['donor']} ({parents[entry['donor']].directory})"
+            )

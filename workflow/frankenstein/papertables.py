@@ -20,7 +20,14 @@ def figure2(scores: pd.DataFrame, benchmarks: list[str]) -> pd.DataFrame:
         half = 1.96 * np.sqrt((tasks.value * (1 - tasks.value) / tasks.n).sum()) / len(tasks)
         label = {"recipe": recipe, "stage": stage}
         rows.append(
-            {**label, "ability": "Average benchmark", "n": tasks.n.min(), "value": mean, "low": mean - half, "high": mean + half}
+            {
+                **label,
+                "ability": "Average benchmark",
+                "n": tasks.n.min(),
+                "value": mean,
+                "low": mean - half,
+                "high": mean + half,
+            }
         )
         for metric, ability in ABILITIES.items():
             row = part[part.metric == metric].iloc[0]

@@ -48,8 +48,8 @@ def _shade(axis, regions: Regions) -> None:
         layers = regions.range(name)
         axis.axvspan(layers.start - 0.5, layers.stop - 0.5, color=tint, zorder=0, lw=0)
         axis.text(
-            (layers.start + layers.stop - 1) / 2, 1.0, name.capitalize(), transform=axis.get_xaxis_transform(),
-            ha="center", va="bottom", color="#555555", fontsize=7,
+            (layers.start + layers.stop - 1) / 2, 0.99, name.capitalize(), transform=axis.get_xaxis_transform(),
+            ha="center", va="top", color="#555555", fontsize=7,
         )  # fmt: skip
     axis.set_xlim(-0.5, regions.layers - 0.5)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -62,7 +62,7 @@ def _band(axis, frame: pd.DataFrame, value: str, colour: str, label: str, marker
 
 
 def _sizes(frame: pd.DataFrame) -> str:
-    """"N = 100", with the failed samples where there are any."""
+    """ "N = 100", with the failed samples where there are any."""
     sizes = sorted(set(frame.n))
     failed = int(frame.failed.sum()) if "failed" in frame else 0
     text = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
@@ -85,7 +85,9 @@ def figure2(bars: pd.DataFrame) -> Figure:
             axis.errorbar(x, rows.value, error, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
             for at, value, high in zip(x, rows.value, rows.high, strict=True):
                 axis.text(at, high + 1, f"{value:.0f}", ha="center", va="bottom", fontsize=6)
-        axis.set_xticks(range(len(abilities)), [ability.replace(" ", "\n", 1) for ability in abilities])
+        axis.set_xticks(
+            range(len(abilities)), [ability.replace(" ", "\n").replace("-to-", "-to-\n") for ability in abilities]
+        )
         axis.set_title(f"recipe {recipe} ({_sizes(part)})")
         axis.set_ylim(0, 112)
     axes[0][0].set_ylabel("accuracy (%)")
@@ -102,8 +104,8 @@ def figure3(profile: pd.DataFrame, regions: Regions) -> Figure:
         _shade(axis, regions)
         for stage, marker in (("IN", "o"), ("RL", "s")):
             _band(axis, part[part.stage == stage], "attention_mass", STAGES[stage], stage, marker)
-        axis.set_title(f"recipe {recipe} ({_sizes(part)})", pad=14)
-        axis.set_ylim(bottom=0)
+        axis.set_title(f"recipe {recipe} ({_sizes(part)})")
+        axis.set_ylim(0, max(0.01, profile.high.max()) * 1.15)
     axes[0][0].set_ylabel("aggregated attention\n(mass on vision tokens)")
     axes[0][0].legend()
     return figure
@@ -120,15 +122,15 @@ def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Fi
         swept = part[part.layer >= 0]
         _band(left, swept, "rate", FUNCTIONS[function], function, MARKERS[function])
         left.axhline(part[part.layer < 0].rate.item(), color=FUNCTIONS[function], ls=":", lw=0.8)
-    left.set(ylabel="change rate", ylim=(-0.02, 1.02))
-    left.set_title(f"vision-token swapping ({_sizes(changes)})", pad=14)
+    left.set(ylabel="change rate", ylim=(-0.02, 1.12))
+    left.set_title(f"vision-token swapping ({_sizes(changes)})")
     left.legend(fontsize=7)
     _shade(right, regions)
     for task, part in errors.groupby("task", sort=False):
         _band(right, part[part.layer >= 0], "rate", BLUE, task)
         right.axhline(part[part.layer < 0].rate.item(), color=BLUE, ls=":", lw=0.8, label="no layer skipped")
-    right.set(ylabel="error rate", ylim=(-0.02, 1.02))
-    right.set_title(f"layer skipping ({_sizes(errors)})", pad=14)
+    right.set(ylabel="error rate", ylim=(-0.02, 1.12))
+    right.set_title(f"layer skipping ({_sizes(errors)})")
     right.legend(fontsize=7)
     return figure
 
@@ -144,12 +146,10 @@ def figure5(energy: pd.DataFrame, regions: Regions) -> Figure:
         for side, stage, marker in ((axis, "IN", "o"), (twin, "RL", "s")):
             part = energy[(energy.recipe == recipe) & (energy.stage == stage)]
             side.plot(part.layer, part.frobenius_rms, color=STAGES[stage], marker=marker, ms=3, lw=1.2)
-            side.set_ylabel(f"{stage} update", color=STAGES[stage])
+            side.set_ylabel(f"{stage} update: ‖ΔW‖ / √entries", color=STAGES[stage])
             side.tick_params(axis="y", colors=STAGES[stage])
-            side.set_ylim(0, (part.frobenius_rms.max() or 1) * 1.1)
-            side.ticklabel_format(axis="y", scilimits=(-2, 2))
-        axis.set_title(f"recipe {recipe}", pad=14)
-    figure.supylabel("Frobenius norm / sqrt(entries)", fontsize=8)
+            side.set_ylim(0, (part.frobenius_rms.max() or 1) * 1.2)
+        axis.set_title(f"recipe {recipe}")
     return figure
 
 
@@ -186,7 +186,14 @@ def training(history: pd.DataFrame) -> Figure:
         (right, "reward_answer", history[history.kind == "grpo"]),
     ):
         for i, (checkpoint, rows) in enumerate(part.groupby("checkpoint", sort=False)):
-            axis.plot(rows.step, rows[column], color=palette[i % len(palette)], lw=1, label=checkpoint, ls="-" if i < 6 else "--")
+            axis.plot(
+                rows.step,
+                rows[column],
+                color=palette[i % len(palette)],
+                lw=1,
+                label=checkpoint,
+                ls="-" if i < 6 else "--",
+            )
         axis.set_xlabel("step")
         if not part.empty:
             axis.legend(fontsize=6)

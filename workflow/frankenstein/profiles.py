@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .grading import RIGHT
+from . import grading
 from .regions import NAMES, Regions
 from .scoring import wilson
+from .tasks import Example, Pair
 
 RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows
 
@@ -25,23 +28,66 @@ def _rates(frame: pd.DataFrame, by: list[str], hit: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def change_rates(records: pd.DataFrame) -> pd.DataFrame:
+def changed(before: str, after: str, pair: Pair) -> bool | None:
+    """Whether a swap changed the answer, by the paper's rule for the function; None if it can't be told.
+
+    recognition: the answer is "no"; grounding: the box meets the SOURCE's gold box at IoU > 0.5;
+    counting: the count differs (None unless both answers are counts); ocr: the text differs.
+    """
+    before, after = (grading.extract(text) or "" for text in (before, after))
+    if pair.task == "recognition":
+        return re.match(r"no\b", grading.plain(after)) is not None
+    if pair.task == "grounding":
+        found = grading.box(after)
+        return found is not None and grading.iou(found, grading.box(pair.answer("source"))) > 0.5
+    if pair.task == "counting":
+        counts = grading.number(before), grading.number(after)
+        return None if None in counts else counts[0] != counts[1]
+    return grading.plain(before) != grading.plain(after)
+
+
+def change_rates(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
     """Swap records -> checkpoint, function, layer (-1: no swap), n, failed, rate (of change), low, high, ...
 
     failed: samples without a verdict (a layer that crashed, an answer that is no count). Also
-    text_rate: any difference of text, the public script's rule; right_rate: answers still equal to the target's gold.
+    text_rate: any difference of text, the public script's rule; right_rate: answers equal to the target's gold.
     """
-    frame = records.assign(failed=records.changed.isna(), hit=records.changed.eq(True))
-    rates = _rates(frame, ["checkpoint", "function", "layer"], "hit")
-    extra = frame.groupby(["checkpoint", "function", "layer"], sort=False).agg(
-        text_rate=("text_changed", lambda column: column.eq(True).mean()), right_rate=("right", "mean")
+    by_id = {pair.id: pair for pair in pairs}
+    frame = records.merge(
+        records[records.layer < 0][["checkpoint", "id", "response"]].rename(columns={"response": "before"}),
+        on=["checkpoint", "id"],
+        validate="many_to_one",
     )
-    return rates.merge(extra.reset_index(), on=["checkpoint", "function", "layer"])
+    verdicts, texts, rights = [], [], []
+    for row in frame.itertuples():
+        pair, made = by_id[row.id], isinstance(row.response, str)
+        verdicts.append(changed(row.before, row.response, pair) if made else None)
+        texts.append(made and grading.plain(row.before) != grading.plain(row.response))
+        rights.append(
+            made and grading.grade(row.response, pair.answer("target"), pair.answer_type).verdict == grading.RIGHT
+        )
+    frame = frame.assign(
+        hit=[verdict is True for verdict in verdicts],
+        failed=[verdict is None for verdict in verdicts],
+        text_rate=texts,
+        right_rate=rights,
+    )
+    by = ["checkpoint", "function", "layer"]
+    extra = frame.groupby(by, sort=False)[["text_rate", "right_rate"]].mean().reset_index()
+    return _rates(frame, by, "hit").merge(extra, on=by)
 
 
-def error_rates(records: pd.DataFrame) -> pd.DataFrame:
+def error_rates(records: pd.DataFrame, examples: list[Example]) -> pd.DataFrame:
     """Skip records -> checkpoint, task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high."""
-    frame = records.assign(failed=records.error.notna(), hit=records.verdict != RIGHT)
+    golds = {example.id: example for example in examples}
+    verdicts = [
+        grading.grade(response if isinstance(response, str) else None, golds[id].answer, golds[id].answer_type).verdict
+        for id, response in zip(records.id, records.response, strict=True)
+    ]
+    frame = records.assign(
+        failed=[verdict == grading.UNGRADED for verdict in verdicts],
+        hit=[verdict != grading.RIGHT for verdict in verdicts],
+    )
     return _rates(frame, ["checkpoint", "task", "layer"], "hit")
 
 
@@ -74,7 +120,9 @@ def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
     root of its entries; share is its part of the stage's squared norm over all layers.
     """
     frame = records.assign(square=records.frobenius**2, reference=(records.frobenius / records.frobenius_relative) ** 2)
-    layers = frame.groupby(["recipe", "stage", "layer"], sort=False)[["square", "reference", "entries"]].sum().reset_index()
+    layers = (
+        frame.groupby(["recipe", "stage", "layer"], sort=False)[["square", "reference", "entries"]].sum().reset_index()
+    )
     total = layers.groupby(["recipe", "stage"])["square"].transform("sum")
     return pd.DataFrame(
         {

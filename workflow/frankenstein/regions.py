@@ -68,9 +68,5 @@ class Hybrid:
 
 
 # The order of the paper's Table 2.
-HYBRIDS = tuple(
-    Hybrid.parse(text) for text in ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL")
-)
-assert set(HYBRIDS) == {
-    Hybrid(donors) for donors in itertools.product(("IN", "RL"), repeat=3) if len(set(donors)) > 1
-}
+HYBRIDS = tuple(Hybrid.parse(text) for text in ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL"))
+assert set(HYBRIDS) == {Hybrid(donors) for donors in itertools.product(("IN", "RL"), repeat=3) if len(set(donors)) > 1}

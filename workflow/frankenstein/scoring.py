@@ -10,6 +10,7 @@ from .errors import InputError
 from .grading import RIGHT, UNGRADED, equal
 from .tasks import METRICS, Example, conditions
 
+
 def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
     """bool by example id: whether every condition of the rule came out as the rule wants it.
 
@@ -20,7 +21,9 @@ def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
     result = pd.Series(True, index=table.index)
     for condition, right in rule.items():
         if condition not in table or table[condition].isna().any():
-            raise InputError(f"condition {condition!r} is missing for some examples; delete the responses and run again")
+            raise InputError(
+                f"condition {condition!r} is missing for some examples; delete the responses and run again"
+            )
         is_right = table[condition] == RIGHT
         result &= is_right if right else ~is_right & (table[condition] != UNGRADED)
     return result
@@ -32,7 +35,9 @@ def outcomes(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
     Metrics are M_vis, M_v2r and M_rea; each task by its name, in its first condition (as published);
     and "format", whether a response was <think>...</think><answer>...</answer>, one row a response.
     """
-    parts = [(metric, hits(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()]
+    parts = [
+        (metric, hits(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()
+    ]
     for task, part in graded.groupby("task", sort=False):
         parts.append((task, hits(part, {conditions(task, abilities)[0]: True})))
     parts.append(("format", graded.set_index(graded.id + "/" + graded.condition).well_formed))

@@ -58,6 +58,10 @@ class Pair:
     prompt: str
     meta: dict = field(default_factory=dict)
 
+    @property
+    def answer_type(self) -> str:
+        return {"grounding": "box", "counting": "number"}.get(self.task, "text")
+
     def answer(self, side: str) -> str:
         """The gold answer of "target" or "source" as text."""
         for key in (f"{side}_answer", f"{side}_text"):
@@ -91,7 +95,9 @@ def read_examples(path: Path) -> list[Example]:
 
 def read_pairs(path: Path) -> list[Pair]:
     """Probe pairs; a literal image marker in a published prompt is removed (the processor adds its own)."""
-    return [Pair(**{**asdict(pair), "prompt": pair.prompt.replace("<image>", "").strip()}) for pair in _read(path, Pair)]
+    return [
+        Pair(**{**asdict(pair), "prompt": pair.prompt.replace("<image>", "").strip()}) for pair in _read(path, Pair)
+    ]
 
 
 def open_image(path: Path) -> Image.Image:
@@ -100,4 +106,6 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path}: image does not open ({type(error).__name__}); make or fetch the dataset again") from None
+        raise InputError(
+            f"{path}: image does not open ({type(error).__name__}); make or fetch the dataset again"
+        ) from None

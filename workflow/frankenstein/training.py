@@ -1,4 +1,4 @@
-"""Training of a checkpoint: supervised stages with transformers' Trainer, RL with TRL's GRPOTrainer."""
+"""Training of a checkpoint: the supervised stages, with transformers' Trainer, and what RL shares with them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments
 
-from . import anatomy, grading
+from . import anatomy
 from .checkpoints import Weights
 from .errors import InputError
 from .generation import Prompt, render
@@ -35,7 +34,8 @@ class Rollout:
     answer_type: str
 
 
-def _load(start: Path):
+def load(start: Path):
+    """(model in float32, processor), to be trained."""
     processor = AutoProcessor.from_pretrained(start, local_files_only=True)
     model = AutoModelForImageTextToText.from_pretrained(
         start, local_files_only=True, use_safetensors=True, dtype=torch.float32
@@ -80,7 +80,7 @@ class _Collate:
         )
         # Prompt and completion are tokenized apart: in generation, too, the completion starts a new token.
         completions = tokenizer([sample.completion for sample in samples])["input_ids"]
-        completions = [tokens + [tokenizer.eos_token_id] for tokens in completions]
+        completions = [[*tokens, tokenizer.eos_token_id] for tokens in completions]
         prompts = encoded["input_ids"]
         width = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
         size = (len(samples), width)
@@ -110,16 +110,17 @@ class _Stream(torch.utils.data.IterableDataset):
         return iter(self.samples)
 
 
-def _log(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
+def log_table(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
+    """A trainer's log as a table: step, and the columns in `names` (ours: the trainer's)."""
     rows = [entry for entry in history if "loss" in entry]
-    return pd.DataFrame([{"step": row["step"], **{ours: row.get(key) for key, ours in names.items()}} for row in rows])
+    return pd.DataFrame([{"step": row["step"], **{ours: row.get(key) for ours, key in names.items()}} for row in rows])
 
 
 def supervised(
     start: Path, out: Path, samples: Iterable[Sample], steps: int, batch: int, learning_rate: float, seed: int
 ) -> pd.DataFrame:
     """Train on samples, in the order given, and save a checkpoint to `out`. Returns the log: step, loss."""
-    model, processor = _load(start)
+    model, processor = load(start)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             scratch,
@@ -141,107 +142,12 @@ def supervised(
         )
         trainer = Trainer(model, arguments, train_dataset=_Stream(samples), data_collator=_Collate(processor))
         trainer.train()
-    _save(model, processor, out)
-    return _log(trainer.state.log_history, {"loss": "loss"})
+    save(model, processor, out)
+    return log_table(trainer.state.log_history, {"loss": "loss"})
 
 
-def answer_reward(completions, answer, answer_type, **_) -> list[float]:
-    """1 for a right answer, 0 for any other."""
-    texts = [completion[0]["content"] for completion in completions]
-    return [
-        float(grading.grade(text, gold, kind).verdict == grading.RIGHT)
-        for text, gold, kind in zip(texts, answer, answer_type, strict=True)
-    ]
-
-
-def format_reward(completions, **_) -> list[float]:
-    """1 for <think>...</think><answer>...</answer> and nothing else, 0 for any other."""
-    return [float(grading.well_formed(completion[0]["content"])) for completion in completions]
-
-
-def grpo(
-    start: Path,
-    out: Path,
-    rollouts: list[Rollout],
-    steps: int,
-    prompts: int,
-    generations: int,
-    max_new_tokens: int,
-    learning_rate: float,
-    rewards: dict[str, float],
-    seed: int,
-    frozen: range = range(0),
-    temperature: float = 1.0,
-    beta: float = 0.0,
-) -> pd.DataFrame:
-    """GRPO with verifiable rewards, `prompts` x `generations` rollouts a step, and save to `out`.
-
-    rewards: weights of "answer" and "format". frozen: decoder layers left out of the optimiser,
-    byte-identical afterwards (checked; paper, Section 4). Returns the log: step, loss, reward,
-    reward_answer, reward_format, completion_length (tokens), kl is not logged at beta = 0.
-    """
-    from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
-
-    model, processor = _load(start)
-    processor.tokenizer.padding_side = "left"
-    freeze(model, frozen)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(f"{start}: every parameter is frozen, nothing to train")
-    functions = {"answer": answer_reward, "format": format_reward}
-    dataset = Dataset.from_list([_grpo_row(rollout) for rollout in rollouts])
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = GRPOConfig(
-            scratch,
-            max_steps=steps,
-            per_device_train_batch_size=prompts * generations,
-            num_generations=generations,
-            max_completion_length=max_new_tokens,
-            learning_rate=learning_rate,
-            lr_scheduler_type="constant_with_warmup",
-            warmup_steps=min(10, steps // 10),
-            temperature=temperature,
-            beta=beta,
-            reward_weights=[rewards[name] for name in functions],
-            seed=seed,
-            logging_steps=max(1, steps // 50),
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            bf16=False,
-            gradient_checkpointing=False,
-        )
-        trainer = GRPOTrainer(
-            model=model,
-            reward_funcs=list(functions.values()),
-            args=arguments,
-            train_dataset=dataset,
-            processing_class=processor,
-        )
-        trainer.train()
-    _save(model, processor, out)
-    check_frozen(start, out, frozen)
-    return _log(
-        trainer.state.log_history,
-        {
-            "loss": "loss",
-            "reward": "reward",
-            "reward_answer": "rewards/answer_reward/mean",
-            "reward_format": "rewards/format_reward/mean",
-            "completion_length": "completions/mean_length",
-        },
-    )
-
-
-def _grpo_row(rollout: Rollout) -> dict:
-    messages = [{"role": "user", "content": rollout.prompt.text}]
-    if rollout.prompt.system:
-        messages.insert(0, {"role": "system", "content": rollout.prompt.system})
-    images: list[Image.Image] = [rollout.prompt.image] if rollout.prompt.image is not None else []
-    return {"prompt": messages, "images": images, "answer": rollout.answer, "answer_type": rollout.answer_type}
-
-
-def _save(model, processor, out: Path) -> None:
+def save(model, processor, out: Path) -> None:
+    """Write a trained checkpoint; whoever loads it finds nothing frozen."""
     model.requires_grad_(True)
     model.save_pretrained(out)
     processor.save_pretrained(out)

@@ -59,4 +59,3 @@ def updates(before: Path, after: Path) -> Iterator[tuple[dict, np.ndarray]]:
         sigma = spectrum(delta)
         record = {"layer": part.layer, "block": part.block, "matrix": part.matrix, "parameter": name}
         yield {**record, **summarize(delta, a, sigma), "entries": delta.numel()}, sigma
-

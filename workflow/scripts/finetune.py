@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import torch
-
 from frankenstein import checkpoints, logs, training
 from frankenstein.mini import recipe
 

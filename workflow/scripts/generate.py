@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import torch
-
 from frankenstein import checkpoints, generation, logs, tasks
 
 logs.redirect(snakemake.log[0])

@@ -4,7 +4,9 @@ from frankenstein import anatomy, checkpoints, logs, merging
 from frankenstein.regions import Hybrid, Regions
 
 logs.redirect(snakemake.log[0])
-instruct, reinforced = (checkpoints.directory_of(path) for path in (snakemake.input.instruct, snakemake.input.reinforced))
+instruct, reinforced = (
+    checkpoints.directory_of(path) for path in (snakemake.input.instruct, snakemake.input.reinforced)
+)
 directory = Path(snakemake.output.weights).parent
 hybrid = Hybrid.parse(snakemake.wildcards.donors)
 regions = Regions(tuple(snakemake.params.cuts), anatomy.layer_count(instruct))

@@ -2,7 +2,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-
 from frankenstein import checkpoints, logs, training
 from frankenstein.mini import model, recipe
 

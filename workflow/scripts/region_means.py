@@ -1,5 +1,4 @@
 import pandas as pd
-
 from frankenstein import checkpoints, logs, profiles
 
 logs.redirect(snakemake.log[0])

@@ -1,8 +1,7 @@
 from pathlib import Path
 
 import torch
-
-from frankenstein import anatomy, checkpoints, logs, training
+from frankenstein import anatomy, checkpoints, logs, reinforcement
 from frankenstein.mini import recipe
 from frankenstein.regions import Regions
 
@@ -12,11 +11,14 @@ settings = snakemake.params.settings
 start = checkpoints.directory_of(snakemake.input.start)
 directory = Path(snakemake.output.weights).parent
 regions = Regions(tuple(snakemake.params.cuts), anatomy.layer_count(start))
-history = training.grpo(
+history = reinforcement.grpo(
     start,
     directory,
     recipe.reinforcement(
-        settings["seed"], settings["steps"] * settings["prompts"], settings["questions"], snakemake.params.system_prompt
+        settings["seed"],
+        (settings["steps"] + 2) * settings["prompts"],
+        settings["questions"],
+        snakemake.params.system_prompt,
     ),
     steps=settings["steps"],
     prompts=settings["prompts"],

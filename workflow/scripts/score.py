@@ -1,5 +1,4 @@
 import pandas as pd
-
 from frankenstein import logs, scoring, tasks
 
 logs.redirect(snakemake.log[0])

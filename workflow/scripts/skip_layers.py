@@ -1,6 +1,5 @@
 import pandas as pd
 import torch
-
 from frankenstein import checkpoints, interventions, logs, tasks
 
 logs.redirect(snakemake.log[0])
@@ -16,4 +15,4 @@ records = interventions.skip_sweep(
 )
 frame = pd.DataFrame(records)
 frame.insert(0, "checkpoint", snakemake.wildcards.checkpoint)
-frame.to_csv(snakemake.output.records, index=False)
+frame.to_json(snakemake.output.records, orient="records", lines=True)

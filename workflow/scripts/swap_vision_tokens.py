@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-
 from frankenstein import checkpoints, interventions, logs, tasks
 
 logs.redirect(snakemake.log[0])
@@ -20,4 +19,4 @@ records = interventions.swap_sweep(
 )
 frame = pd.DataFrame(records)
 frame.insert(0, "checkpoint", snakemake.wildcards.checkpoint)
-frame.to_csv(snakemake.output.records, index=False)
+frame.to_json(snakemake.output.records, orient="records", lines=True)

@@ -1,5 +1,4 @@
 import pandas as pd
-
 from frankenstein import logs, papertables
 
 logs.redirect(snakemake.log[0])

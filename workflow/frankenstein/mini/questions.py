@@ -135,9 +135,7 @@ def _of(scene, kind, prompt, answer, chain, answer_type):
     return Question(kind, scene.draw(), prompt, answer, chain, answer_type, scene.describe(), scene.key())
 
 
-KINDS = {
-    f.__name__: f for f in (describe, cell, recognition, counting, locating, ocr, math_vqa, text_math)
-}
+KINDS = {f.__name__: f for f in (describe, cell, recognition, counting, locating, ocr, math_vqa, text_math)}
 
 
 # --- easy-VQA (PyPI package easy-vqa, by Victor Zhou, MIT) ---------------------------------------
