@@ -29,5 +29,5 @@ include: "rules/reporting.smk"
 rule all:
     default_target: True
     input:
-        expand(FIGURES + ".{kind}", figure=figures(), kind=["pdf", "png"]),
+        expand(FIGURES, figure=figures(), kind=["pdf", "png"]),
         expand(TABLES, table=tables()),

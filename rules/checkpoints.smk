@@ -4,19 +4,19 @@
 rule adopt_checkpoint:
     output:
         manifest=MANIFEST,
+    log:
+        f"{LOG}/adopt_checkpoint/{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/adopt_checkpoint/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("given")),
-    params:
-        source=source,
-        code=code("adopt_checkpoint.py"),
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
-    log:
-        LOG + "adopt_checkpoint/{checkpoint}.log",
-    benchmark:
-        BENCHMARK + "adopt_checkpoint/{checkpoint}.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        source=source,
+        code=code("adopt_checkpoint.py"),
     script:
         "../workflow/scripts/adopt_checkpoint.py"

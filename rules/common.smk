@@ -16,15 +16,18 @@ except InputError as error:
 RESULTS = f"results/{study.study}"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 
-MANIFEST = RESULTS + "/checkpoints/{checkpoint}/manifest.json"
-WEIGHTS = RESULTS + "/checkpoints/{checkpoint}/model.safetensors"
-TRAINING_LOG = RESULTS + "/training/{checkpoint}.csv"
-EXAMPLES = RESULTS + "/data/{task}.jsonl"
-PAIRS = RESULTS + "/pairs/{function}.jsonl"
-FIGURES = RESULTS + "/figures/{figure}"
-TABLES = RESULTS + "/tables/{table}.csv"
-LOG = RESULTS + "/logs/"
-BENCHMARK = RESULTS + "/benchmarks/"
+MANIFEST = f"{RESULTS}/checkpoints/{{checkpoint}}/manifest.json"
+WEIGHTS = f"{RESULTS}/checkpoints/{{checkpoint}}/model.safetensors"
+TRAINING_LOG = f"{RESULTS}/training/{{checkpoint}}.csv"
+EXAMPLES = f"{RESULTS}/data/{{task}}.jsonl"
+PAIRS = f"{RESULTS}/pairs/{{function}}.jsonl"
+FIGURES = f"{RESULTS}/figures/{{figure}}.{{kind}}"
+TABLES = f"{RESULTS}/tables/{{table}}.csv"
+LOG = f"{RESULTS}/logs"
+BENCHMARK = f"{RESULTS}/benchmarks"
+
+RECIPES = list(study.recipes)
+FROZEN = [name for name, recipe in study.recipes.items() if recipe.frozen]
 
 
 def one_of(names):
@@ -68,15 +71,63 @@ def roles():
             found.setdefault(checkpoint, []).append((name, hybrid))
         found.setdefault(recipe.rl, []).append((name, "RL"))
         for region, checkpoint in recipe.frozen.items():
-            found.setdefault(checkpoint, []).append((name, f"RL, {region.capitalize()} frozen"))
+            found.setdefault(checkpoint, []).append(
+                (name, f"RL, {region.capitalize()} frozen")
+            )
     return found
 
 
 def trained():
     """Every checkpoint that is trained here."""
-    return [name for kind in ("pretrain", "sft", "grpo") for name in study.sources(kind)]
+    return [
+        name for kind in ("pretrain", "sft", "grpo") for name in study.sources(kind)
+    ]
 
 
 def source(wildcards):
     """Settings of a checkpoint as plain data (params are compared from run to run)."""
     return study.checkpoints[wildcards.checkpoint].model_dump()
+
+
+def start(wildcards):
+    return manifest(study.checkpoints[wildcards.checkpoint].start)
+
+
+def before_and_after(wildcards):
+    recipe = study.recipes[wildcards.recipe]
+    pair = {"in": (recipe.base, recipe.instruct), "rl": (recipe.instruct, recipe.rl)}[
+        wildcards.stage
+    ]
+    return {"before": manifest(pair[0]), "after": manifest(pair[1])}
+
+
+def figures():
+    return ["figure2", "figure3", "figure4", "figure5", "figure6"] + (
+        ["training"] if trained() else []
+    )
+
+
+def tables():
+    return ["table2", "scores", "differences", "regions"] + (
+        ["table3"] if FROZEN else []
+    )
+
+
+def figure(name):
+    """The outputs of a figure: PDF, PNG (in the report) and the CSV of what is drawn."""
+    caption = f"../workflow/report/{name}.rst"
+    return dict(
+        pdf=FIGURES.format(figure=name, kind="pdf"),
+        png=report(
+            FIGURES.format(figure=name, kind="png"), caption=caption, category="Figures"
+        ),
+        table=FIGURES.format(figure=name, kind="csv"),
+    )
+
+
+def table(name):
+    return report(
+        TABLES.format(table=name),
+        caption=f"../workflow/report/{name}.rst",
+        category="Tables",
+    )

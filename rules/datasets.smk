@@ -4,20 +4,20 @@
 rule dataset:
     output:
         examples=EXAMPLES,
-        images=directory(RESULTS + "/data/{task}"),
+        images=directory(f"{RESULTS}/data/{{task}}"),
+    log:
+        f"{LOG}/dataset/{{task}}.log",
+    benchmark:
+        f"{BENCHMARK}/dataset/{{task}}.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         seed=study.seed,
         examples=study.evaluation.examples,
         code=code("dataset.py"),
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    log:
-        LOG + "dataset/{task}.log",
-    benchmark:
-        BENCHMARK + "dataset/{task}.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/dataset.py"
 
@@ -25,19 +25,19 @@ rule dataset:
 rule probe_pairs:
     output:
         pairs=PAIRS,
-        images=directory(RESULTS + "/pairs/{function}"),
+        images=directory(f"{RESULTS}/pairs/{{function}}"),
+    log:
+        f"{LOG}/probe_pairs/{{function}}.log",
+    benchmark:
+        f"{BENCHMARK}/probe_pairs/{{function}}.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
     params:
         seed=study.seed,
         pairs=study.probes.pairs,
         code=code("probe_pairs.py"),
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    log:
-        LOG + "probe_pairs/{function}.log",
-    benchmark:
-        BENCHMARK + "probe_pairs/{function}.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/probe_pairs.py"

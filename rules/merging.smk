@@ -7,20 +7,20 @@ rule merge:
         reinforced=lambda wildcards: manifest(study.recipes[wildcards.recipe].rl),
     output:
         manifest=MANIFEST.format(checkpoint="{recipe}.{donors}"),
-        account=RESULTS + "/checkpoints/{recipe}.{donors}/merge_manifest.json",
+        account=f"{RESULTS}/checkpoints/{{recipe}}.{{donors}}/merge_manifest.json",
         weights=WEIGHTS.format(checkpoint="{recipe}.{donors}"),
+    log:
+        f"{LOG}/merge/{{recipe}}.{{donors}}.log",
+    benchmark:
+        f"{BENCHMARK}/merge/{{recipe}}.{{donors}}.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         cuts=study.regions.cuts,
         rest_from=study.rest_from,
         code=code("merge.py"),
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    log:
-        LOG + "merge/{recipe}.{donors}.log",
-    benchmark:
-        BENCHMARK + "merge/{recipe}.{donors}.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/merge.py"

@@ -1,50 +1,23 @@
 # Every figure and table of the paper, each with the numbers beneath it as CSV.
 
-RECIPES = list(study.recipes)
-FROZEN = [name for name, recipe in study.recipes.items() if recipe.frozen]
-
-
-def figures():
-    return ["figure2", "figure3", "figure4", "figure5", "figure6"] + (["training"] if trained() else [])
-
-
-def tables():
-    return ["table2", "scores", "differences", "regions"] + (["table3"] if FROZEN else [])
-
-
-def figure(name):
-    """The outputs of a figure: PDF, PNG (in the report) and the CSV of what is drawn."""
-    caption = f"../workflow/report/{name}.rst"
-    return dict(
-        pdf=FIGURES.format(figure=name) + ".pdf",
-        png=report(FIGURES.format(figure=name) + ".png", caption=caption, category="Figures"),
-        table=FIGURES.format(figure=name) + ".csv",
-    )
-
-
-def table(name):
-    return report(
-        TABLES.format(table=name), caption=f"../workflow/report/{name}.rst", category="Tables"
-    )
-
 
 rule figure2:
     input:
         scores=TABLES.format(table="scores"),
     output:
         **figure("figure2"),
-    params:
-        benchmarks=study.evaluation.benchmarks,
-        code=code("figure2.py"),
+    log:
+        f"{LOG}/figure2.log",
+    benchmark:
+        f"{BENCHMARK}/figure2.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    log:
-        LOG + "figure2.log",
-    benchmark:
-        BENCHMARK + "figure2.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        benchmarks=study.evaluation.benchmarks,
+        code=code("figure2.py"),
     script:
         "../workflow/scripts/figure2.py"
 
@@ -59,19 +32,19 @@ rule figure3:
         manifest=manifest(bases()[0]),
     output:
         **figure("figure3"),
+    log:
+        f"{LOG}/figure3.log",
+    benchmark:
+        f"{BENCHMARK}/figure3.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         labels=[(recipe, stage) for recipe in RECIPES for stage in ("IN", "RL")],
         cuts=study.regions.cuts,
         code=code("figure3.py"),
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    log:
-        LOG + "figure3.log",
-    benchmark:
-        BENCHMARK + "figure3.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/figure3.py"
 
@@ -85,18 +58,18 @@ rule figure4:
         manifest=manifest(bases()[0]),
     output:
         **figure("figure4"),
-    params:
-        cuts=study.regions.cuts,
-        code=code("figure4.py"),
+    log:
+        f"{LOG}/figure4.log",
+    benchmark:
+        f"{BENCHMARK}/figure4.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    log:
-        LOG + "figure4.log",
-    benchmark:
-        BENCHMARK + "figure4.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        cuts=study.regions.cuts,
+        code=code("figure4.py"),
     script:
         "../workflow/scripts/figure4.py"
 
@@ -107,18 +80,18 @@ rule figure5:
         manifest=manifest(bases()[0]),
     output:
         **figure("figure5"),
-    params:
-        cuts=study.regions.cuts,
-        code=code("figure5.py"),
+    log:
+        f"{LOG}/figure5.log",
+    benchmark:
+        f"{BENCHMARK}/figure5.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    log:
-        LOG + "figure5.log",
-    benchmark:
-        BENCHMARK + "figure5.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        cuts=study.regions.cuts,
+        code=code("figure5.py"),
     script:
         "../workflow/scripts/figure5.py"
 
@@ -129,18 +102,18 @@ rule figure6:
         manifest=manifest(bases()[0]),
     output:
         **figure("figure6"),
-    params:
-        cuts=study.regions.cuts,
-        code=code("figure6.py"),
+    log:
+        f"{LOG}/figure6.log",
+    benchmark:
+        f"{BENCHMARK}/figure6.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    log:
-        LOG + "figure6.log",
-    benchmark:
-        BENCHMARK + "figure6.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        cuts=study.regions.cuts,
+        code=code("figure6.py"),
     script:
         "../workflow/scripts/figure6.py"
 
@@ -150,18 +123,18 @@ rule training_curves:
         histories=expand(TRAINING_LOG, checkpoint=trained()),
     output:
         **figure("training"),
-    params:
-        labels=[(name, study.checkpoints[name].train) for name in trained()],
-        code=code("training_curves.py"),
+    log:
+        f"{LOG}/training_curves.log",
+    benchmark:
+        f"{BENCHMARK}/training_curves.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    log:
-        LOG + "training_curves.log",
-    benchmark:
-        BENCHMARK + "training_curves.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        labels=[(name, study.checkpoints[name].train) for name in trained()],
+        code=code("training_curves.py"),
     script:
         "../workflow/scripts/training_curves.py"
 
@@ -171,17 +144,17 @@ rule table2:
         scores=TABLES.format(table="scores"),
     output:
         table=table("table2"),
-    params:
-        code=code("table2.py"),
+    log:
+        f"{LOG}/table2.log",
+    benchmark:
+        f"{BENCHMARK}/table2.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    log:
-        LOG + "table2.log",
-    benchmark:
-        BENCHMARK + "table2.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        code=code("table2.py"),
     script:
         "../workflow/scripts/table2.py"
 
@@ -191,43 +164,43 @@ rule table3:
         scores=TABLES.format(table="scores"),
     output:
         table=table("table3"),
+    log:
+        f"{LOG}/table3.log",
+    benchmark:
+        f"{BENCHMARK}/table3.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         recipes=FROZEN,
         benchmarks=study.evaluation.benchmarks,
         code=code("table3.py"),
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    log:
-        LOG + "table3.log",
-    benchmark:
-        BENCHMARK + "table3.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/table3.py"
 
 
 rule region_means:
     input:
-        attention=FIGURES.format(figure="figure3") + ".csv",
-        localization=FIGURES.format(figure="figure4") + ".csv",
-        energy=FIGURES.format(figure="figure5") + ".csv",
-        spectra=FIGURES.format(figure="figure6") + ".csv",
+        attention=FIGURES.format(figure="figure3", kind="csv"),
+        localization=FIGURES.format(figure="figure4", kind="csv"),
+        energy=FIGURES.format(figure="figure5", kind="csv"),
+        spectra=FIGURES.format(figure="figure6", kind="csv"),
         manifest=manifest(bases()[0]),
     output:
         table=table("regions"),
-    params:
-        cuts=study.regions.cuts,
-        code=code("region_means.py"),
+    log:
+        f"{LOG}/region_means.log",
+    benchmark:
+        f"{BENCHMARK}/region_means.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    log:
-        LOG + "region_means.log",
-    benchmark:
-        BENCHMARK + "region_means.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
+    params:
+        cuts=study.regions.cuts,
+        code=code("region_means.py"),
     script:
         "../workflow/scripts/region_means.py"

@@ -1,32 +1,28 @@
 # The mini study's own stages: Base (pretraining), IN (supervised chains), RL (GRPO), RL with a region frozen.
 
 
-def start(wildcards):
-    return manifest(study.checkpoints[wildcards.checkpoint].start)
-
-
 rule pretrain:
     output:
         manifest=MANIFEST,
         weights=WEIGHTS,
         history=TRAINING_LOG,
+    log:
+        f"{LOG}/pretrain/{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/pretrain/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("pretrain")),
+    conda:
+        "../envs/frankenstein.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         settings=source,
         # The tokenizer must know the words of every prompt.
         system_prompts=sorted(recipe.system_prompt for recipe in study.recipes.values()),
         code=code("pretrain.py"),
-    threads: 2
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    log:
-        LOG + "pretrain/{checkpoint}.log",
-    benchmark:
-        BENCHMARK + "pretrain/{checkpoint}.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/pretrain.py"
 
@@ -38,21 +34,21 @@ rule finetune:
         manifest=MANIFEST,
         weights=WEIGHTS,
         history=TRAINING_LOG,
+    log:
+        f"{LOG}/finetune/{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/finetune/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("sft")),
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         settings=source,
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         code=code("finetune.py"),
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    log:
-        LOG + "finetune/{checkpoint}.log",
-    benchmark:
-        BENCHMARK + "finetune/{checkpoint}.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/finetune.py"
 
@@ -64,21 +60,21 @@ rule reinforce:
         manifest=MANIFEST,
         weights=WEIGHTS,
         history=TRAINING_LOG,
+    log:
+        f"{LOG}/reinforce/{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/reinforce/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("grpo")),
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
     params:
         settings=source,
         cuts=study.regions.cuts,
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         code=code("reinforce.py"),
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    log:
-        LOG + "reinforce/{checkpoint}.log",
-    benchmark:
-        BENCHMARK + "reinforce/{checkpoint}.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
     script:
         "../workflow/scripts/reinforce.py"

@@ -119,7 +119,7 @@ def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
     A layer's Frobenius norm is the root of the sum of its matrices' squares; rms divides it by the
     root of its entries; share is its part of the stage's squared norm over all layers.
     """
-    frame = records.assign(square=records.frobenius**2, reference=(records.frobenius / records.frobenius_relative) ** 2)
+    frame = records.assign(square=records.frobenius**2, reference=records.weight_norm**2)
     layers = (
         frame.groupby(["recipe", "stage", "layer"], sort=False)[["square", "reference", "entries"]].sum().reset_index()
     )

@@ -20,7 +20,7 @@ def spectrum(delta: torch.Tensor) -> np.ndarray:
 def summarize(delta: torch.Tensor, reference: torch.Tensor, sigma: np.ndarray) -> dict[str, float]:
     """Energy and diversity of one update.
 
-    frobenius: ||D||; frobenius_rms: ||D|| / sqrt(entries); frobenius_relative: ||D|| / ||W||;
+    frobenius: ||D||; frobenius_rms: ||D|| / sqrt(entries); weight_norm: ||W|| before the update;
     spectral: sigma_1; nuclear: sum of sigma; stable_rank: ||D||^2 / sigma_1^2; effective_rank:
     exp of the entropy of sigma / sum(sigma) (Roy and Vetterli, 2007). All zero for a zero update.
     """
@@ -28,7 +28,7 @@ def summarize(delta: torch.Tensor, reference: torch.Tensor, sigma: np.ndarray) -
     result = {
         "frobenius": frobenius,
         "frobenius_rms": frobenius / delta.numel() ** 0.5,
-        "frobenius_relative": frobenius / float(torch.linalg.vector_norm(reference.double())),
+        "weight_norm": float(torch.linalg.vector_norm(reference.double())),
         "spectral": float(sigma[0]),
         "nuclear": float(sigma.sum()),
         "stable_rank": 0.0,

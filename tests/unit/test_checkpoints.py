@@ -1,0 +1,155 @@
+import json
+import shutil
+
+import pytest
+import torch
+from frankenstein import anatomy, checkpoints
+from frankenstein.errors import InputError
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture
+def copy(tiny, tmp_path):
+    return shutil.copytree(tiny, tmp_path / "copy")
+
+
+def rewrite(directory, edit):
+    path = directory / "model.safetensors"
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def shard(directory):
+    """The same checkpoint in two files with an index."""
+    tensors = load_file(directory / "model.safetensors")
+    names = sorted(tensors)
+    parts = {
+        "model-00001-of-00002.safetensors": names[: len(names) // 2],
+        "model-00002-of-00002.safetensors": names[len(names) // 2 :],
+    }
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, directory / file, metadata={"format": "pt"})
+    index = {name: file for file, part in parts.items() for name in part}
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    (directory / "model.safetensors").unlink()
+
+
+def test_a_whole_checkpoint_gets_a_manifest(copy):
+    manifest = copy / "manifest.json"
+    checkpoints.write_manifest(manifest, copy, {"train": "test"})
+    record = json.loads(manifest.read_text())
+    assert record["layers"] == 9
+    assert record["files"]["model.safetensors"]["sha256"] == checkpoints.sha256(copy / "model.safetensors")
+    assert record["parameters"] == sum(tensor.numel() for tensor in load_file(copy / "model.safetensors").values())
+    assert checkpoints.directory_of(manifest) == copy
+
+
+def test_a_manifest_can_lie_elsewhere(copy, tmp_path):
+    manifest = tmp_path / "manifest.json"
+    checkpoints.write_manifest(manifest, copy, {})
+    assert checkpoints.directory_of(manifest) == copy
+
+
+def test_a_changed_file_is_named(copy):
+    checkpoints.write_manifest(copy / "manifest.json", copy, {})
+    with open(copy / "model.safetensors", "ab") as file:
+        file.write(b"x")
+    with pytest.raises(InputError, match=r"model\.safetensors: gone or changed"):
+        checkpoints.directory_of(copy / "manifest.json")
+
+
+def test_shards_read_as_one_file_does(copy, tiny):
+    shard(copy)
+    whole, parts = checkpoints.Weights(tiny), checkpoints.Weights(copy)
+    assert set(whole) == set(parts)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def damage_truncate(directory):
+    data = (directory / "model.safetensors").read_bytes()
+    (directory / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def damage_shard(directory):
+    shard(directory)
+    (directory / "model-00002-of-00002.safetensors").unlink()
+
+
+def damage_pickle(directory):
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+
+
+def damage_nan(directory):
+    def edit(tensors):
+        tensors["model.layers.4.mlp.up_proj.weight"][3, 3] = float("nan")
+
+    rewrite(directory, edit)
+
+
+def damage_config(directory):
+    (directory / "config.json").write_text('{"model_type": "qwen2_5')
+
+
+def damage_family(directory):
+    (directory / "config.json").write_text('{"model_type": "llama"}')
+
+
+def damage_name(directory):
+    rewrite(directory, lambda tensors: tensors.update({"model.adapter.weight": torch.zeros(1)}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (shutil.rmtree, "no config.json"),
+        (damage_truncate, r"model\.safetensors: half-written or damaged"),
+        (damage_shard, r"model-00002-of-00002\.safetensors: missing shard"),
+        (damage_pickle, r"no \.safetensors file \(pickled weights are not read\)"),
+        (damage_nan, r"layers\.4\.mlp\.up_proj\.weight' holds NaN"),
+        (damage_config, r"config\.json: not JSON"),
+        (damage_family, r"model_type 'llama'; supported: qwen2_5_vl"),
+        (damage_name, r"'model\.adapter\.weight': no known part"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_clear_error_and_no_manifest(copy, damage, says, tmp_path):
+    damage(copy)
+    with pytest.raises(InputError, match=says):
+        checkpoints.write_manifest(tmp_path / "manifest.json", copy, {})
+    assert not (tmp_path / "manifest.json").exists()
+
+
+def test_every_parameter_has_a_part(tiny):
+    parts = {name: anatomy.part_of(name) for name in checkpoints.Weights(tiny)}
+    layers = {part.layer for part in parts.values() if part.component == "layer"}
+    matrices = {part.matrix for part in parts.values() if part.matrix}
+    assert layers == set(range(9))
+    assert matrices == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert sum(bool(part.matrix) for part in parts.values()) == 9 * 7
+    assert {part.component for part in parts.values()} >= {
+        "embeddings",
+        "layer",
+        "final_norm",
+        "vision_tower",
+        "projector",
+    }
+
+
+@pytest.mark.parametrize("prefix", ["model.language_model.", "model.", "language_model.model.", ""])
+def test_prefix_conventions_name_the_same_part(prefix):
+    assert anatomy.canonical(f"{prefix}layers.3.self_attn.q_proj.weight") == "layers.3.self_attn.q_proj.weight"
+    assert anatomy.part_of(f"{prefix}layers.3.mlp.up_proj.weight") == anatomy.Part("layer", 3, "mlp", "up_proj")
+    assert anatomy.part_of(f"{prefix}layers.3.self_attn.q_proj.bias").matrix == ""
+    assert anatomy.part_of(f"{prefix}norm.weight").component == "final_norm"
+    assert anatomy.part_of("model.visual.merger.mlp.0.weight").component == "projector"
+    assert anatomy.part_of("visual.blocks.0.attn.qkv.weight").component == "vision_tower"
+
+
+def test_another_size_is_named(tiny, copy):
+    def edit(tensors):
+        name = "model.layers.0.mlp.up_proj.weight"
+        tensors[name] = tensors[name][:-1].clone()
+
+    rewrite(copy, edit)
+    with pytest.raises(InputError, match="not the same model size"):
+        checkpoints.check_same_shapes({"IN": checkpoints.Weights(tiny), "RL": checkpoints.Weights(copy)})

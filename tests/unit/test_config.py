@@ -1,0 +1,83 @@
+import copy
+
+import pytest
+import yaml
+from conftest import ROOT
+from frankenstein.config import load
+from frankenstein.errors import InputError
+
+MINI = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configs_load(path):
+    study = load(yaml.safe_load(path.read_text()))
+    assert study.recipes
+
+
+def set_key(*path_and_value):
+    *path, last, value = path_and_value
+
+    def edit(config):
+        at = config
+        for key in path:
+            at = at[key]
+        at[last] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (set_key("regoins", 1), "config: regoins: unknown key; did you mean 'regions'?"),
+        (set_key("checkpoints", "base", "stpes", 9), "config: checkpoints.base.stpes: unknown key; did you mean 'steps'?"),
+        (set_key("checkpoints", "one-rl", "rewards", "anser", 1), "checkpoints.one-rl.rewards.anser: unknown key; did you"),
+        (set_key("checkpoints", "base", "curriculum", 0, "shre", 1), "checkpoints.base.curriculum.0.shre: unknown key"),
+        (set_key("checkpoints", "base", "steps", "many"), "config: checkpoints.base.steps: Input should be a valid integer"),
+        (set_key("checkpoints", "base", "train", "magic"), "config: checkpoints.base: neither 'path' nor one of train"),
+        (set_key("checkpoints", "one-rl", "questions", "poetry", 1), "checkpoints.one-rl.questions.poetry: Input should be"),
+        (set_key("checkpoints", "one-rl", "from", "nobody"), "checkpoints.one-rl.from: no checkpoint 'nobody'; there are base"),
+        (set_key("checkpoints", "one-in", "from", "one-rl"), "is a circle"),
+        (set_key("checkpoints", "one-rl", "frozen", "earyl"), "checkpoints.one-rl.frozen: Input should be 'early'"),
+        (set_key("regions", "cuts", [6, 3]), "regions.cuts: [6, 3] are out of order"),
+        (set_key("regions", "cuts", [3, 9]), "regions.cuts [3, 9] leave a region of the 9 decoder layers empty"),
+        (set_key("regions", "cuts", "3,6"), "config: regions.cuts: "),
+        (set_key("recipes", {}), "config: recipes: "),
+        (set_key("recipes", "one", "rl", "one-lr"), "recipes.one.rl: no checkpoint 'one-lr'"),
+        (set_key("recipes", "one", "frozen", "early", "one-rl-mid"), "recipes.one.frozen.early: 'one-rl-mid' has frozen: mid"),
+        (set_key("recipes", "two", "in", "one-in"), "'one-in' is one's too"),
+        (set_key("rest_from", "late"), "config: rest_from: Input should be 'early', 'in' or 'rl'"),
+        (lambda config: config["recipes"]["one"].pop("in"), "config: recipes.one.in: missing"),
+        (lambda config: config.pop("recipes"), "config: recipes: missing"),
+    ],
+)  # fmt: skip
+def test_a_bad_config_is_one_line_that_names_the_key(edit, says):
+    config = copy.deepcopy(MINI)
+    edit(config)
+    with pytest.raises(InputError) as caught:
+        load(config)
+    message = str(caught.value)
+    assert says in message
+    assert "\n" not in message
+
+
+def test_prompts_belong_to_the_recipe():
+    study = load(MINI)
+    parents = {study.system_prompt(name) for name in ("one-in", "one-rl", "one-rl-late")}
+    hybrids = {study.system_prompt(name) for name in study.hybrids("one").values()}
+    assert parents == hybrids == {MINI["recipes"]["one"]["system_prompt"]}
+    assert study.system_prompt("base") == MINI["base_system_prompt"]
+
+
+def test_every_key_is_explained():
+    from pydantic import BaseModel
+
+    from frankenstein import config
+
+    text = (ROOT / "config" / "README.md").read_text()
+    for model in vars(config).values():
+        if isinstance(model, type) and issubclass(model, BaseModel) and model.__module__ == config.__name__:
+            for name, field in model.model_fields.items():
+                key = field.alias or name
+                assert f"`{key}`" in text or f".{key}`" in text or f"{key}." in text, f"{model.__name__}.{key}"

@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+from frankenstein import plots, profiles
+from frankenstein.regions import Regions
+from frankenstein.tasks import Example, Pair
+
+REGIONS = Regions((3, 6), 9)
+
+
+def pair(task, **meta):
+    return Pair("p", task, "t.png", "s.png", "?", meta)
+
+
+@pytest.mark.parametrize(
+    ("task", "meta", "before", "after", "verdict"),
+    [
+        ("recognition", {}, "yes", "no", True),
+        ("recognition", {}, "yes", "No.", True),
+        ("recognition", {}, "yes", "nothing", False),
+        ("recognition", {}, "no", "yes", False),
+        ("ocr", {}, "CAT", "DOG", True),
+        ("ocr", {}, "CAT", "cat", False),
+        ("counting", {}, "1", "10", True),
+        ("counting", {}, "1", "1.0", False),  # defect 5 of the public scripts: a string heuristic
+        ("counting", {}, "1", "shows 10 items", None),
+        ("grounding", {"source_bbox_xyxy": [0, 0, 10, 10]}, "30,30,40,40", "1,1,11,11", True),
+        ("grounding", {"source_bbox_xyxy": [0, 0, 10, 10]}, "30,30,40,40", "30,30,40,41", False),
+        ("grounding", {"source_bbox_xyxy": [0, 0, 10, 10]}, "30,30,40,40", "nowhere", False),
+    ],
+)
+def test_the_papers_change_rules(task, meta, before, after, verdict):
+    assert profiles.changed(before, after, pair(task, **meta)) is verdict
+
+
+def swap_records(responses):
+    """responses: layer -> list of responses, one a pair."""
+    return pd.DataFrame(
+        [
+            {"checkpoint": "base", "id": f"p{i}", "function": "ocr", "layer": layer, "response": text, "error": None}
+            for layer, column in responses.items()
+            for i, text in enumerate(column)
+        ]
+    )
+
+
+def test_failed_samples_stay_in_n_and_a_layer_that_failed_is_not_zero():
+    pairs = [Pair(f"p{i}", "ocr", "t", "s", "?", {"target_text": "CAT", "source_text": "DOG"}) for i in range(4)]
+    rates = profiles.change_rates(
+        swap_records({-1: ["CAT"] * 4, 0: ["DOG", "DOG", "CAT", None], 1: [None] * 4}), pairs
+    ).set_index("layer")
+    assert list(rates.n) == [4, 4, 4]
+    assert list(rates.failed) == [0, 1, 4]
+    assert rates.loc[0, "rate"] == 0.5
+    assert np.isnan(rates.loc[1, "rate"])
+    assert list(rates.right_rate) == [1, 0.25, 0]
+
+
+def test_error_rates():
+    examples = [Example(f"e{i}", "text_math", "?", "5", "number") for i in range(4)]
+    records = pd.DataFrame(
+        [
+            {"checkpoint": "base", "id": f"e{i}", "task": "text_math", "layer": layer, "response": text, "error": None}
+            for layer, column in {-1: ["5"] * 4, 0: ["5", "6", "", None]}.items()
+            for i, text in enumerate(column)
+        ]
+    )
+    rates = profiles.error_rates(records, examples).set_index("layer")
+    assert list(rates.rate) == [0, 0.75]
+    assert list(rates.failed) == [0, 1]
+
+
+def test_attention_profile_has_an_interval_and_counts_failures():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"recipe": "one", "stage": "IN", "layer": 0, "attention_mass": mass, "attention_mean": mass / 4}
+        for mass in [*rng.normal(0.3, 0.01, 50), np.nan]
+    ]
+    profile = profiles.attention(pd.DataFrame(rows)).iloc[0]
+    assert (profile.n, profile.failed) == (51, 1)
+    assert profile.low < 0.3 < profile.high
+    assert profile.attention_mean == pytest.approx(profile.attention_mass / 4)
+
+
+def test_spectra_leave_out_what_has_no_ratio():
+    sigma = {"q_proj": [2.0, 1.0, 0.5], "zero": [0.0, 0.0, 0.0], "low": [1.0, 0.0, 0.0]}
+    rows = [
+        {"recipe": "one", "stage": "RL", "layer": 0, "matrix": matrix, "rank": rank, "sigma": value}
+        for matrix, values in sigma.items()
+        for rank, value in enumerate(values, 1)
+    ]
+    table = profiles.spectra(pd.DataFrame(rows)).set_index("rank")
+    assert list(table.matrices) == [2, 1, 1]
+    assert table.loc[3, "log_ratio"] == pytest.approx(np.log(0.25))
+
+
+def test_a_figure_says_what_failed(tmp_path):
+    layers = range(-1, 9)
+    changes = pd.DataFrame(
+        [
+            {"function": "ocr", "layer": layer, "n": 4, "failed": int(layer == 2), "rate": 0.5, "low": 0.2, "high": 0.8}
+            for layer in layers
+        ]
+    )
+    errors = changes.rename(columns={"function": "task"}).assign(failed=0)
+    figure = plots.figure4(changes, errors, REGIONS)
+    assert "1 of 40 samples failed" in figure.axes[0].get_title()
+    assert "failed" not in figure.axes[1].get_title()
+    plots.save(figure, tmp_path / "a.png", tmp_path / "a.pdf")
+    first = (tmp_path / "a.pdf").read_bytes()
+    plots.save(plots.figure4(changes, errors, REGIONS), tmp_path / "a.png", tmp_path / "a.pdf")
+    assert (tmp_path / "a.pdf").read_bytes() == first

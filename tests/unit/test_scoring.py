@@ -1,0 +1,80 @@
+import itertools
+
+import pandas as pd
+import pytest
+from frankenstein import scoring
+from frankenstein.errors import InputError
+from frankenstein.tasks import Example, conditions
+
+ABILITIES = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
+
+
+def graded(task, verdicts):
+    """verdicts: condition -> list of verdicts, one an example."""
+    return pd.DataFrame(
+        [
+            {"id": f"{task}{i}", "task": task, "condition": condition, "verdict": verdict, "well_formed": False}
+            for condition, column in verdicts.items()
+            for i, verdict in enumerate(column)
+        ]
+    )
+
+
+def test_the_papers_metrics_on_every_combination():
+    verdicts = ["right", "wrong", "ungraded"]
+    pairs = list(itertools.product(verdicts, repeat=2))
+    first, second = ([pair[i] for pair in pairs] for i in (0, 1))
+    frame = pd.concat(
+        [
+            graded("v", {"image": first, "black": second}),
+            graded("m", {"image": first, "described": second}),
+            graded("t", {"text": verdicts}),
+        ]
+    )
+    rates = scoring.rates(scoring.outcomes(frame, ABILITIES)).set_index("metric")
+    # Of nine combinations: right with the image and wrong without it; right with both.
+    assert rates.loc["M_vis", "value"] == pytest.approx(1 / 9)
+    assert rates.loc["M_v2r", "value"] == pytest.approx(1 / 9)
+    assert rates.loc["M_rea", "value"] == pytest.approx(1 / 3)
+    assert list(rates.loc[["M_vis", "M_v2r", "M_rea", "v"], "n"]) == [9, 9, 3, 9]
+    assert rates.loc["v", "value"] == pytest.approx(1 / 3)
+
+
+def test_a_missing_condition_is_an_error():
+    frame = graded("v", {"image": ["right", "wrong"]})
+    with pytest.raises(InputError, match="'black' is missing"):
+        scoring.hits(frame, {"image": True, "black": False})
+
+
+def test_conditions_of_a_task():
+    assert conditions("v", ABILITIES) == ["image", "black"]
+    assert conditions("m", ABILITIES) == ["image", "described"]
+    assert conditions("t", ABILITIES) == ["text"]
+    assert conditions("other", ABILITIES) == ["image"]
+
+
+def outcome(hits):
+    return pd.DataFrame({"metric": "M_rea", "id": range(len(hits)), "hit": hits})
+
+
+def test_paired_difference():
+    better = scoring.difference(outcome([False] * 30 + [True] * 20), outcome([True] * 45 + [False] * 5), seed=1).iloc[0]
+    assert better.difference == pytest.approx(0.5)
+    assert better.low < 0.5 < better.high
+    assert better.p_mcnemar < 0.001
+    same = scoring.difference(outcome([True, False]), outcome([True, False]), seed=1).iloc[0]
+    assert (same.difference, same.low, same.high, same.p_mcnemar) == (0, 0, 0, 1)
+    with pytest.raises(InputError, match="not asked the same"):
+        scoring.difference(outcome([True, False]), outcome([True]), seed=1)
+
+
+def test_the_best_constant_answer():
+    examples = [Example(str(i), "t", "?", gold, "number") for i, gold in enumerate(["1", "1", "2", "1.0"])]
+    assert scoring.constant_rate(examples) == 0.75
+
+
+def test_wilson_at_the_papers_sample_size():
+    """At N = 100 an interval is about twenty points wide: what the paper's tables do not say."""
+    interval = scoring.wilson(50, 100)
+    assert interval["low"] == pytest.approx(0.404, abs=1e-3)
+    assert interval["high"] == pytest.approx(0.596, abs=1e-3)

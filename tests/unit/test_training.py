@@ -1,0 +1,82 @@
+import torch
+from frankenstein import training
+from frankenstein.mini import recipe
+from frankenstein.training import Sample
+from safetensors.torch import load_file
+
+
+def test_only_what_the_assistant_says_is_learned(loaded):
+    _, processor = loaded
+    samples = list(recipe.instruction(1, 1, 4, {"math_vqa": 1, "text_math": 1}, "think first."))[:4]
+    batch = training._Collate(processor)(samples)
+    for row, sample in enumerate(samples):
+        learned = batch["labels"][row] != -100
+        text = processor.tokenizer.decode(batch["input_ids"][row][learned])
+        assert text == sample.completion + "<|im_end|>"
+        assert sample.completion.startswith("<think>")
+        rendered = processor.tokenizer.decode(batch["input_ids"][row][~learned & batch["attention_mask"][row].bool()])
+        assert sample.prompt.text in rendered
+        assert sample.completion not in rendered
+
+
+def test_supervised_training_learns(tiny, tmp_path):
+    samples = [Sample(training.Prompt("1+1=?"), "2"), Sample(training.Prompt("1+2=?"), "3")] * 200
+    log = training.supervised(tiny, tmp_path, samples, steps=30, batch=4, learning_rate=3e-3, seed=1)
+    assert log.loss.iloc[-1] < 0.5 * log.loss.iloc[0]
+
+
+def test_grpo_leaves_the_frozen_region_byte_identical(tiny, tmp_path):
+    from frankenstein import reinforcement
+
+    rollouts = recipe.reinforcement(1, 12, {"easy_vqa": 1, "text_math": 1}, "think first.")
+    out = tmp_path / "rl"
+    # A reward that differs from rollout to rollout, so that there is something to learn.
+    original = reinforcement.answer_reward
+    reinforcement.answer_reward = lambda completions, **_: [len(c[0]["content"]) / 20 for c in completions]
+    reinforcement.answer_reward.__name__ = "answer_reward"
+    try:
+        log = reinforcement.grpo(
+            tiny, out, rollouts, steps=3, prompts=2, generations=4, max_new_tokens=8, learning_rate=1e-3,
+            rewards={"answer": 1.0, "format": 0.2}, seed=1, frozen=range(3, 6),
+        )  # fmt: skip
+    finally:
+        reinforcement.answer_reward = original
+    assert {"step", "loss", "reward", "reward_answer", "reward_format", "completion_length"} <= set(log)
+    assert log.reward_answer.notna().all()
+    before, after = (load_file(path / "model.safetensors") for path in (tiny, out))
+    frozen = [name for name in before if any(f".layers.{layer}." in name for layer in (3, 4, 5))]
+    assert len(frozen) == 3 * 12
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    matrices = [name for name in before if name.endswith("up_proj.weight") and ".layers." in name]
+    assert sum(not torch.equal(before[name], after[name]) for name in matrices) == 6
+    assert training.check_frozen(tiny, out, range(3, 6)) == len(frozen)
+
+
+def test_the_optimiser_does_not_hold_frozen_parameters(tiny):
+    model, _ = training.load(tiny)
+    frozen = set(training.freeze(model, range(6, 9)))
+    trainer = training.Trainer(model, training.TrainingArguments("/tmp/none", report_to=[]))
+    held = {id(p) for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    names = dict(model.named_parameters())
+    assert len(frozen) == 3 * 12
+    assert not any(id(names[name]) in held for name in frozen)
+    assert all(id(parameter) in held for name, parameter in names.items() if name not in frozen)
+
+
+def test_rewards_grade_what_was_said():
+    from frankenstein.reinforcement import answer_reward, format_reward
+
+    said = ["<think>1+1=2</think><answer>2</answer>", "2", "<think>1+1=2</think><answer>3</answer>", "<think>2"]
+    completions = [[{"role": "assistant", "content": text}] for text in said]
+    assert answer_reward(completions, answer=["2"] * 4, answer_type=["number"] * 4) == [1, 1, 0, 0]
+    assert format_reward(completions) == [1, 0, 1, 0]
+
+
+def test_rollouts_of_a_step_are_all_with_or_all_without_an_image():
+    from frankenstein.reinforcement import _alike
+
+    rollouts = recipe.reinforcement(1, 40, {"math_vqa": 1, "text_math": 1}, "")
+    ordered = _alike(rollouts, 4)
+    assert len(ordered) > 30
+    for start in range(0, len(ordered), 4):
+        assert len({rollout.prompt.image is None for rollout in ordered[start : start + 4]}) == 1

@@ -1,0 +1,120 @@
+import random
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from frankenstein.mini import benchmarks, questions, world
+from frankenstein.tasks import FUNCTIONS, open_image, read_examples, read_pairs
+
+
+def keys(split, kind, n, seed):
+    rng = random.Random(seed)
+    return {question.key for question in (questions.KINDS[kind](rng, split) for _ in range(n))}
+
+
+@pytest.mark.parametrize("kind", ["describe", "counting", "recognition", "locating", "math_vqa", "text_math", "ocr"])
+def test_splits_share_no_scene(kind):
+    train, evaluation, probe = (keys(split, kind, 1500, 1) for split in ("train", "eval", "probe"))
+    assert len(train) > 100
+    assert not train & evaluation
+    assert not train & probe
+    assert not evaluation & probe
+
+
+def test_printed_words_of_evaluation_are_never_trained_on():
+    rng = random.Random(0)
+    trained = {world.random_word(rng, "train").text for _ in range(5000)}
+    evaluated = {world.random_word(rng, "eval").text for _ in range(500)}
+    probed = {world.random_word(rng, "probe").text for _ in range(500)}
+    assert not trained & (evaluated | probed)
+    assert not evaluated & probed
+
+
+def test_the_same_content_in_another_place_of_its_cell_is_the_same_scene():
+    rng = random.Random(3)
+    scene = world.random_scene(rng, "eval", count=3)
+    jittered = world.Scene(
+        tuple(world.random_thing(rng, thing.name) if thing else None for thing in scene.cells), (255, 255, 255)
+    )
+    assert jittered.key() == scene.key()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_probe_pair_differs_in_exactly_one_attribute(function):
+    rng = random.Random(function)
+    for _ in range(200):
+        target, source = world.probe_pair(rng, function)
+        a, b = asdict(target), asdict(source)
+        assert target.draw().size == source.draw().size
+        assert not np.array_equal(np.asarray(target.draw()), np.asarray(source.draw()))
+        differing = {key for key in a if a[key] != b[key]}
+        assert differing == ({"text"} if function == "ocr" else {"cells"})
+        if function in ("recognition", "counting"):
+            assert sum(x != y for x, y in zip(target.cells, source.cells, strict=True)) == 1
+        if function == "grounding":  # the very same thing, in another cell
+            assert target.things == source.things
+            assert len(target.things) == 1
+
+
+@pytest.mark.parametrize("kind", sorted(set(questions.KINDS) - {"described"}))
+def test_the_chain_ends_in_the_answer_and_the_prompt_does_not_hold_it(kind):
+    rng = random.Random(5)
+    for _ in range(300):
+        question = questions.KINDS[kind](rng, "train")
+        assert question.answer
+        if kind in ("math_vqa", "text_math"):
+            assert question.chain.endswith(f"={question.answer}")
+            for step in question.chain.split(". ")[-1].split(","):
+                left, right = step.split("=")
+                assert eval(left) == int(right)  # our own text, not a model's
+        if kind == "counting":
+            assert question.chain.split()[-1] == question.answer
+        if kind in ("ocr", "locating", "describe"):
+            assert question.answer not in question.prompt
+
+
+def test_the_box_bounds_what_is_drawn():
+    rng = random.Random(7)
+    for _ in range(100):
+        scene = world.random_scene(rng, "train", count=1)
+        cell = next(i for i, thing in enumerate(scene.cells) if thing)
+        pixels = np.asarray(scene.draw()).astype(int)
+        ys, xs = np.nonzero((pixels != np.array(scene.background)).any(-1))
+        x1, y1, x2, y2 = scene.box(cell)
+        drawn = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+        assert max(abs(a - b) for a, b in zip(drawn, (x1, y1, x2, y2), strict=True)) <= 1
+
+
+def test_easy_vqa_keeps_its_own_split():
+    rng = random.Random(1)
+    train = {questions.easy_vqa_question(rng, "train").key for _ in range(200)}
+    test = {questions.easy_vqa_question(rng, "eval").key for _ in range(200)}
+    assert all(key.startswith("easy-vqa/train/") for key in train)
+    assert all(key.startswith("easy-vqa/test/") for key in test)
+    assert questions.clean("is there not acircle in the image?") == "is there not a circle in the image?"
+    assert questions.clean("is there a red shape?") == "is there a red shape?"
+
+
+def test_written_datasets_read_back(tmp_path):
+    for task in ("easy_vqa", "math_vqa", "text_math"):
+        path = tmp_path / f"{task}.jsonl"
+        benchmarks.write_examples(task, path, tmp_path / task, n=20, seed=3)
+        examples = read_examples(path)
+        assert len({example.id for example in examples}) == 20
+        assert len({(example.meta["key"], example.prompt) for example in examples}) == 20
+        for example in examples:
+            assert (example.image is None) == (task == "text_math")
+            if example.image:
+                assert open_image(tmp_path / example.image).size in ((56, 56), (64, 64))
+    for function in FUNCTIONS:
+        path = tmp_path / f"{function}.jsonl"
+        benchmarks.write_pairs(function, path, tmp_path / function, n=10, seed=3)
+        for pair in read_pairs(path):
+            assert pair.answer("target") != pair.answer("source")
+
+
+def test_a_dataset_is_the_same_for_the_same_seed(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        benchmarks.write_examples("math_vqa", tmp_path / name / "x.jsonl", tmp_path / name / "x", n=5, seed=3)
+    assert (tmp_path / "a" / "x.jsonl").read_text() == (tmp_path / "b" / "x.jsonl").read_text()

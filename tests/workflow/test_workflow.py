@@ -1,0 +1,294 @@
+"""Real runs of the workflow: the micro study whole, then what reruns, and what a user's mistake costs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+from PIL import Image
+
+HYBRIDS = ("IN-RL-RL", "IN-IN-RL", "RL-RL-IN", "RL-IN-IN", "IN-RL-IN", "RL-IN-RL")
+
+
+def copy_repository(target: Path) -> Path:
+    parts = ("Snakefile", "rules", "workflow", "config", "profiles", "envs", "pyproject.toml")
+    for part in parts:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / part)
+    return target
+
+
+def snakemake(repository: Path, *arguments: str, config: str = "config/micro.yaml", ok: bool = True) -> str:
+    """Run the workflow of a copy of the repository, with that copy's library; what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--configfile", config, "--cores", "2", *arguments],
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(repository / "workflow"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    output = result.stdout + result.stderr
+    assert (result.returncode == 0) == ok, output[-6000:]
+    return output
+
+
+def planned(repository: Path, *arguments: str) -> set[str]:
+    """Names of the rules that a dry run would run."""
+    output = snakemake(repository, "-n", *arguments)
+    if "Nothing to be done" in output:
+        return set()
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {line.split()[0] for line in table.splitlines()[3:] if line.strip()} - {"all"}
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory) -> Path:
+    """A copy of the repository in which the micro study has run to its end."""
+    repository = copy_repository(tmp_path_factory.mktemp("micro") / "repository")
+    snakemake(repository)
+    return repository
+
+
+@pytest.fixture(scope="session")
+def results(micro) -> Path:
+    return micro / "results" / "micro"
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_every_shipped_config_dry_runs(tmp_path, config):
+    repository = copy_repository(tmp_path / "repository")
+    output = snakemake(repository, "-n", config=f"config/{config}")
+    assert "generate" in output
+
+
+def test_every_figure_and_table_is_there(results):
+    for figure in ("figure2", "figure3", "figure4", "figure5", "figure6", "training"):
+        assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+        with Image.open(results / "figures" / f"{figure}.png") as image:
+            assert image.width > 500
+            assert len(image.convert("L").getcolors(256)) > 20
+        assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
+    for table in ("table2", "table3", "scores", "differences", "regions"):
+        assert len(pd.read_csv(results / "tables" / f"{table}.csv")) > 0
+
+
+def test_scores_hold_every_checkpoint_at_full_n(results):
+    scores = pd.read_csv(results / "tables" / "scores.csv")
+    roles = ["Base", "IN", *(h.replace("-", ":") for h in HYBRIDS), "RL"]
+    roles += [f"RL, {region} frozen" for region in ("Early", "Mid", "Late")]
+    assert sorted(scores.role.unique()) == sorted(roles)
+    metrics = {"M_vis", "M_v2r", "M_rea", "easy_vqa", "math_vqa", "text_math", "recognition", "counting", "format"}
+    for _, part in scores.groupby("role"):
+        assert set(part.metric) == metrics
+    # 8 examples a task; "format" counts responses: 2 tasks in two conditions, 3 in one.
+    assert (scores[scores.metric != "format"].n == 8).all()
+    assert (scores[scores.metric == "format"].n == 8 * 7).all()
+    assert scores.value.between(0, 1).all()
+    assert (scores.low <= scores.value + 1e-9).all()
+    assert (scores.value <= scores.high + 1e-9).all()
+    assert (scores.ungraded == 0).all()
+
+
+def test_m_vis_follows_from_the_responses(results):
+    """The slow, obvious twin, from the raw responses of one checkpoint."""
+    golds = {}
+    for line in (results / "data" / "easy_vqa.jsonl").read_text().splitlines():
+        example = json.loads(line)
+        golds[example["id"]] = example["answer"]
+    said = {}
+    for shard in (0, 1):
+        for line in (results / "responses" / f"base.{shard}.jsonl").read_text().splitlines():
+            record = json.loads(line)
+            said[record["id"], record["condition"]] = record["response"]
+    right = {key: said[key].strip().lower() == golds[key[0]] for key in said if key[0] in golds}
+    expected = sum(right[i, "image"] and not right[i, "black"] for i in golds) / len(golds)
+    scores = pd.read_csv(results / "tables" / "scores.csv")
+    assert scores[(scores.role == "Base") & (scores.metric == "M_vis")].value.item() == pytest.approx(expected)
+
+
+def test_table2_and_table3_are_the_scores(results):
+    scores = pd.read_csv(results / "tables" / "scores.csv").set_index(["role", "metric"]).value
+    table2 = pd.read_csv(results / "tables" / "table2.csv")
+    assert list(table2.ability) == ["Vision", "Vision-to-Reasoning", "Reasoning"]
+    for metric, row in zip(("M_vis", "M_v2r", "M_rea"), table2.to_dict("records"), strict=True):
+        for role in ("Base", "IN", "IN:RL:RL", "RL:IN:RL", "RL"):
+            assert row[role] == pytest.approx(100 * scores[role, metric], abs=0.05)
+    table3 = pd.read_csv(results / "tables" / "table3.csv").set_index("model")
+    assert list(table3.index) == ["IN", "RL", "RL, Early frozen", "RL, Mid frozen", "RL, Late frozen"]
+    for role in table3.index:
+        assert table3.loc[role, "M_rea"] == pytest.approx(100 * scores[role, "M_rea"], abs=0.05)
+
+
+def test_probes_cover_every_layer(results):
+    figure4 = pd.read_csv(results / "figures" / "figure4.csv")
+    for _, part in figure4.groupby(["probe", "function"]):
+        assert list(part.layer) == list(range(-1, 9))
+    assert set(figure4.function) == {"recognition", "ocr", "grounding", "counting", "text_math"}
+    assert set(figure4[figure4.probe == "vision-token swapping"].n) == {4}
+    assert set(figure4[figure4.probe == "layer skipping"].n) == {6}
+    figure3 = pd.read_csv(results / "figures" / "figure3.csv")
+    assert len(figure3) == 2 * 9
+    assert figure3.attention_mass.between(0, 1).all()
+
+
+def test_updates_have_energy_and_spectra_in_every_layer(results):
+    figure5 = pd.read_csv(results / "figures" / "figure5.csv")
+    assert len(figure5) == 2 * 9
+    assert (figure5[figure5.stage == "IN"].frobenius > 0).all()
+    assert figure5[figure5.stage == "IN"].share.sum() == pytest.approx(1)
+    figure6 = pd.read_csv(results / "figures" / "figure6.csv")
+    first = figure6[(figure6["rank"] == 1) & (figure6.stage == "IN")]
+    assert len(first) == 9
+    assert (first.log_ratio == 0).all()
+    assert (figure6.log_ratio.dropna() <= 0).all()
+
+
+def test_hybrids_are_checkpoints_of_known_donors(results):
+    for donors in HYBRIDS:
+        directory = results / "checkpoints" / f"one.{donors}"
+        account = json.loads((directory / "merge_manifest.json").read_text())
+        assert account["hybrid"] == donors.replace("-", ":")
+        by_region = {(entry["region"], entry["donor"]) for entry in account["tensors"].values()}
+        early, mid, late = donors.split("-")
+        assert by_region == {("early", early), ("mid", mid), ("late", late), ("rest", early)}
+        assert json.loads((directory / "manifest.json").read_text())["layers"] == 9
+
+
+def test_training_is_logged_as_a_table(results):
+    assert {"step", "loss"} <= set(pd.read_csv(results / "training" / "base.csv"))
+    rl = pd.read_csv(results / "training" / "one-rl.csv")
+    assert {"step", "loss", "reward", "reward_answer", "reward_format", "completion_length"} <= set(rl)
+    assert rl.reward_format.between(0, 1).all()
+
+
+def test_a_rerun_does_nothing_and_says_so_at_once(micro):
+    start = time.monotonic()
+    output = snakemake(micro)
+    assert "Nothing to be done" in output
+    assert time.monotonic() - start < 15
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("papertables.py", {"figure2", "table2", "table3"}),
+        ("plots.py", {"figure2", "figure3", "figure4", "figure5", "figure6", "training_curves", "region_means"}),
+        ("updates.py", {"weight_updates", "figure5", "figure6", "region_means"}),
+    ],
+)
+def test_editing_a_module_reruns_just_what_uses_it(micro, module, rules):
+    path = micro / "workflow" / "frankenstein" / module
+    saved = path.read_text()
+    try:
+        path.write_text(saved + "\n# edited\n")
+        assert planned(micro) == rules
+    finally:
+        path.write_text(saved)
+    assert planned(micro) == set()
+
+
+def test_a_change_of_the_sample_size_reruns_no_training(micro):
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
+    config["evaluation"]["examples"] = 9
+    (micro / "config" / "nine.yaml").write_text(yaml.safe_dump(config))
+    output = snakemake(micro, "-n", config="config/nine.yaml")
+    stats = output.split("Job stats:")[1].split("total")[0]
+    assert "generate" in stats
+    assert not re.search(r"pretrain|finetune|reinforce|merge|weight_updates", stats)
+
+
+def test_the_report_is_one_page_with_every_figure(micro):
+    snakemake(micro, "--report", "report.html")
+    text = (micro / "report.html").read_text()
+    for name in ("figure2.png", "figure6.png", "table2.csv", "table3.csv"):
+        assert name in text
+
+
+def study_of(path: str, micro: Path) -> dict:
+    """The micro study with its Base given as a directory."""
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
+    config["study"] = "given"
+    config["checkpoints"] = {
+        "base": {"path": path},
+        "one-in": {"path": str(micro / "results/micro/checkpoints/one-in")},
+        "one-rl": {"path": str(micro / "results/micro/checkpoints/one-rl")},
+    }
+    config["recipes"]["one"]["frozen"] = {}
+    return config
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: shutil.rmtree(path), "not a Hugging Face checkpoint directory"),
+        (
+            lambda path: (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:100_000]),
+            "half-written or damaged",
+        ),
+    ],
+    ids=["missing", "half-written"],
+)
+def test_a_bad_checkpoint_directory_is_one_clear_error(micro, tmp_path, damage, says):
+    given = shutil.copytree(micro / "results/micro/checkpoints/base", tmp_path / "base")
+    damage(given)
+    (micro / "config" / "given.yaml").write_text(yaml.safe_dump(study_of(str(given), micro)))
+    target = "results/given/checkpoints/base/manifest.json"
+    output = snakemake(micro, target, config="config/given.yaml", ok=False)
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(set(lines)) == 1
+    assert says in lines[0]
+    assert str(given) in lines[0]
+    assert not (micro / target).exists()
+
+
+def test_checkpoints_given_as_directories_are_probed_like_trained_ones(micro):
+    config = study_of(str(micro / "results/micro/checkpoints/base"), micro)
+    (micro / "config" / "given.yaml").write_text(yaml.safe_dump(config))
+    target = "results/given/updates/one.in.csv"
+    snakemake(micro, target, config="config/given.yaml")
+    ours = pd.read_csv(micro / target)
+    trained = pd.read_csv(micro / "results/micro/updates/one.in.csv")
+    pd.testing.assert_frame_equal(ours, trained)
+    assert not list((micro / "results/given/checkpoints/base").glob("*.safetensors"))
+
+
+def test_a_bad_config_stops_before_anything_runs(micro):
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
+    config["regions"]["cust"] = [1, 2]
+    (micro / "config" / "bad.yaml").write_text(yaml.safe_dump(config))
+    output = snakemake(micro, config="config/bad.yaml", ok=False)
+    assert "config: regions.cust: unknown key; did you mean 'cuts'?" in output
+    assert "Traceback" not in output
+
+
+def test_an_image_that_does_not_open_is_named_and_costs_nothing_made(micro, results):
+    """Broken on purpose: one image of the dataset is cut short; another checkpoint's responses stay."""
+    image = results / "data" / "math_vqa" / "math_vqa-0003.png"
+    saved, times = image.read_bytes(), image.stat()
+    kept = (results / "responses" / "one-in.0.jsonl").read_bytes()
+    target = results / "responses" / "base.0.jsonl"
+    other = results / "responses" / "base.1.jsonl"
+    before = {path: path.read_bytes() for path in (target, other)}
+    try:
+        image.write_bytes(saved[:40])
+        output = snakemake(micro, "--forcerun", "generate", "--", str(target), str(other), ok=False)
+    finally:
+        image.write_bytes(saved)
+        os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert f"{image.relative_to(micro)}: image does not open" in output
+    assert (results / "responses" / "one-in.0.jsonl").read_bytes() == kept
+    snakemake(micro)
+    assert {path: path.read_bytes() for path in before} == before
