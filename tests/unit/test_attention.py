@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+
 from frankenstein import anatomy, attention
 from frankenstein.generation import encode, generate, in_condition
 from frankenstein.mini import benchmarks

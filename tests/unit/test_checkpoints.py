@@ -3,9 +3,10 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from frankenstein import anatomy, checkpoints
 from frankenstein.errors import InputError
-from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import copy
 import pytest
 import yaml
 from conftest import ROOT
+
 from frankenstein.config import load
 from frankenstein.errors import InputError
 

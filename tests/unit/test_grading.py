@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from frankenstein import grading
 from frankenstein.errors import InputError
 from frankenstein.tasks import Example

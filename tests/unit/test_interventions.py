@@ -3,6 +3,7 @@ import random
 import pytest
 import torch
 from conftest import SHARED
+
 from frankenstein import anatomy, interventions
 from frankenstein.generation import Prompt, encode, generate
 from frankenstein.mini import benchmarks, world

@@ -2,11 +2,12 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from frankenstein import anatomy, checkpoints, merging
 from frankenstein.errors import InputError
 from frankenstein.generation import Prompt, encode
 from frankenstein.regions import HYBRIDS, Hybrid, Regions
-from safetensors.torch import load_file, save_file
 
 REGIONS = Regions((3, 6), 9)
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from frankenstein import plots, profiles
 from frankenstein.regions import Regions
 from frankenstein.tasks import Example, Pair

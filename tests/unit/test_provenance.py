@@ -3,10 +3,11 @@ import shutil
 import tomllib
 from pathlib import Path
 
-import frankenstein
 import pytest
 import yaml
 from conftest import ROOT
+
+import frankenstein
 from frankenstein import provenance
 
 SCRIPTS = ROOT / "workflow" / "scripts"

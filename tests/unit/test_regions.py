@@ -1,4 +1,5 @@
 import pytest
+
 from frankenstein.errors import InputError
 from frankenstein.regions import HYBRIDS, Hybrid, Regions
 

@@ -2,6 +2,7 @@ import itertools
 
 import pandas as pd
 import pytest
+
 from frankenstein import scoring
 from frankenstein.errors import InputError
 from frankenstein.tasks import Example, conditions

@@ -1,8 +1,9 @@
 import torch
+from safetensors.torch import load_file
+
 from frankenstein import training
 from frankenstein.mini import recipe
 from frankenstein.training import Sample
-from safetensors.torch import load_file
 
 
 def test_only_what_the_assistant_says_is_learned(loaded):

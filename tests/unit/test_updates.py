@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from frankenstein import profiles, updates
 from frankenstein.regions import Regions
-from safetensors.torch import load_file, save_file
 
 
 def plant(source, target, edit):

@@ -3,6 +3,7 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+
 from frankenstein.mini import benchmarks, questions, world
 from frankenstein.tasks import FUNCTIONS, open_image, read_examples, read_pairs
 

@@ -1,4 +1,5 @@
 import pandas as pd
+
 from frankenstein import checkpoints, logs, plots, profiles, tasks
 
 logs.redirect(snakemake.log[0])

@@ -1,4 +1,5 @@
 import pandas as pd
+
 from frankenstein import checkpoints, logs, plots, profiles
 
 logs.redirect(snakemake.log[0])

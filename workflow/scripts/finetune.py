@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import torch
+
 from frankenstein import checkpoints, logs, training
 from frankenstein.mini import recipe
 

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import torch
+
 from frankenstein import checkpoints, generation, logs, tasks
 
 logs.redirect(snakemake.log[0])

@@ -2,6 +2,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+
 from frankenstein import checkpoints, logs, training
 from frankenstein.mini import model, recipe
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import torch
+
 from frankenstein import anatomy, checkpoints, logs, reinforcement
 from frankenstein.mini import recipe
 from frankenstein.regions import Regions

@@ -1,5 +1,6 @@
 import pandas as pd
 import torch
+
 from frankenstein import checkpoints, interventions, logs, tasks
 
 logs.redirect(snakemake.log[0])

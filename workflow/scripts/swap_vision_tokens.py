@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+
 from frankenstein import checkpoints, interventions, logs, tasks
 
 logs.redirect(snakemake.log[0])

@@ -1,4 +1,5 @@
 import pandas as pd
+
 from frankenstein import logs, papertables
 
 logs.redirect(snakemake.log[0])

@@ -32,7 +32,7 @@ class Question:
 
 EXPLAIN = " explain."  # at the end of a prompt: asks a Base to show its steps
 
-# --- the generated world ----------------------------------------------------------------------
+# --- the generated world: one function a kind, (random state, split) -> Question ---------------
 
 
 def _counted(rng: random.Random, scene: world.Scene) -> tuple[str, list[bool]]:
@@ -67,8 +67,8 @@ def cell(rng, split):
     return _of(scene, "cell", f"what is in cell {i + 1}?", scene.names[i], scene.describe(), "text")
 
 
-def recognition(rng, split, count=None):
-    scene = world.random_scene(rng, split, count=rng.choice((0, 1, 1, 1, 2, 3)) if count is None else count)
+def recognition(rng, split):
+    scene = world.random_scene(rng, split, count=rng.choice((0, 1, 1, 1, 2, 3)))
     if scene.things and rng.random() < 0.5:
         name = rng.choice(scene.things).name
     else:
@@ -86,11 +86,12 @@ def counting(rng, split):
     return _of(scene, "counting", prompt, str(sum(counts)), _tally(scene, counts), "number")
 
 
-def locating(rng, split, count=None):
-    scene = world.random_scene(rng, split, count=rng.choice((1, 1, 2, 3, 4)) if count is None else count)
+def locating(rng, split):
+    # Mostly a clean canvas with one thing, as in the paper's grounding pairs.
+    scene = world.random_scene(rng, split, count=rng.choice((1, 1, 1, 2)))
     once = [i for i, name in enumerate(scene.names) if name != "nothing" and scene.names.count(name) == 1]
     if not once:
-        return locating(rng, split, count)
+        return locating(rng, split)
     i = rng.choice(once)
     box = ",".join(map(str, scene.box(i)))
     return _of(scene, "locating", f"where is the {scene.names[i]}?", box, f"cell {i + 1}", "box")
