@@ -12,10 +12,12 @@ rule pretrain:
         f"{BENCHMARK}/pretrain/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("pretrain")),
+    priority: 1  # what everything waits for goes first
     conda:
         "../envs/frankenstein.yaml"
     threads: 2
     resources:
+        gpu=1,
         mem_mb=4000,
         runtime=60,
     params:
@@ -40,9 +42,11 @@ rule finetune:
         f"{BENCHMARK}/finetune/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("sft")),
+    priority: 1  # what everything waits for goes first
     conda:
         "../envs/frankenstein.yaml"
     resources:
+        gpu=1,
         mem_mb=4000,
         runtime=60,
     params:
@@ -66,9 +70,11 @@ rule reinforce:
         f"{BENCHMARK}/reinforce/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("grpo")),
+    priority: 1  # what everything waits for goes first
     conda:
         "../envs/frankenstein.yaml"
     resources:
+        gpu=1,
         mem_mb=4000,
         runtime=120,
     params:

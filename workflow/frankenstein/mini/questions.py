@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..errors import InputError
 from . import world
 
 
@@ -216,14 +216,16 @@ def stream(seed: int, split: str, weights: dict[str, float]) -> Iterator[Questio
 
 
 def sample(seed: int, split: str, kind: str, n: int) -> list[Question]:
-    """n questions of a kind, no two with the same scene and prompt."""
+    """n questions of a kind, no two with the same scene and prompt. Raises InputError where there are not as many."""
     rng = random.Random(f"{seed}-{split}-{kind}")
     found: dict[tuple[str, str], Question] = {}
-    tries = defaultdict(int)
+    tries = 0
     while len(found) < n:
         question = KINDS[kind](rng, split)
-        tries[kind] += 1
-        if tries[kind] > 1000 * n:
-            raise ValueError(f"the {split} split has only {len(found)} different {kind} questions, asked for {n}")
+        tries += 1
+        if tries > 1000 * n:
+            raise InputError(
+                f"the {split} split has {len(found)} different {kind} questions, asked for {n}: lower evaluation.examples"
+            )
         found.setdefault((question.key, question.prompt), question)
     return list(found.values())
