@@ -6,7 +6,7 @@ min_version("9.27")
 
 
 # A study's file is whole: one given with --configfile replaces the mini study, and is not merged into it.
-if "study" not in config:
+if "checkpoints" not in config:
 
     configfile: "config/config.yaml"
 

@@ -2,6 +2,9 @@
 
 
 rule adopt_checkpoint:
+    input:
+        # What is there now, so that a checkpoint trained anew in its place is noticed.
+        files=lambda wildcards: given_files(wildcards.checkpoint),
     output:
         manifest=MANIFEST,
     log:

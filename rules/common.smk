@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 from frankenstein import config as schema
 from frankenstein.errors import InputError
 from frankenstein.provenance import code_hash
-from frankenstein.tasks import conditions
+from frankenstein.metrics import conditions
 
 try:
     study = schema.load(config)
@@ -89,6 +89,17 @@ def source(wildcards):
     return study.checkpoints[wildcards.checkpoint].model_dump()
 
 
+def given_files(checkpoint):
+    """The files of a checkpoint that is there already; none where the directory is missing, which its job reports."""
+    directory = Path(study.checkpoints[checkpoint].path)
+    return sorted(
+        str(path)
+        for pattern in ("*.safetensors", "*.json")
+        for path in directory.glob(pattern)
+        if path.name != "manifest.json"
+    )
+
+
 def start(wildcards):
     return manifest(study.checkpoints[wildcards.checkpoint].start)
 
@@ -108,7 +119,7 @@ def figures():
 
 
 def tables():
-    return ["table2", "scores", "differences", "regions"] + (
+    return ["table2", "scores", "differences", "attention", "regions"] + (
         ["table3"] if FROZEN else []
     )
 

@@ -63,8 +63,8 @@ rule score:
         grades=expand(GRADES, checkpoint=roles()),
         examples=expand(EXAMPLES, task=study.tasks()),
     output:
-        scores=TABLES.format(table="scores"),
-        differences=TABLES.format(table="differences"),
+        scores=table("scores"),
+        differences=table("differences"),
     log:
         f"{LOG}/score.log",
     benchmark:

@@ -32,6 +32,7 @@ rule figure3:
         manifest=manifest(bases()[0]),
     output:
         **figure("figure3"),
+        differences=table("attention"),
     log:
         f"{LOG}/figure3.log",
     benchmark:

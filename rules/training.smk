@@ -23,7 +23,7 @@ rule pretrain:
     params:
         settings=source,
         # The tokenizer must know the words of every prompt.
-        system_prompts=sorted(recipe.system_prompt for recipe in study.recipes.values()),
+        system_prompts=study.system_prompts(),
         code=code("pretrain.py"),
     script:
         "../workflow/scripts/pretrain.py"

@@ -77,6 +77,28 @@ def damage_shard(directory):
     (directory / "model-00002-of-00002.safetensors").unlink()
 
 
+def damage_index(directory):
+    """One shard was saved without a tensor that the index promises."""
+    shard(directory)
+    path = directory / "model-00001-of-00002.safetensors"
+    tensors = load_file(path)
+    tensors.pop(next(iter(tensors)))
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def damage_cut_index(directory):
+    shard(directory)
+    path = directory / "model.safetensors.index.json"
+    path.write_text(path.read_text()[:100])
+
+
+def damage_no_index(directory):
+    """The first shard alone, with part of the layers."""
+    shard(directory)
+    (directory / "model.safetensors.index.json").unlink()
+    (directory / "model-00002-of-00002.safetensors").unlink()
+
+
 def damage_pickle(directory):
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
 
@@ -106,6 +128,9 @@ def damage_name(directory):
         (shutil.rmtree, "no config.json"),
         (damage_truncate, r"model\.safetensors: half-written or damaged"),
         (damage_shard, r"model-00002-of-00002\.safetensors: missing shard"),
+        (damage_index, r"index\.json: 'model\..*' is not in model-00001-of-00002\.safetensors"),
+        (damage_cut_index, r"index\.json: half-written or damaged"),
+        (damage_no_index, r"config\.json speaks of 9 decoder layers"),
         (damage_pickle, r"no \.safetensors file \(pickled weights are not read\)"),
         (damage_nan, r"layers\.4\.mlp\.up_proj\.weight' holds NaN"),
         (damage_config, r"config\.json: not JSON"),
@@ -154,3 +179,10 @@ def test_another_size_is_named(tiny, copy):
     rewrite(copy, edit)
     with pytest.raises(InputError, match="not the same model size"):
         checkpoints.check_same_shapes({"IN": checkpoints.Weights(tiny), "RL": checkpoints.Weights(copy)})
+
+
+def test_a_checkpoint_that_lacks_a_tensor_does_not_load(copy):
+    """transformers would fill the gap with random numbers and a warning."""
+    rewrite(copy, lambda tensors: tensors.pop("model.layers.3.mlp.up_proj.weight"))
+    with pytest.raises(InputError, match="missing keys"):
+        checkpoints.load_model(copy)

@@ -103,6 +103,8 @@ def test_a_failed_sample_stays_in_n(tmp_path):
     assert graded.reason[2] == "image does not open"
     with pytest.raises(InputError, match="not in the dataset"):
         grading.grade_all([path], examples[:2])
+    with pytest.raises(InputError, match="no response to '3'"):
+        grading.grade_all([path], [*examples, Example("3", "t", "?", "5", "number")])
 
 
 def test_grading_agrees_with_the_gold_of_gsm8k(shared):

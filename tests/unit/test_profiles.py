@@ -57,6 +57,18 @@ def test_failed_samples_stay_in_n_and_a_layer_that_failed_is_not_zero():
     assert list(rates.right_rate) == [1, 0.25, 0]
 
 
+def test_answers_that_are_numbers_are_read_as_text(tmp_path):
+    (tmp_path / "r.jsonl").write_text(
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "layer": -1, "response": "3", "error": null}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "layer": 0, "response": "4", "error": null}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "layer": 1, "response": null, "error": "x"}\n'
+    )
+    pairs = [Pair("p0", "counting", "t", "s", "?", {"target_answer": "3", "source_answer": "4"})]
+    rates = profiles.change_rates(profiles.read_records([tmp_path / "r.jsonl"]), pairs).set_index("layer")
+    assert rates.loc[0, "rate"] == 1
+    assert list(rates.failed) == [0, 0, 1]
+
+
 def test_error_rates():
     examples = [Example(f"e{i}", "text_math", "?", "5", "number") for i in range(4)]
     records = pd.DataFrame(
@@ -81,6 +93,22 @@ def test_attention_profile_has_an_interval_and_counts_failures():
     assert (profile.n, profile.failed) == (51, 1)
     assert profile.low < 0.3 < profile.high
     assert profile.attention_mean == pytest.approx(profile.attention_mass / 4)
+
+
+def test_attention_difference_is_paired_by_example():
+    rows = [
+        {"recipe": "one", "stage": stage, "layer": layer, "id": f"e{i}", "attention_mass": i / 10 + gain * (layer >= 6)}
+        for stage, gain in (("IN", 0.0), ("RL", 0.05))
+        for layer in range(9)
+        for i in range(8)
+    ]
+    rows[0]["attention_mass"] = np.nan  # e0 failed in IN
+    table = profiles.attention_differences(pd.DataFrame(rows), REGIONS).set_index("region")
+    assert list(table.index) == ["early", "mid", "late"]
+    assert list(table.n) == [7, 8, 8]
+    assert table.loc["early", "difference"] == pytest.approx(0)
+    assert table.loc["late", "difference"] == pytest.approx(0.05)
+    assert table.loc["late", "low"] == pytest.approx(0.05)  # every example gains alike: no spread
 
 
 def test_spectra_leave_out_what_has_no_ratio():

@@ -5,7 +5,8 @@ import pytest
 
 from frankenstein import scoring
 from frankenstein.errors import InputError
-from frankenstein.tasks import Example, conditions
+from frankenstein.metrics import conditions
+from frankenstein.tasks import Example
 
 ABILITIES = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
 
@@ -69,9 +70,24 @@ def test_paired_difference():
         scoring.difference(outcome([True, False]), outcome([True]), seed=1)
 
 
-def test_the_best_constant_answer():
-    examples = [Example(str(i), "t", "?", gold, "number") for i, gold in enumerate(["1", "1", "2", "1.0"])]
-    assert scoring.constant_rate(examples) == 0.75
+def test_blind_guessing():
+    golds, guesses = ["1", "1", "2", "3"], ["1", "1.0", "1", "1"]
+    examples = [
+        Example(str(i), "t", "?", gold, "number", meta={"blind": guess})
+        for i, (gold, guess) in enumerate(zip(golds, guesses, strict=True))
+    ]
+    assert scoring.blind_rate(examples) == 0.5
+
+
+def test_ungraded_responses_are_counted_where_they_matter():
+    frame = pd.concat(
+        [
+            graded("v", {"image": ["right", "ungraded"], "black": ["ungraded", "wrong"]}),
+            graded("m", {"image": ["right"], "described": ["ungraded"]}),
+        ]
+    )
+    counts = {metric: scoring.ungraded(frame, metric, ABILITIES) for metric in ("M_vis", "M_v2r", "v", "m", "format")}
+    assert counts == {"M_vis": 2, "M_v2r": 1, "v": 1, "m": 0, "format": 3}
 
 
 def test_wilson_at_the_papers_sample_size():

@@ -22,11 +22,12 @@ def test_splits_share_no_scene(kind):
     assert not evaluation & probe
 
 
-def test_printed_words_of_evaluation_are_never_trained_on():
+def test_no_word_is_printed_in_two_splits():
     rng = random.Random(0)
-    trained = {world.random_word(rng, "train").text for _ in range(5000)}
-    evaluated = {world.random_word(rng, "eval").text for _ in range(500)}
-    probed = {world.random_word(rng, "probe").text for _ in range(500)}
+    trained, evaluated, probed = (
+        {world.random_word(rng, split).text for _ in range(n)}
+        for split, n in (("train", 5000), ("eval", 500), ("probe", 500))
+    )
     assert not trained & (evaluated | probed)
     assert not evaluated & probed
 
@@ -105,6 +106,7 @@ def test_written_datasets_read_back(tmp_path):
         assert len({(example.meta["key"], example.prompt) for example in examples}) == 20
         for example in examples:
             assert (example.image is None) == (task == "text_math")
+            assert example.meta["blind"]
             if example.image:
                 assert open_image(tmp_path / example.image).size in ((56, 56), (64, 64))
     for function in FUNCTIONS:

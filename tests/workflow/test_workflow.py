@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 from PIL import Image
+from safetensors.torch import load_file
 
 HYBRIDS = ("IN-RL-RL", "IN-IN-RL", "RL-RL-IN", "RL-IN-IN", "IN-RL-IN", "RL-IN-RL")
 
@@ -81,7 +83,7 @@ def test_every_figure_and_table_is_there(results):
             assert image.width > 500
             assert len(image.convert("L").getcolors(256)) > 20
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
-    for table in ("table2", "table3", "scores", "differences", "regions"):
+    for table in ("table2", "table3", "scores", "differences", "attention", "regions"):
         assert len(pd.read_csv(results / "tables" / f"{table}.csv")) > 0
 
 
@@ -139,6 +141,8 @@ def test_probes_cover_every_layer(results):
     assert set(figure4.function) == {"recognition", "ocr", "grounding", "counting", "text_math"}
     assert set(figure4[figure4.probe == "vision-token swapping"].n) == {4}
     assert set(figure4[figure4.probe == "layer skipping"].n) == {6}
+    assert (figure4[figure4.probe == "layer skipping"].failed == 0).all()
+    assert figure4[figure4.failed == 0].rate.between(0, 1).all()
     figure3 = pd.read_csv(results / "figures" / "figure3.csv")
     assert len(figure3) == 2 * 9
     assert figure3.attention_mass.between(0, 1).all()
@@ -154,6 +158,29 @@ def test_updates_have_energy_and_spectra_in_every_layer(results):
     assert len(first) == 9
     assert (first.log_ratio == 0).all()
     assert (figure6.log_ratio.dropna() <= 0).all()
+
+
+def weights(results: Path, checkpoint: str) -> dict:
+    return load_file(results / "checkpoints" / checkpoint / "model.safetensors")
+
+
+@pytest.mark.parametrize("region", ["early", "mid", "late", None])
+def test_rl_moves_every_layer_but_the_frozen_ones(results, region):
+    before = weights(results, "one-in")
+    after = weights(results, f"one-rl-{region}" if region else "one-rl")
+    frozen = {"early": range(3), "mid": range(3, 6), "late": range(6, 9), None: range(0)}[region]
+    for layer in range(9):
+        names = [name for name in before if f".layers.{layer}." in name]
+        moved = [name for name in names if not torch.equal(before[name], after[name])]
+        assert bool(moved) == (layer not in frozen), layer
+
+
+def test_hybrids_differ_from_both_parents(results):
+    digests = set()
+    for checkpoint in ("one-in", "one-rl", *(f"one.{donors}" for donors in HYBRIDS)):
+        manifest = json.loads((results / "checkpoints" / checkpoint / "manifest.json").read_text())
+        digests.add(manifest["files"]["model.safetensors"]["sha256"])
+    assert len(digests) == 8
 
 
 def test_hybrids_are_checkpoints_of_known_donors(results):
@@ -187,6 +214,7 @@ def test_a_rerun_does_nothing_and_says_so_at_once(micro):
         ("papertables.py", {"figure2", "table2", "table3"}),
         ("plots.py", {"figure2", "figure3", "figure4", "figure5", "figure6", "training_curves", "region_means"}),
         ("updates.py", {"weight_updates", "figure5", "figure6", "region_means"}),
+        ("metrics.py", {"score", "figure2", "table2", "table3"}),
     ],
 )
 def test_editing_a_module_reruns_just_what_uses_it(micro, module, rules):
@@ -213,7 +241,7 @@ def test_a_change_of_the_sample_size_reruns_no_training(micro):
 def test_the_report_is_one_page_with_every_figure(micro):
     snakemake(micro, "--report", "report.html")
     text = (micro / "report.html").read_text()
-    for name in ("figure2.png", "figure6.png", "table2.csv", "table3.csv"):
+    for name in ("figure2.png", "figure6.png", "table2.csv", "table3.csv", "scores.csv", "differences.csv"):
         assert name in text
 
 

@@ -15,7 +15,6 @@ from safetensors import SafetensorError, safe_open
 
 from . import anatomy
 from .errors import InputError
-from .regions import Regions
 
 MANIFEST = "manifest.json"
 
@@ -31,8 +30,13 @@ class Weights:
         if not self.directory.is_dir():
             raise InputError(f"{directory}: no such checkpoint directory")
         index = self.directory / "model.safetensors.index.json"
+        promised: dict[str, str] = {}
         if index.exists():
-            files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            try:
+                promised = json.loads(index.read_text())["weight_map"]
+            except (json.JSONDecodeError, KeyError) as error:
+                raise InputError(f"{index}: half-written or damaged ({error}); fetch or save it again") from None
+            files = sorted(set(promised.values()))
         else:
             files = sorted(path.name for path in self.directory.glob("*.safetensors"))
         if not files:
@@ -45,6 +49,8 @@ class Weights:
                 if name in self.files:
                     raise InputError(f"{directory}: tensor {stored!r} stands in {self.files[name]} and in {file}")
                 self.files[name], self.stored_names[name] = file, stored
+        if missing := sorted(set(promised) - set(self.stored_names.values())):
+            raise InputError(f"{index}: {missing[0]!r} is not in {promised[missing[0]]}; fetch or save it again")
 
     def _open(self, file: str):
         path = self.directory / file
@@ -98,8 +104,12 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     directory, manifest = Path(directory), Path(manifest)
     layers = anatomy.layer_count(directory)
     weights = Weights(directory)
+    if found := ({anatomy.part_of(name).layer for name in weights} - {None}) ^ set(range(layers)):
+        raise InputError(
+            f"{directory}: config.json speaks of {layers} decoder layers, but layer {min(found)} is only in one of "
+            "config.json and the weights: the checkpoint is not whole"
+        )
     for name in weights:
-        anatomy.part_of(name)
         if not torch.isfinite(weights[name]).all():
             raise InputError(
                 f"{directory / weights.files[name]}: {name!r} holds NaN or infinity; train or fetch it again"
@@ -128,18 +138,21 @@ def directory_of(manifest: Path) -> Path:
     return directory
 
 
-def regions_of(manifest: Path, cuts: tuple[int, int]) -> Regions:
-    """The regions of a checkpoint's decoder layers."""
-    return Regions(tuple(cuts), json.loads(Path(manifest).read_text())["layers"])
-
-
 def load_model(directory: Path, attention: str = "sdpa"):
     """(model in eval mode, processor), from disk only."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
-    model = AutoModelForImageTextToText.from_pretrained(
-        directory, local_files_only=True, use_safetensors=True, attn_implementation=attention, dtype="auto"
+    model, loading = AutoModelForImageTextToText.from_pretrained(
+        directory,
+        local_files_only=True,
+        use_safetensors=True,
+        attn_implementation=attention,
+        dtype="auto",
+        output_loading_info=True,
     )
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(loading[problem]):
+            raise InputError(f"{directory}: {problem.replace('_', ' ')}: {names[0]} ({len(names)} in all)")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.eval().to(device), processor

@@ -15,7 +15,7 @@ from .mini import questions
 Count = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 # No dot: it parts the recipe from the donors in a hybrid's name.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 Task = Literal[tuple(questions.KINDS)]
 Function = Literal[tasks.FUNCTIONS]
 Region = Literal[regions.NAMES]
@@ -149,7 +149,7 @@ class Abilities(Closed):
 
 
 class Evaluation(Closed):
-    examples: Count
+    examples: Annotated[int, Field(ge=2)]
     shards: Count
     batch: Count
     max_new_tokens: Count
@@ -195,6 +195,11 @@ class Study(Closed):
             if checkpoint in (recipe.instruct, recipe.rl, *recipe.frozen.values()):
                 return recipe.system_prompt
         return self.base_system_prompt
+
+    def system_prompts(self) -> list[str]:
+        """Every system prompt of the study, once."""
+        prompts = {self.base_system_prompt, *(recipe.system_prompt for recipe in self.recipes.values())}
+        return sorted(prompts - {""})
 
     def tasks(self) -> list[str]:
         """Every task that is evaluated."""
@@ -253,39 +258,75 @@ def _known(path: tuple, config: dict) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
+def _refuse(key: str, why: str) -> None:
+    raise InputError(f"config: {key}: {why}")
+
+
 def _check_references(study: Study) -> None:
+    _check_checkpoints(study)
+    _check_recipes(study)
+    _check_tasks(study)
+
+
+def _check_checkpoints(study: Study) -> None:
     names = ", ".join(study.checkpoints)
     first, second = study.regions.cuts
     if not first < second:
-        raise InputError(f"config: regions.cuts: [{first}, {second}] are out of order: need first < second")
+        _refuse("regions.cuts", f"[{first}, {second}] are out of order: need first < second")
     for name, source in study.checkpoints.items():
         if isinstance(source, Finetuned | Reinforced) and source.start not in study.checkpoints:
-            raise InputError(f"config: checkpoints.{name}.from: no checkpoint {source.start!r}; there are {names}")
+            _refuse(f"checkpoints.{name}.from", f"no checkpoint {source.start!r}; there are {names}")
         if isinstance(source, Pretrained):
             regions.Regions(study.regions.cuts, source.model.layers)
+            total = sum(stage.share for stage in source.curriculum)
+            if abs(total - 1) > 1e-6:
+                _refuse(f"checkpoints.{name}.curriculum", f"the shares add up to {total:g}, not to 1")
         seen, at = [name], source
         while isinstance(at, Finetuned | Reinforced):
             if at.start in seen:
-                raise InputError(f"config: checkpoints.{name}.from: {' <- '.join([*seen, at.start])} is a circle")
+                _refuse(f"checkpoints.{name}.from", f"{' <- '.join([*seen, at.start])} is a circle")
             seen.append(at.start)
             at = study.checkpoints.get(at.start)
+
+
+def _check_recipes(study: Study) -> None:
+    names = ", ".join(study.checkpoints)
     owner: dict[str, str] = {}
     for recipe_name, recipe in study.recipes.items():
-        frozen = {f"frozen.{region}": name for region, name in recipe.frozen.items()}
-        for role, name in {"base": recipe.base, "in": recipe.instruct, "rl": recipe.rl, **frozen}.items():
+        at = f"recipes.{recipe_name}"
+        # role -> (checkpoint, what it must have been trained from, the region that must have been frozen)
+        roles = {
+            "base": (recipe.base, None, None),
+            "in": (recipe.instruct, recipe.base, None),
+            "rl": (recipe.rl, recipe.instruct, None),
+            **{f"frozen.{region}": (name, recipe.instruct, region) for region, name in recipe.frozen.items()},
+        }
+        for role, (name, start, region) in roles.items():
             if name not in study.checkpoints:
-                raise InputError(f"config: recipes.{recipe_name}.{role}: no checkpoint {name!r}; there are {names}")
+                _refuse(f"{at}.{role}", f"no checkpoint {name!r}; there are {names}")
             if role != "base" and owner.setdefault(name, recipe_name) != recipe_name:
-                raise InputError(
-                    f"config: recipes.{recipe_name}.{role}: {name!r} is {owner[name]}'s too: "
-                    "a checkpoint other than a Base belongs to one recipe, for it is asked under its prompt"
-                )
-        for region, name in recipe.frozen.items():
+                _refuse(f"{at}.{role}", f"{name!r} is {owner[name]}'s too: it can be asked under one prompt only")
             source = study.checkpoints[name]
             if isinstance(source, Reinforced) and source.frozen != region:
-                raise InputError(f"config: recipes.{recipe_name}.frozen.{region}: {name!r} has frozen: {source.frozen}")
-    for recipe_name, recipe in study.recipes.items():
-        if recipe.base in owner:
-            raise InputError(
-                f"config: recipes.{recipe_name}.base: {recipe.base!r} is an IN or RL of {owner[recipe.base]}"
-            )
+                _refuse(f"{at}.{role}", f"{name!r} has frozen: {source.frozen}")
+            if start and isinstance(source, Finetuned | Reinforced) and source.start != start:
+                _refuse(f"{at}.{role}", f"{name!r} was trained from {source.start!r}, not from {start!r}")
+    bases = {recipe.base for recipe in study.recipes.values()}
+    if shared := sorted(bases & set(owner)):
+        _refuse(f"recipes.{owner[shared[0]]}", f"{shared[0]!r} is a Base too")
+    if len(bases) > 1:
+        _refuse("recipes", f"one Base a study, for Figure 4 probes it; here are {', '.join(sorted(bases))}")
+
+
+def _check_tasks(study: Study) -> None:
+    asked_with_image = {
+        "abilities.vision": [study.abilities.vision],
+        "abilities.vision_to_reasoning": [study.abilities.vision_to_reasoning],
+        "evaluation.benchmarks": [t for t in study.evaluation.benchmarks if t != study.abilities.reasoning],
+    }
+    for key, found in asked_with_image.items():
+        if questions.TEXT_TASK in found:
+            _refuse(key, f"{questions.TEXT_TASK} has no image")
+    for key in ("skip_examples", "attention_examples"):
+        if getattr(study.probes, key) > study.evaluation.examples:
+            _refuse(f"probes.{key}", f"more than evaluation.examples ({study.evaluation.examples})")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .tasks import Example, open_image
+from .tasks import Example, open_image, with_description
 
 # What the model is given: f(i,p), f(b,p), f(b,d,p) and f(p) of the paper.
 CONDITIONS = ("image", "black", "described", "text")
@@ -50,7 +50,7 @@ def in_condition(example: Example, condition: str, folder: Path, system: str) ->
         return Prompt(example.prompt, black, system)
     if example.description is None:
         raise ValueError(f"{example.id}: no description")
-    return Prompt(f"the image shows {example.description}. {example.prompt}", black, system)
+    return Prompt(with_description(example.description, example.prompt), black, system)
 
 
 def render(processor, prompt: Prompt) -> str:
@@ -102,7 +102,7 @@ def generate(model, processor, prompts: list[Prompt], max_new_tokens: int) -> li
 def respond(
     model, processor, requests: list[tuple[Example, str]], folder: Path, system: str, batch: int, max_new_tokens: int
 ) -> Iterator[dict]:
-    """One record a request (example, condition), in order of prompt length within a condition.
+    """One record a request (example, condition), images first, short prompts first.
 
     Records hold id, task, condition, response, tokens, truncated, error. A request that fails stays
     in, with its error: nothing leaves the denominator.

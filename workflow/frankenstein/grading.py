@@ -138,4 +138,10 @@ def grade_all(responses: list[Path], examples: list[Example]) -> pd.DataFrame:
                     **{key: record[key] for key in ("truncated", "tokens")},
                 }
             )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if unanswered := sorted(set(golds) - set(frame.id)):
+        raise InputError(
+            f"{', '.join(map(str, responses))}: no response to {unanswered[0]!r} ({len(unanswered)} such): "
+            "delete the files and run again"
+        )
+    return frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -9,8 +10,13 @@ from .errors import InputError
 
 
 def redirect(path: str) -> None:
-    """Send stdout and stderr to a file from here on, and an uncaught InputError there without its traceback."""
-    sys.stdout = sys.stderr = open(path, "w", buffering=1)  # noqa: SIM115 (open until the process ends)
+    """Send stdout and stderr to a file from here on, and an uncaught InputError there without its traceback.
+
+    By file descriptor: what took hold of stderr before (transformers' logger) writes there too.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
 
     def hook(kind, error, trace):
         if issubclass(kind, InputError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,11 @@ def _rates(frame: pd.DataFrame, by: list[str], hit: str) -> pd.DataFrame:
         rate = {"rate": k / n, **wilson(k, n)} if failed < n else {"rate": np.nan, "low": np.nan, "high": np.nan}
         rows.append({**dict(zip(by, key, strict=True)), "n": n, "failed": failed, **rate})
     return pd.DataFrame(rows)
+
+
+def read_records(paths: list[Path]) -> pd.DataFrame:
+    """Records of the probes, one JSON object a line. pandas' own reader would turn the answer "3" into a number."""
+    return pd.DataFrame([json.loads(line) for path in paths for line in Path(path).read_text().splitlines()])
 
 
 def changed(before: str, after: str, pair: Pair) -> bool | None:
@@ -113,6 +120,35 @@ def attention(records: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def attention_differences(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
+    """RL - IN of the attention mass by region, paired by example: recipe, region, n, difference, low, high (95 % t).
+
+    An example that failed in either stage has no difference and is not in n.
+    """
+    frame = records.assign(region=records.layer.map(regions.of))
+    by_example = frame.groupby(["recipe", "region", "id", "stage"])["attention_mass"].agg(
+        lambda mass: mass.mean(skipna=False)
+    )
+    rows = []
+    for recipe in dict.fromkeys(records.recipe):
+        for region in NAMES:
+            table = by_example[recipe, region].unstack("stage")
+            gain = (table["RL"] - table["IN"]).dropna()
+            half = stats.sem(gain) * stats.t.ppf(0.975, len(gain) - 1) if len(gain) > 1 else np.nan
+            mean = gain.mean()
+            rows.append(
+                {
+                    "recipe": recipe,
+                    "region": region,
+                    "n": len(gain),
+                    "difference": mean,
+                    "low": mean - half,
+                    "high": mean + half,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
     """Update records -> recipe, stage, layer, region, frobenius, frobenius_rms, frobenius_relative, share.
 
@@ -184,4 +220,4 @@ def regions_table(
 def _by_region(frame: pd.DataFrame, value: str, by: list[str], regions: Regions) -> pd.DataFrame:
     """Mean of a layer profile over each region; layer -1 (nothing swapped or skipped) is no layer."""
     frame = frame[frame.layer >= 0].assign(region=lambda part: part.layer.map(regions.of))
-    return frame.pivot_table(index=by, columns="region", values=value, sort=False)
+    return frame.groupby([*by, "region"], sort=False)[value].mean().unstack("region")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from .errors import InputError
 
@@ -29,6 +31,11 @@ class Regions:
                 f"regions.cuts {list(self.cuts)} leave a region of the {self.layers} decoder layers empty: "
                 f"need 0 < first < second < {self.layers}"
             )
+
+    @classmethod
+    def of_manifest(cls, manifest: str, cuts: tuple[int, int]) -> Regions:
+        """The regions of the checkpoint that a manifest speaks of."""
+        return cls(tuple(cuts), json.loads(Path(manifest).read_text())["layers"])
 
     def range(self, name: str) -> range:
         """The layers of a region."""

@@ -48,7 +48,7 @@ def grpo(
 
     rewards: weights of "answer" and "format". frozen: decoder layers left out of the optimiser,
     byte-identical afterwards (checked; paper, Section 4). Returns the log: step, loss, reward,
-    reward_answer, reward_format, completion_length (tokens), kl is not logged at beta = 0.
+    reward_answer, reward_format, completion_length (tokens), kl (empty at beta = 0).
     """
     model, processor = load(start)
     processor.tokenizer.padding_side = "left"
@@ -97,6 +97,7 @@ def grpo(
             "reward_answer": "rewards/answer_reward/mean",
             "reward_format": "rewards/format_reward/mean",
             "completion_length": "completions/mean_length",
+            "kl": "kl",
         },
     )
 

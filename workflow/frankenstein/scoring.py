@@ -8,7 +8,8 @@ from scipy.stats import binomtest, bootstrap
 
 from .errors import InputError
 from .grading import RIGHT, UNGRADED, equal
-from .tasks import METRICS, Example, conditions
+from .metrics import METRICS, conditions
+from .tasks import Example
 
 
 def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
@@ -62,12 +63,23 @@ def wilson(k: int, n: int) -> dict[str, float]:
     return {"low": interval.low, "high": interval.high}
 
 
-def constant_rate(examples: list[Example]) -> float:
-    """What always giving the one best answer would score: the chance level of a task."""
-    golds = pd.Series([example.answer for example in examples]).value_counts()
-    kind = examples[0].answer_type
-    return max(
-        sum(count for gold, count in golds.items() if equal(guess, gold, kind)) / len(examples) for guess in golds.index
+def ungraded(graded: pd.DataFrame, metric: str, abilities: dict[str, str]) -> int:
+    """How many of the responses that a metric looks at were never made."""
+    missing = graded[graded.verdict == UNGRADED]
+    if metric == "format":
+        return len(missing)
+    if metric in METRICS:
+        ability, rule = METRICS[metric]
+        task, needed = abilities[ability], list(rule)
+    else:
+        task, needed = metric, conditions(metric, abilities)[:1]
+    return int(((missing.task == task) & missing.condition.isin(needed)).sum())
+
+
+def blind_rate(examples: list[Example]) -> float:
+    """What the best guesses from the prompts alone (meta["blind"]) score: the chance level of a task."""
+    return sum(equal(example.meta["blind"], example.answer, example.answer_type) for example in examples) / len(
+        examples
     )
 
 
@@ -104,22 +116,21 @@ def score(
 
     grades: checkpoint -> grading.grade_all; roles: checkpoint -> [(recipe, role)], role one of Base, IN,
     RL, a hybrid such as IN:RL:RL, or "RL, Early frozen". Returns
-    scores: recipe, role, checkpoint, metric, n, value, low, high, ungraded, constant (what the one
-    best constant answer scores on a task); and
+    scores: recipe, role, checkpoint, metric, n, value, low, high, ungraded (responses that the metric
+    needed and that were never made), blind (what guessing from the prompt alone scores on a task); and
     differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN, and
     from IN and from RL to every later role of the recipe.
     """
     chance = {}
     for task in dict.fromkeys(example.task for example in examples):
-        chance[task] = constant_rate([example for example in examples if example.task == task])
+        chance[task] = blind_rate([example for example in examples if example.task == task])
     results = {checkpoint: outcomes(graded, abilities) for checkpoint, graded in grades.items()}
     scores, members = [], {}
     for checkpoint, played in roles.items():
         graded = grades[checkpoint]
         rate = rates(results[checkpoint])
-        tasks_of = rate.metric.map(lambda metric: abilities[METRICS[metric][0]] if metric in METRICS else metric)
-        rate["ungraded"] = tasks_of.map(graded[graded.verdict == UNGRADED].task.value_counts()).fillna(0).astype(int)
-        rate["constant"] = rate.metric.map(chance)
+        rate["ungraded"] = [ungraded(graded, metric, abilities) for metric in rate.metric]
+        rate["blind"] = rate.metric.map(chance)
         for recipe, role in played:
             members.setdefault(recipe, {})[role] = checkpoint
             label = {"recipe": recipe, "role": role, "checkpoint": checkpoint}

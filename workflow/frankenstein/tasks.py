@@ -14,19 +14,6 @@ from .errors import InputError
 # The four vision functions that probe pairs localize (paper, Section 3.1).
 FUNCTIONS = ("recognition", "ocr", "grounding", "counting")
 
-# metric -> (ability, what must hold of an example: condition -> right or not right)   (paper, Table 1)
-METRICS = {
-    "M_vis": ("vision", {"image": True, "black": False}),
-    "M_v2r": ("vision_to_reasoning", {"image": True, "described": True}),
-    "M_rea": ("reasoning", {"text": True}),
-}
-
-
-def conditions(task: str, abilities: dict[str, str]) -> list[str]:
-    """The conditions that a task must be answered in: those of its metrics, or just as it is published."""
-    needed = [c for ability, rule in METRICS.values() if abilities[ability] == task for c in rule]
-    return list(dict.fromkeys(needed)) or ["image"]
-
 
 @dataclass(frozen=True)
 class Example:
@@ -68,6 +55,11 @@ class Pair:
             if key in self.meta:
                 return str(self.meta[key])
         return ",".join(map(str, self.meta[f"{side}_bbox_xyxy"]))
+
+
+def with_description(description: str, prompt: str) -> str:
+    """The text of f(b, d, p): description and prompt (paper, Section 2.2)."""
+    return f"the image shows {description}. {prompt}"
 
 
 def write(path: Path, records: Iterable[Example | Pair]) -> None:

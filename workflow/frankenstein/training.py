@@ -35,7 +35,10 @@ class Rollout:
 
 
 def load(start: Path):
-    """(model in float32, processor), to be trained."""
+    """(model, processor) to be trained. InputError unless all is stored in float32: what is saved is float32 too."""
+    weights = Weights(start)
+    if odd := next((name for name in weights if weights[name].dtype != torch.float32), None):
+        raise InputError(f"{start}: {odd!r} is {weights[odd].dtype}: training here starts from float32 checkpoints")
     processor = AutoProcessor.from_pretrained(start, local_files_only=True)
     model = AutoModelForImageTextToText.from_pretrained(
         start, local_files_only=True, use_safetensors=True, dtype=torch.float32
@@ -60,6 +63,8 @@ def check_frozen(before: Path, after: Path, layers: range) -> int:
     """How many tensors of these layers are byte-identical in both; InputError naming one that is not."""
     old, new = Weights(before), Weights(after)
     names = [name for name in old if anatomy.part_of(name).layer in layers]
+    if len(layers) and not names:
+        raise InputError(f"{before}: no tensor of layers {layers.start} to {layers.stop - 1}: nothing was frozen")
     for name in names:
         if not torch.equal(old[name].view(torch.uint8), new[name].view(torch.uint8)):
             raise InputError(f"{after}: {name!r} was frozen but differs from {before}")
@@ -127,7 +132,9 @@ def supervised(
             max_steps=steps,
             per_device_train_batch_size=batch,
             learning_rate=learning_rate,
-            lr_scheduler_type="cosine",
+            # Most steps at the full rate: what is learned in sudden steps (telling shapes apart) comes sooner.
+            lr_scheduler_type="warmup_stable_decay",
+            lr_scheduler_kwargs={"num_decay_steps": steps // 3},
             warmup_steps=min(50, steps // 10),
             weight_decay=0.01,
             adam_beta2=0.98,
@@ -142,6 +149,8 @@ def supervised(
         )
         trainer = Trainer(model, arguments, train_dataset=_Stream(samples), data_collator=_Collate(processor))
         trainer.train()
+        if trainer.state.global_step != steps:
+            raise InputError(f"{out}: samples ended at step {trainer.state.global_step} of {steps}")
     save(model, processor, out)
     return log_table(trainer.state.log_history, {"loss": "loss"})
 

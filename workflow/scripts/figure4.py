@@ -1,12 +1,11 @@
 import pandas as pd
 
-from frankenstein import checkpoints, logs, plots, profiles, tasks
+from frankenstein import logs, plots, profiles, tasks
+from frankenstein.regions import Regions
 
 logs.redirect(snakemake.log[0])
-regions = checkpoints.regions_of(snakemake.input.manifest, snakemake.params.cuts)
-# An empty response is an answer; a missing one is not, and is told apart by its error.
-records = [pd.read_json(path, lines=True) for path in (*snakemake.input.swaps, *snakemake.input.skips)]
-swaps, skips = pd.concat(records[:-1]), records[-1]
+regions = Regions.of_manifest(snakemake.input.manifest, snakemake.params.cuts)
+swaps, skips = (profiles.read_records(paths) for paths in (snakemake.input.swaps, snakemake.input.skips))
 pairs = [pair for path in snakemake.input.pairs for pair in tasks.read_pairs(path)]
 changes = profiles.change_rates(swaps, pairs)
 errors = profiles.error_rates(skips, tasks.read_examples(snakemake.input.examples))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import tasks
@@ -10,8 +12,12 @@ from . import questions, world
 
 
 def write_examples(task: str, path: Path, images: Path, n: int, seed: int) -> None:
-    """n examples of a task's eval split: a JSONL file, and PNG files in the folder `images` beside it."""
+    """n examples of a task's eval split: a JSONL file, and PNG files in the folder `images` beside it.
+
+    meta has the scene's key, and the best guess from the prompt alone (`blind`).
+    """
     images.mkdir(parents=True, exist_ok=True)
+    guess = _blind(task, seed)
     records = []
     for i, question in enumerate(questions.sample(seed, "eval", task, n)):
         name = f"{task}-{i:04d}"
@@ -26,10 +32,21 @@ def write_examples(task: str, path: Path, images: Path, n: int, seed: int) -> No
                 answer_type=question.answer_type,
                 image=f"{images.name}/{name}.png" if question.image is not None else None,
                 description=question.description,
-                meta={"key": question.key},
+                meta={"key": question.key, "blind": guess(question.prompt)},
             )
         )
     tasks.write(path, records)
+
+
+def _blind(task: str, seed: int, n: int = 4000) -> Callable[[str], str]:
+    """The best guess from the prompt alone: the answer that training questions with this prompt have most often."""
+    rng = random.Random(f"{seed}-{task}-blind")
+    answers = defaultdict(Counter)
+    for _ in range(n):
+        question = questions.KINDS[task](rng, "train")
+        answers[question.prompt][question.answer] += 1
+        answers[None][question.answer] += 1
+    return lambda prompt: answers[prompt if prompt in answers else None].most_common(1)[0][0]
 
 
 def _asked(function: str, scene) -> tuple[str, dict]:

@@ -1,4 +1,4 @@
-"""The mini study's model: Qwen2.5-VL's own classes at about 1.6 M parameters, untrained.
+"""The mini study's model: Qwen2.5-VL's own classes at about 1.7 M parameters, untrained.
 
 What `build` writes is a Hugging Face checkpoint like any other: AutoProcessor and
 AutoModelForImageTextToText load it from disk.

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from PIL import Image
 
 from ..errors import InputError
+from ..tasks import with_description
 from . import world
 
 
@@ -27,9 +27,9 @@ class Question:
     answer_type: str = "text"  # text | number | box | list
     description: str | None = None
     key: str = ""
-    meta: dict | None = None
 
 
+TEXT_TASK = "text_math"  # the one kind without an image
 EXPLAIN = " explain."  # at the end of a prompt: asks a Base to show its steps
 
 # --- the generated world: one function a kind, (random state, split) -> Question ---------------
@@ -179,7 +179,7 @@ def easy_vqa_question(rng, split):
     shown = seen[image]
     return Question(
         "easy_vqa", _open(str(paths[image])), clean(question), answer, shown, "text",
-        f"a {shown}" if shown else None, name, {"file": Path(paths[image]).name},
+        f"a {shown}" if shown else None, name,
     )  # fmt: skip
 
 
@@ -200,11 +200,6 @@ def described(rng, split):
 
 
 KINDS["described"] = described
-
-
-def with_description(description: str, prompt: str) -> str:
-    """Prompt of the condition "black image and description" (paper, Section 2.2)."""
-    return f"the image shows {description}. {prompt}"
 
 
 def stream(seed: int, split: str, weights: dict[str, float]) -> Iterator[Question]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import string
 from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw, ImageFont
@@ -23,14 +24,6 @@ COLOURS = {
     "yellow": (225, 190, 0),
 }
 NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
-# Three-letter words that are printed in evaluation and probe images only: training prints random
-# letters, so a word read correctly was read letter by letter.
-WORDS = """
-ACE AIR ANT APE ARC ARM ART ASH BAG BAT BED BEE BIG BOX BOY BUS CAN CAP CAR CAT COD COW CUP DAY DEN DEW DIG
-DOG DRY EAR EEL EGG ELM EYE FAN FAR FIG FIN FLY FOG FOX FUN GAS GEM GUM GUN HAT HEN HIP HOP HUT ICE INK INN
-IVY JAM JAR JET JOY KEY KID KIT LAB LAP LEG LID LIP LOG MAP MIX MOB MUD NAP NET NUT OAK OAR OIL OWL PAD PAN
-PEA PEN PIE PIG POT RAT RED RIB ROD RUG SAW SEA SKY SUN TAP TEA TIN TOE TOY URN VAN VET WAX WEB WIG YAK ZIP
-""".split()  # noqa: SIM905 (a list of quoted words would fill the page)
 
 
 @dataclass(frozen=True)
@@ -116,7 +109,7 @@ class Word:
     background: tuple[int, int, int]
 
     def key(self) -> str:
-        return repr(self)
+        return self.text
 
     def describe(self) -> str:
         return "the word " + " ".join(self.text)
@@ -158,15 +151,10 @@ def random_scene(rng: random.Random, split: str, count: int | None = None) -> Sc
 
 
 def random_word(rng: random.Random, split: str, size: int = 3) -> Word:
-    """A printed word: random letters in training, an English word (never trained on) elsewhere."""
+    """A printed word of random letters. The split follows from the letters: no word is printed in two splits."""
     while True:
-        if split == "train":
-            text = "".join(rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(size))
-            fits = text not in WORDS
-        else:
-            text = rng.choice(WORDS)
-            fits = ("eval" if WORDS.index(text) % 2 else "probe") == split
-        if fits:
+        text = "".join(rng.choice(string.ascii_uppercase) for _ in range(size))
+        if split_of(text) == split:
             ink = tuple(rng.randint(0, 90) for _ in range(3))
             return Word(text, rng.choice((18, 20, 22, 24)), ink, _paper(rng))
 

@@ -1,0 +1,16 @@
+"""The paper's fine-grained metrics (Table 1) as data: which conditions decide them."""
+
+from __future__ import annotations
+
+# metric -> (ability, what must hold of an example: condition -> right or not right)   (paper, Table 1)
+METRICS = {
+    "M_vis": ("vision", {"image": True, "black": False}),
+    "M_v2r": ("vision_to_reasoning", {"image": True, "described": True}),
+    "M_rea": ("reasoning", {"text": True}),
+}
+
+
+def conditions(task: str, abilities: dict[str, str]) -> list[str]:
+    """The conditions that a task must be answered in: those of its metrics, or just as it is published."""
+    needed = [c for ability, rule in METRICS.values() if abilities[ability] == task for c in rule]
+    return list(dict.fromkeys(needed)) or ["image"]
