@@ -167,12 +167,16 @@ def figure6(spectra: pd.DataFrame, regions: Regions) -> Figure:
             axis.plot_surface(layers, ranks, table.to_numpy(), cmap="viridis", alpha=0.75, lw=0, vmin=low, vmax=0)
             for rank in (10, 20, 30, 40):
                 if rank in table.index:
-                    axis.plot(table.columns, [rank] * len(table.columns), table.loc[rank], color="black", lw=1)
-            for cut in regions.cuts:
-                axis.plot([cut - 0.5] * 2, [1, table.index.max()], [low, low], color=GREY, ls="--", lw=0.8)
+                    axis.plot(
+                        table.columns, [rank] * len(table.columns), table.loc[rank], color="black", lw=1, zorder=9
+                    )
+            mid = regions.range("mid")
+            edges = np.meshgrid([mid.start - 0.5, mid.stop - 0.5], [1, table.index.max()])
+            axis.plot_surface(*edges, np.full((2, 2), low), color=GREY, alpha=0.35)
             axis.set(xlabel="layer", ylabel="rank", zlim=(low, 0))
             axis.set_title(f"recipe {recipe}, {stage} update: log(σᵢ/σ₁)", fontsize=8)
-            axis.view_init(elev=22, azim=-60)
+            axis.view_init(elev=25, azim=50)
+            axis.invert_xaxis()
             axis.tick_params(labelsize=6, pad=0)
     return figure
 

@@ -68,12 +68,13 @@ def cell(rng, split):
 
 
 def recognition(rng, split):
-    scene = world.random_scene(rng, split, count=rng.choice((0, 1, 1, 1, 2, 3)))
-    if scene.things and rng.random() < 0.5:
+    scene = world.random_scene(rng, split, count=rng.choice((0, 1, 1, 1, 1, 2)))
+    if scene.things and rng.random() < 0.6:
         name = rng.choice(scene.things).name
     else:
-        # Absent, but mostly one word away from what is there.
+        # Absent; every other time one word away from what is there.
         near = [n for n in world.NAMES if any(set(n.split()) & set(t.name.split()) for t in scene.things)]
+        near = near if rng.random() < 0.5 else []
         name = rng.choice([n for n in (near or world.NAMES) if n not in scene.names])
     answer = "yes" if name in scene.names else "no"
     return _of(scene, "recognition", f"is there a {name}?", answer, scene.describe(), "text")
