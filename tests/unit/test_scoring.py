@@ -5,6 +5,7 @@ import pytest
 
 from frankenstein import scoring
 from frankenstein.errors import InputError
+from frankenstein.intervals import wilson
 from frankenstein.metrics import conditions
 from frankenstein.tasks import Example
 
@@ -92,6 +93,6 @@ def test_ungraded_responses_are_counted_where_they_matter():
 
 def test_wilson_at_the_papers_sample_size():
     """At N = 100 an interval is about twenty points wide: what the paper's tables do not say."""
-    interval = scoring.wilson(50, 100)
+    interval = wilson(50, 100)
     assert interval["low"] == pytest.approx(0.404, abs=1e-3)
     assert interval["high"] == pytest.approx(0.596, abs=1e-3)

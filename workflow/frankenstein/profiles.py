@@ -11,8 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from . import grading
+from .intervals import wilson
 from .regions import NAMES, Regions
-from .scoring import wilson
 from .tasks import Example, Pair
 
 RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows

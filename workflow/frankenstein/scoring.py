@@ -8,6 +8,7 @@ from scipy.stats import binomtest, bootstrap
 
 from .errors import InputError
 from .grading import RIGHT, UNGRADED, equal
+from .intervals import wilson
 from .metrics import METRICS, conditions
 from .tasks import Example
 
@@ -55,12 +56,6 @@ def rates(outcome: pd.DataFrame) -> pd.DataFrame:
         k, n = int(part.hit.sum()), len(part)
         rows.append({"metric": metric, "n": n, "value": k / n, **wilson(k, n)})
     return pd.DataFrame(rows)
-
-
-def wilson(k: int, n: int) -> dict[str, float]:
-    """low and high of the 95 % Wilson interval of k successes in n."""
-    interval = binomtest(k, n).proportion_ci(0.95, method="wilson")
-    return {"low": interval.low, "high": interval.high}
 
 
 def ungraded(graded: pd.DataFrame, metric: str, abilities: dict[str, str]) -> int:

@@ -132,7 +132,6 @@ def supervised(
             max_steps=steps,
             per_device_train_batch_size=batch,
             learning_rate=learning_rate,
-            # Most steps at the full rate: what is learned in sudden steps (telling shapes apart) comes sooner.
             lr_scheduler_type="warmup_stable_decay",
             lr_scheduler_kwargs={"num_decay_steps": steps // 3},
             warmup_steps=min(50, steps // 10),
