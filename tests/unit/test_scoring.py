@@ -87,8 +87,11 @@ def test_ungraded_responses_are_counted_where_they_matter():
             graded("m", {"image": ["right"], "described": ["ungraded"]}),
         ]
     )
-    counts = {metric: scoring.ungraded(frame, metric, ABILITIES) for metric in ("M_vis", "M_v2r", "v", "m", "format")}
-    assert counts == {"M_vis": 2, "M_v2r": 1, "v": 1, "m": 0, "format": 3}
+    counts = {
+        metric: scoring.ungraded(frame, metric, ABILITIES)
+        for metric in ("M_vis", "M_v2r", "v", "m", "format, image", "format, black")
+    }
+    assert counts == {"M_vis": 2, "M_v2r": 1, "v": 1, "m": 0, "format, image": 1, "format, black": 1}
 
 
 def test_wilson_at_the_papers_sample_size():

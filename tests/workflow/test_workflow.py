@@ -92,12 +92,13 @@ def test_scores_hold_every_checkpoint_at_full_n(results):
     roles = ["Base", "IN", *(h.replace("-", ":") for h in HYBRIDS), "RL"]
     roles += [f"RL, {region} frozen" for region in ("Early", "Mid", "Late")]
     assert sorted(scores.role.unique()) == sorted(roles)
-    metrics = {"M_vis", "M_v2r", "M_rea", "easy_vqa", "math_vqa", "text_math", "recognition", "counting", "format"}
+    metrics = {"M_vis", "M_v2r", "M_rea", "easy_vqa", "math_vqa", "text_math", "recognition", "counting"}
+    formats = {f"format, {condition}" for condition in ("image", "black", "described", "text")}
     for _, part in scores.groupby("role"):
-        assert set(part.metric) == metrics
-    # 8 examples a task; "format" counts responses: 2 tasks in two conditions, 3 in one.
-    assert (scores[scores.metric != "format"].n == 8).all()
-    assert (scores[scores.metric == "format"].n == 8 * 7).all()
+        assert set(part.metric) == metrics | formats
+    # 8 examples a task; "format" counts responses, and four tasks are asked with their image.
+    assert (scores[scores.metric == "format, image"].n == 8 * 4).all()
+    assert (scores[scores.metric != "format, image"].n == 8).all()
     assert scores.value.between(0, 1).all()
     assert (scores.low <= scores.value + 1e-9).all()
     assert (scores.value <= scores.high + 1e-9).all()

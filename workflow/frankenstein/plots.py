@@ -124,14 +124,14 @@ def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Fi
         left.axhline(part[part.layer < 0].rate.item(), color=FUNCTIONS[function], ls=":", lw=0.8)
     left.set(ylabel="change rate", ylim=(-0.02, 1.12))
     left.set_title(f"vision-token swapping ({_sizes(changes)})")
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     _shade(right, regions)
     for task, part in errors.groupby("task", sort=False):
         _band(right, part[part.layer >= 0], "rate", BLUE, task)
         right.axhline(part[part.layer < 0].rate.item(), color=BLUE, ls=":", lw=0.8, label="no layer skipped")
     right.set(ylabel="error rate", ylim=(-0.02, 1.12))
     right.set_title(f"layer skipping ({_sizes(errors)})")
-    right.legend(fontsize=7)
+    right.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 
@@ -185,14 +185,14 @@ def training(history: pd.DataFrame) -> Figure:
     """Training curves: loss of the supervised stages, reward of the RL runs. history: checkpoint, kind, step, loss, reward."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 2.6))
     palette = (BLUE, ORANGE, GREEN, PINK, SKY, GREY)
-    for axis, column, part in (
-        (left, "loss", history[history.kind != "grpo"]),
-        (right, "reward_answer", history[history.kind == "grpo"]),
+    for axis, column, window, part in (
+        (left, "loss", 1, history[history.kind != "grpo"]),
+        (right, "reward_answer", 9, history[history.kind == "grpo"]),
     ):
         for i, (checkpoint, rows) in enumerate(part.groupby("checkpoint", sort=False)):
             axis.plot(
                 rows.step,
-                rows[column],
+                rows[column].rolling(window, min_periods=1).mean(),
                 color=palette[i % len(palette)],
                 lw=1,
                 label=checkpoint,
@@ -202,5 +202,5 @@ def training(history: pd.DataFrame) -> Figure:
         if not part.empty:
             axis.legend(fontsize=6)
     left.set(ylabel="loss (nats a token)", title="supervised stages", yscale="log")
-    right.set(ylabel="share of right answers", title="rollouts of GRPO", ylim=(0, 1))
+    right.set(ylabel="share of right answers", title="rollouts of GRPO (mean of 9 log rows)", ylim=(0, 1))
     return figure

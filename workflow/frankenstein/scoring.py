@@ -35,14 +35,15 @@ def outcomes(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
     """One row a (metric, example) of one checkpoint: metric, id, hit.
 
     Metrics are M_vis, M_v2r and M_rea; each task by its name, in its first condition (as published);
-    and "format", whether a response was <think>...</think><answer>...</answer>, one row a response.
+    and "format, CONDITION", whether a response was <think>...</think><answer>...</answer>, one row a response.
     """
     parts = [
         (metric, hits(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()
     ]
     for task, part in graded.groupby("task", sort=False):
         parts.append((task, hits(part, {conditions(task, abilities)[0]: True})))
-    parts.append(("format", graded.set_index(graded.id + "/" + graded.condition).well_formed))
+    for condition, part in graded.groupby("condition", sort=False):
+        parts.append((f"format, {condition}", part.set_index("id").well_formed))
     return pd.concat(
         [pd.DataFrame({"metric": metric, "id": hit.index, "hit": hit.to_numpy(bool)}) for metric, hit in parts],
         ignore_index=True,
@@ -61,8 +62,8 @@ def rates(outcome: pd.DataFrame) -> pd.DataFrame:
 def ungraded(graded: pd.DataFrame, metric: str, abilities: dict[str, str]) -> int:
     """How many of the responses that a metric looks at were never made."""
     missing = graded[graded.verdict == UNGRADED]
-    if metric == "format":
-        return len(missing)
+    if metric.startswith("format, "):
+        return int((missing.condition == metric.removeprefix("format, ")).sum())
     if metric in METRICS:
         ability, rule = METRICS[metric]
         task, needed = abilities[ability], list(rule)
