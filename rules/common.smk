@@ -27,6 +27,9 @@ LOG = f"{RESULTS}/logs"
 BENCHMARK = f"{RESULTS}/benchmarks"
 
 RECIPES = list(study.recipes)
+BASE = study.recipes[
+    RECIPES[0]
+].base  # every recipe's: the schema allows one Base a study
 FROZEN = [name for name, recipe in study.recipes.items() if recipe.frozen]
 
 
@@ -54,11 +57,6 @@ def code(script):
 
 def manifest(checkpoint):
     return MANIFEST.format(checkpoint=checkpoint)
-
-
-def bases():
-    """Every Base, once."""
-    return list(dict.fromkeys(recipe.base for recipe in study.recipes.values()))
 
 
 def roles():

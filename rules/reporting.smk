@@ -29,7 +29,7 @@ rule figure3:
             for recipe in study.recipes.values()
             for checkpoint in (recipe.instruct, recipe.rl)
         ],
-        manifest=manifest(bases()[0]),
+        manifest=manifest(BASE),
     output:
         **figure("figure3"),
         differences=table("attention"),
@@ -52,11 +52,11 @@ rule figure3:
 
 rule figure4:
     input:
-        swaps=expand(SWAPS, checkpoint=bases()[0], function=study.probes.functions),
-        skips=expand(SKIPS, checkpoint=bases()[0]),
+        swaps=expand(SWAPS, checkpoint=BASE, function=study.probes.functions),
+        skips=expand(SKIPS, checkpoint=BASE),
         pairs=expand(PAIRS, function=study.probes.functions),
         examples=EXAMPLES.format(task=study.abilities.reasoning),
-        manifest=manifest(bases()[0]),
+        manifest=manifest(BASE),
     output:
         **figure("figure4"),
     log:
@@ -78,7 +78,7 @@ rule figure4:
 rule figure5:
     input:
         records=expand(UPDATES, recipe=RECIPES, stage=["in", "rl"]),
-        manifest=manifest(bases()[0]),
+        manifest=manifest(BASE),
     output:
         **figure("figure5"),
     log:
@@ -100,7 +100,7 @@ rule figure5:
 rule figure6:
     input:
         spectra=expand(SPECTRA, recipe=RECIPES, stage=["in", "rl"]),
-        manifest=manifest(bases()[0]),
+        manifest=manifest(BASE),
     output:
         **figure("figure6"),
     log:
@@ -188,7 +188,7 @@ rule region_means:
         localization=FIGURES.format(figure="figure4", kind="csv"),
         energy=FIGURES.format(figure="figure5", kind="csv"),
         spectra=FIGURES.format(figure="figure6", kind="csv"),
-        manifest=manifest(bases()[0]),
+        manifest=manifest(BASE),
     output:
         table=table("regions"),
     log:

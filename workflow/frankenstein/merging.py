@@ -15,12 +15,14 @@ from .errors import InputError
 from .regions import Hybrid, Regions
 
 
-def donors(names: list[str], hybrid: Hybrid, regions: Regions, rest_from: str) -> dict[str, str]:
-    """The donor, IN or RL, of every tensor: decoder layers by region, everything else from `rest_from`.
+def rest_donor(hybrid: Hybrid, rest_from: str) -> str:
+    """The donor, IN or RL, of what lies in no decoder layer. rest_from: early (the Early region's donor), in, or rl."""
+    return hybrid.donor("early") if rest_from == "early" else rest_from.upper()
 
-    rest_from: early (the donor of the Early region), in, or rl.
-    """
-    rest = hybrid.donor("early") if rest_from == "early" else rest_from.upper()
+
+def donors(names: list[str], hybrid: Hybrid, regions: Regions, rest_from: str) -> dict[str, str]:
+    """The donor, IN or RL, of every tensor: decoder layers by region, everything else as rest_donor says."""
+    rest = rest_donor(hybrid, rest_from)
     result = {}
     for name in names:
         part = part_of(name)
@@ -33,7 +35,7 @@ def merge(instruct: Path, reinforced: Path, out: Path, hybrid: Hybrid, regions: 
 
     Every tensor of the parents is in the hybrid, byte for byte its donor's. Config, tokenizer and
     processor are those of the donor of the rest. Raises InputError where the parents differ in
-    names, shapes, dtypes or config.
+    names, shapes, dtypes or depth.
     """
     parents = {"IN": Path(instruct), "RL": Path(reinforced)}
     weights = {donor: Weights(path) for donor, path in parents.items()}
@@ -57,7 +59,7 @@ def merge(instruct: Path, reinforced: Path, out: Path, hybrid: Hybrid, regions: 
             "file": weights[donor].files[name],
         }
     out.mkdir(parents=True, exist_ok=True)
-    rest = hybrid.donor("early") if rest_from == "early" else rest_from.upper()
+    rest = rest_donor(hybrid, rest_from)
     for path in sorted(parents[rest].iterdir()):
         if path.suffix in (".json", ".jinja", ".txt") and not path.name.endswith((".index.json", "manifest.json")):
             shutil.copyfile(path, out / path.name)

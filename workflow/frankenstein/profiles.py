@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from . import grading
-from .intervals import wilson
+from .intervals import student, wilson
 from .regions import NAMES, Regions
 from .tasks import Example, Pair
 
@@ -103,7 +102,6 @@ def attention(records: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (recipe, stage, layer), part in records.groupby(["recipe", "stage", "layer"], sort=False):
         mass = part.attention_mass.dropna()
-        half = stats.sem(mass) * stats.t.ppf(0.975, len(mass) - 1) if len(mass) > 1 else np.nan
         rows.append(
             {
                 "recipe": recipe,
@@ -112,8 +110,7 @@ def attention(records: pd.DataFrame) -> pd.DataFrame:
                 "n": len(part),
                 "failed": int(part.attention_mass.isna().sum()),
                 "attention_mass": mass.mean(),
-                "low": mass.mean() - half,
-                "high": mass.mean() + half,
+                **student(mass),
                 "attention_mean": part.attention_mean.mean(),
             }
         )
@@ -134,18 +131,8 @@ def attention_differences(records: pd.DataFrame, regions: Regions) -> pd.DataFra
         for region in NAMES:
             table = by_example[recipe, region].unstack("stage")
             gain = (table["RL"] - table["IN"]).dropna()
-            half = stats.sem(gain) * stats.t.ppf(0.975, len(gain) - 1) if len(gain) > 1 else np.nan
-            mean = gain.mean()
-            rows.append(
-                {
-                    "recipe": recipe,
-                    "region": region,
-                    "n": len(gain),
-                    "difference": mean,
-                    "low": mean - half,
-                    "high": mean + half,
-                }
-            )
+            row = {"recipe": recipe, "region": region, "n": len(gain), "difference": gain.mean(), **student(gain)}
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

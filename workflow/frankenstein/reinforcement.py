@@ -12,7 +12,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from . import grading
 from .errors import InputError
-from .training import Rollout, check_frozen, freeze, load, log_table, save
+from .training import Rollout, check_frozen, freeze, load, log_table, quiet, save
 
 
 def answer_reward(completions, answer, answer_type, **_) -> list[float]:
@@ -60,7 +60,6 @@ def grpo(
     with tempfile.TemporaryDirectory() as scratch:
         arguments = GRPOConfig(
             scratch,
-            max_steps=steps,
             per_device_train_batch_size=prompts * generations,
             num_generations=generations,
             max_completion_length=max_new_tokens,
@@ -70,12 +69,8 @@ def grpo(
             temperature=temperature,
             beta=beta,
             reward_weights=[rewards[name] for name in functions],
-            seed=seed,
+            **quiet(steps, seed),
             shuffle_dataset=False,
-            logging_steps=max(1, steps // 50),
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
             bf16=False,
             gradient_checkpointing=False,
         )

@@ -121,6 +121,18 @@ def log_table(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame([{"step": row["step"], **{ours: row.get(key) for ours, key in names.items()}} for row in rows])
 
 
+def quiet(steps: int, seed: int) -> dict:
+    """Arguments of any trainer here: so many steps, fifty rows of log, nothing saved or sent anywhere on the way."""
+    return {
+        "max_steps": steps,
+        "seed": seed,
+        "logging_steps": max(1, steps // 50),
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
 def supervised(
     start: Path, out: Path, samples: Iterable[Sample], steps: int, batch: int, learning_rate: float, seed: int
 ) -> pd.DataFrame:
@@ -129,7 +141,6 @@ def supervised(
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             scratch,
-            max_steps=steps,
             per_device_train_batch_size=batch,
             learning_rate=learning_rate,
             lr_scheduler_type="warmup_stable_decay",
@@ -137,11 +148,7 @@ def supervised(
             warmup_steps=min(50, steps // 10),
             weight_decay=0.01,
             adam_beta2=0.98,
-            seed=seed,
-            logging_steps=max(1, steps // 50),
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
+            **quiet(steps, seed),
             remove_unused_columns=False,
             # Pixel values of a batch are not one row a sample: the loader must not slice them.
             accelerator_config={"dispatch_batches": False},
