@@ -5,14 +5,19 @@ One adapter a model family; Qwen2.5-VL is the first.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from .errors import InputError
 
-FAMILIES = ("qwen2_5_vl",)
+FAMILIES = ("qwen2_5_vl", "qwen3_vl", "llava_onevision")
 
 _LAYER = re.compile(
     r"layers\.(\d+)\.(self_attn|mlp|input_layernorm|post_attention_layernorm)(?:\.(\w+))?\.(weight|bias)"
@@ -83,6 +88,9 @@ def layer_count(directory: Path) -> int:
 
 # --- a loaded model -----------------------------------------------------------------------------
 
+# How a family answers "where is it?": pixels of the image as the processor resized it, or thousandths.
+_BOXES = {"qwen2_5_vl": "resized", "qwen3_vl": "thousandths", "llava_onevision": "thousandths"}
+
 
 def decoder_layers(model) -> list:
     """The decoder layers of a loaded model, in order."""
@@ -92,3 +100,159 @@ def decoder_layers(model) -> list:
 def vision_mask(model, input_ids):
     """bool [batch, tokens]: which prompt tokens are vision tokens."""
     return input_ids == model.config.image_token_id
+
+
+def vision_spans(model, input_ids) -> list[range]:
+    """Where each image of one prompt stands: runs of vision tokens. input_ids int [tokens]."""
+    spans = []
+    for position in vision_mask(model, input_ids).nonzero()[:, 0].tolist():
+        if spans and spans[-1].stop == position:
+            spans[-1] = range(spans[-1].start, position + 1)
+        else:
+            spans.append(range(position, position + 1))
+    return spans
+
+
+class _Entered(Exception):
+    """The prompt has reached the first decoder layer: nothing more is wanted of the model's own forward pass."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One prompt as it enters the first decoder layer, without padding.
+
+    ids int [tokens]; hidden [tokens, hidden]; rotary: the position embeddings, each [..., 1, tokens, head];
+    positions int [..., 1, tokens]; deepstack: what is added to the residual stream after decoder layer
+    0, 1, ... (Qwen3-VL's DeepStack), each [tokens, hidden], zero at text; empty for most families.
+    """
+
+    ids: torch.Tensor
+    hidden: torch.Tensor
+    rotary: tuple[torch.Tensor, ...]
+    positions: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def next_position(self) -> int:
+        """Position of the first generated token; after an image it is not the number of tokens."""
+        return int(self.positions.max()) + 1
+
+
+_PACK_BYTES = 2 << 30
+
+
+def _packed_product(weight, bias, hidden):
+    return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
+
+
+class Decoder:
+    """The language model inside a loaded VLM: all that a sweep touches.
+
+    layers: the decoder layers; finish(hidden): final norm and head; embed(inputs): prompts as they
+    enter layer 0, by the model's own vision tower and position ids; rotary(positions): position embeddings.
+    """
+
+    def __init__(self, model):
+        family = model.config.model_type
+        if family not in FAMILIES:
+            raise InputError(f"model_type {family!r}; supported: {', '.join(FAMILIES)}")
+        self.model, self.text = model, model.model.language_model
+        self.layers = list(self.text.layers)
+        self.config = self.text.config
+        kinds = set(getattr(self.config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"}:
+            raise InputError(f"{family}: sweeps need full attention in every layer, this model has {sorted(kinds)}")
+
+    @functools.cached_property
+    def _packed(self) -> list[tuple[torch.nn.Linear, torch.Tensor]]:
+        """The layers' weights in oneDNN's own layout; none where that is of no use or they are too large to hold twice."""
+        modules = [m for layer in self.layers for m in layer.modules() if isinstance(m, torch.nn.Linear)]
+        weights = [module.weight for module in modules]
+        cpu = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+        if not cpu or not torch.backends.mkldnn.is_available() or sum(w.nbytes for w in weights) > _PACK_BYTES:
+            return []
+        return [(m, torch.ops.mkldnn._reorder_linear_weight(m.weight.detach(), 16)) for m in modules]
+
+    @contextlib.contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Within: products of few tokens by prepacked weights, on a CPU in float32 (1.6 times as fast at 10 tokens)."""
+        for module, packed in self._packed:
+            module.forward = functools.partial(_packed_product, packed, module.bias)
+        try:
+            yield
+        finally:
+            for module, _ in self._packed:
+                del module.forward
+
+    def embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Token embeddings [..., hidden] as they enter layer 0."""
+        return self.model.get_input_embeddings()(tokens)
+
+    def finish(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits [..., vocabulary] of final hidden states [..., hidden]."""
+        return self.model.lm_head(self.text.norm(hidden))
+
+    def rotary(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Position embeddings of positions, in the dtype of `like`."""
+        return self.text.rotary_emb(like, positions)
+
+    def embed(self, inputs) -> list[Embedded]:
+        """Each prompt of a (padded) batch, its padding removed."""
+        seen = {}
+
+        def text_model(module, args, kwargs):
+            seen["masks"] = kwargs.get("visual_pos_masks")
+            seen["deepstack"] = kwargs.get("deepstack_visual_embeds") or []
+
+        def rotary(module, args, kwargs):
+            seen["positions"] = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
+
+        def first_layer(module, args, kwargs):
+            seen["hidden"] = args[0] if args else kwargs["hidden_states"]
+            seen["rotary"] = kwargs["position_embeddings"]
+            raise _Entered
+
+        handles = [
+            module.register_forward_pre_hook(hook, with_kwargs=True)
+            for module, hook in (
+                (self.text, text_model),
+                (self.text.rotary_emb, rotary),
+                (self.layers[0], first_layer),
+            )
+        ]
+        try:
+            self.model(**inputs, use_cache=False)
+        except _Entered:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+
+        deepstack = []
+        for features in seen["deepstack"]:
+            dense = torch.zeros_like(seen["hidden"])
+            dense[seen["masks"]] = features.to(dense.dtype)
+            deepstack.append(dense)
+        prompts = []
+        for row, mask in enumerate(inputs["attention_mask"].bool()):
+            prompts.append(
+                Embedded(
+                    inputs["input_ids"][row][mask],
+                    seen["hidden"][row][mask],
+                    tuple(part[..., row % part.shape[-3], :, :].unsqueeze(-3)[..., mask, :] for part in seen["rotary"]),
+                    seen["positions"][..., row % seen["positions"].shape[-2], :].unsqueeze(-2)[..., mask],
+                    tuple(dense[row][mask] for dense in deepstack),
+                )
+            )
+        return prompts
+
+
+def boxes_to_canvas(model, grid, size: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) factors from the coordinates that a family answers in to pixels of the original image.
+
+    grid: (time, height, width) in patches of the image as the processor resized it; size: (width, height).
+    """
+    if _BOXES[model.config.model_type] == "thousandths":
+        return size[0] / 1000, size[1] / 1000
+    patch = model.config.vision_config.patch_size
+    return size[0] / (int(grid[2]) * patch), size[1] / (int(grid[1]) * patch)

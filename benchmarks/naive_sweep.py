@@ -1,0 +1,132 @@
+"""The slow, obvious twin of the sweep engine: hooks on one layer at a time, transformers' own generate.
+
+What the public scripts do, less their defects. Tests compare the engine with it; benchmarks time it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from frankenstein import anatomy
+
+
+def _hidden(args, kwargs):
+    return args[0] if args else kwargs["hidden_states"]
+
+
+@contextlib.contextmanager
+def hooked(*handles):
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def generate(model, inputs, max_new_tokens):
+    """(tokens without the end token, first logits [vocabulary]) of a batch, by transformers' generate."""
+    output = model.generate(
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        repetition_penalty=1.0,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    stops = model.generation_config.eos_token_id
+    stops = stops if isinstance(stops, list) else [stops]
+    answers = []
+    for row, logits in zip(output.sequences[:, inputs["input_ids"].shape[1] :].tolist(), output.logits[0], strict=True):
+        end = next((i for i, token in enumerate(row) if token in stops), len(row))
+        answers.append((row[:end], logits.float()))
+    return answers
+
+
+def swap(model, targets, sources, image, max_new_tokens, layers=None):
+    """{layer: answers}: the hidden states of image `image` that enter that layer are the source's. Prefill only."""
+    masks = [image_mask(model, inputs, image) for inputs in (targets, sources)]
+    states = []
+
+    def keep(module, args, kwargs):
+        states.append(_hidden(args, kwargs)[masks[1]].clone())
+
+    with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in anatomy.decoder_layers(model))):
+        model(**sources, logits_to_keep=1)
+    answers = {}
+    for layer, module in enumerate(anatomy.decoder_layers(model)):
+        if layers is not None and layer not in layers:
+            continue
+        prefill = True
+
+        def replace(module, args, kwargs, layer=layer):
+            nonlocal prefill
+            if not prefill:
+                return None
+            prefill = False
+            hidden = _hidden(args, kwargs).clone()
+            hidden[masks[0]] = states[layer]
+            return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+
+        with hooked(module.register_forward_pre_hook(replace, with_kwargs=True)):
+            answers[layer] = generate(model, targets, max_new_tokens)
+    return answers
+
+
+def image_mask(model, inputs, image):
+    """bool [batch, tokens]: the vision tokens of one image of each prompt."""
+    mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
+    for row, ids in enumerate(inputs["input_ids"]):
+        span = anatomy.vision_spans(model, ids)[image]
+        mask[row, span.start : span.stop] = True
+    return mask
+
+
+def swap_cache(model, target, source, layers, max_new_tokens):
+    """One pair: the source's keys and values of the vision span at `layers`, in a cache of transformers, then text.
+
+    target, source: one prompt each, with the same text and grid. -> (tokens, first logits)
+    """
+    end = anatomy.vision_spans(model, target["input_ids"][0])[0].stop
+    start = anatomy.vision_spans(model, target["input_ids"][0])[0].start
+    positions = []
+
+    def keep(module, args, kwargs):
+        positions.append(kwargs["position_ids"] if "position_ids" in kwargs else args[1])
+
+    rotary = model.model.language_model.rotary_emb
+    caches = []
+    with hooked(rotary.register_forward_pre_hook(keep, with_kwargs=True)):
+        for inputs in (target, source):
+            caches.append(model(**inputs, use_cache=True).past_key_values)
+    for index, (cache, other) in enumerate(zip(caches[0].layers, caches[1].layers, strict=True)):
+        if index in layers:
+            cache.keys[:, :, start:end] = other.keys[:, :, start:end]
+            cache.values[:, :, start:end] = other.values[:, :, start:end]
+        cache.keys, cache.values = cache.keys[:, :, :end], cache.values[:, :, :end]
+    cache = caches[0]
+    ids, at = target["input_ids"][:, end:], positions[0][..., end:]
+    following = int(positions[0].max()) + 1
+    stops = model.generation_config.eos_token_id
+    tokens, first = [], None
+    for step in range(max_new_tokens):
+        logits = model(input_ids=ids, position_ids=at, past_key_values=cache, use_cache=True).logits[:, -1]
+        first = logits[0].float() if first is None else first
+        token = int(logits.argmax())
+        if token in (stops if isinstance(stops, list) else [stops]):
+            break
+        tokens.append(token)
+        ids, at = torch.tensor([[token]]), positions[0][..., :1] * 0 + following + step
+    return tokens, first
+
+
+def skip(model, inputs, layers, max_new_tokens):
+    """Answers with `layers` identities: each still runs, and what it adds to the residual stream is dropped."""
+
+    def identity(module, args, kwargs, output):
+        hidden = _hidden(args, kwargs)
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    modules = [anatomy.decoder_layers(model)[layer] for layer in layers]
+    with hooked(*(module.register_forward_hook(identity, with_kwargs=True) for module in modules)):
+        return generate(model, inputs, max_new_tokens)
