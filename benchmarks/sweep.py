@@ -19,10 +19,11 @@ from pathlib import Path
 import flops
 import naive_sweep
 import torch
-from frankenstein import wavefront
-from frankenstein.anatomy import Decoder
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
+
+from frankenstein import wavefront
+from frankenstein.anatomy import Decoder
 
 VOCABULARY, IMAGE = 1000, 990
 PREFIX = 20
@@ -107,7 +108,9 @@ def ways(arguments) -> dict:
         return {-1: naive_sweep.generate(model, target, new)[0]} | {layer: made[0] for layer, made in answers.items()}
 
     def naive_skip():
-        return {layer: naive_sweep.skip(model, target, [layer] if layer >= 0 else [], new)[0] for layer in range(-1, count)}
+        return {
+            layer: naive_sweep.skip(model, target, [layer] if layer >= 0 else [], new)[0] for layer in range(-1, count)
+        }
 
     return {"swap naive": naive_swap, "swap ours": swap, "skip naive": naive_skip, "skip ours": skip}
 

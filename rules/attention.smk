@@ -1,6 +1,6 @@
 # Section 2.3: attention from reasoning tokens to vision tokens, for IN and RL.
 
-ATTENTION = f"{RESULTS}/attention/{{checkpoint}}.csv"
+ATTENTION = f"{RESULTS}/attention/{{checkpoint}}.{{shard}}.csv"
 
 
 rule attention:
@@ -10,10 +10,11 @@ rule attention:
         images=f"{RESULTS}/data/{study.abilities.vision_to_reasoning}",
     output:
         records=ATTENTION,
+        heads=f"{RESULTS}/attention/{{checkpoint}}.{{shard}}.heads.csv",
     log:
-        f"{LOG}/attention/{{checkpoint}}.log",
+        f"{LOG}/attention/{{checkpoint}}.{{shard}}.log",
     benchmark:
-        f"{BENCHMARK}/attention/{{checkpoint}}.tsv"
+        f"{BENCHMARK}/attention/{{checkpoint}}.{{shard}}.tsv"
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -23,7 +24,8 @@ rule attention:
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         examples=study.probes.attention_examples,
-        batch=study.probes.batch,
+        shards=study.probes.shards,
+        memory_mb=study.probes.memory_mb,
         max_new_tokens=study.evaluation.max_new_tokens,
         code=code("attention.py"),
     script:

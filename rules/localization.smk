@@ -1,7 +1,8 @@
 # Section 3.1: which layers see, which reason. Vision-token swapping and layer skipping on the Base.
 
-SWAPS = f"{RESULTS}/localization/swap.{{checkpoint}}.{{function}}.jsonl"
-SKIPS = f"{RESULTS}/localization/skip.{{checkpoint}}.jsonl"
+SWAPS = f"{RESULTS}/localization/swap.{{checkpoint}}.{{function}}.{{shard}}.jsonl"
+SKIPS = f"{RESULTS}/localization/skip.{{checkpoint}}.{{shard}}.jsonl"
+LOCALIZATION = f"{RESULTS}/localization/{{checkpoint}}.{{probe}}.csv"
 
 
 rule swap_vision_tokens:
@@ -12,9 +13,9 @@ rule swap_vision_tokens:
     output:
         records=SWAPS,
     log:
-        f"{LOG}/swap_vision_tokens/{{checkpoint}}.{{function}}.log",
+        f"{LOG}/swap_vision_tokens/{{checkpoint}}.{{function}}.{{shard}}.log",
     benchmark:
-        f"{BENCHMARK}/swap_vision_tokens/{{checkpoint}}.{{function}}.tsv"
+        f"{BENCHMARK}/swap_vision_tokens/{{checkpoint}}.{{function}}.{{shard}}.tsv"
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -23,7 +24,10 @@ rule swap_vision_tokens:
         runtime=240,
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        batch=study.probes.batch,
+        modes=study.probes.modes,
+        unequal=study.probes.unequal_images,
+        shards=study.probes.shards,
+        memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
         code=code("swap_vision_tokens.py"),
     script:
@@ -37,9 +41,9 @@ rule skip_layers:
     output:
         records=SKIPS,
     log:
-        f"{LOG}/skip_layers/{{checkpoint}}.log",
+        f"{LOG}/skip_layers/{{checkpoint}}.{{shard}}.log",
     benchmark:
-        f"{BENCHMARK}/skip_layers/{{checkpoint}}.tsv"
+        f"{BENCHMARK}/skip_layers/{{checkpoint}}.{{shard}}.tsv"
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -49,8 +53,56 @@ rule skip_layers:
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         examples=study.probes.skip_examples,
-        batch=study.probes.batch,
+        shards=study.probes.shards,
+        memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
         code=code("skip_layers.py"),
     script:
         "../workflow/scripts/skip_layers.py"
+
+
+rule judge_swaps:
+    input:
+        records=expand(
+            SWAPS,
+            function=study.probes.functions,
+            shard=range(study.probes.shards),
+            allow_missing=True,
+        ),
+        pairs=expand(PAIRS, function=study.probes.functions),
+    output:
+        table=LOCALIZATION.format(checkpoint="{checkpoint}", probe="swap"),
+    log:
+        f"{LOG}/judge_swaps/{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/judge_swaps/{{checkpoint}}.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("judge_swaps.py"),
+    script:
+        "../workflow/scripts/judge_swaps.py"
+
+
+rule judge_skips:
+    input:
+        records=expand(SKIPS, shard=range(study.probes.shards), allow_missing=True),
+        examples=EXAMPLES.format(task=study.abilities.reasoning),
+    output:
+        table=LOCALIZATION.format(checkpoint="{checkpoint}", probe="skip"),
+    log:
+        f"{LOG}/judge_skips/{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/judge_skips/{{checkpoint}}.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("judge_skips.py"),
+    script:
+        "../workflow/scripts/judge_skips.py"

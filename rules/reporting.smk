@@ -25,9 +25,10 @@ rule figure2:
 rule figure3:
     input:
         records=[
-            ATTENTION.format(checkpoint=checkpoint)
+            ATTENTION.format(checkpoint=checkpoint, shard=shard)
             for recipe in study.recipes.values()
             for checkpoint in (recipe.instruct, recipe.rl)
+            for shard in range(study.probes.shards)
         ],
         manifest=manifest(BASE),
     output:
@@ -43,7 +44,12 @@ rule figure3:
         mem_mb=1000,
         runtime=10,
     params:
-        labels=[(recipe, stage) for recipe in RECIPES for stage in ("IN", "RL")],
+        labels=[
+            (recipe, stage)
+            for recipe in RECIPES
+            for stage in ("IN", "RL")
+            for _ in range(study.probes.shards)
+        ],
         cuts=study.regions.cuts,
         code=code("figure3.py"),
     script:
@@ -52,10 +58,8 @@ rule figure3:
 
 rule figure4:
     input:
-        swaps=expand(SWAPS, checkpoint=BASE, function=study.probes.functions),
-        skips=expand(SKIPS, checkpoint=BASE),
-        pairs=expand(PAIRS, function=study.probes.functions),
-        examples=EXAMPLES.format(task=study.abilities.reasoning),
+        swaps=LOCALIZATION.format(checkpoint=BASE, probe="swap"),
+        skips=LOCALIZATION.format(checkpoint=BASE, probe="skip"),
         manifest=manifest(BASE),
     output:
         **figure("figure4"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -88,9 +89,6 @@ def layer_count(directory: Path) -> int:
 
 # --- a loaded model -----------------------------------------------------------------------------
 
-# How a family answers "where is it?": pixels of the image as the processor resized it, or thousandths.
-_BOXES = {"qwen2_5_vl": "resized", "qwen3_vl": "thousandths", "llava_onevision": "thousandths"}
-
 
 def decoder_layers(model) -> list:
     """The decoder layers of a loaded model, in order."""
@@ -124,6 +122,7 @@ class Embedded:
     ids int [tokens]; hidden [tokens, hidden]; rotary: the position embeddings, each [..., 1, tokens, head];
     positions int [..., 1, tokens]; deepstack: what is added to the residual stream after decoder layer
     0, 1, ... (Qwen3-VL's DeepStack), each [tokens, hidden], zero at text; empty for most families.
+    grids: (rows, columns) of each image's vision tokens, empty where a family's tokens are no plain grid.
     """
 
     ids: torch.Tensor
@@ -131,6 +130,7 @@ class Embedded:
     rotary: tuple[torch.Tensor, ...]
     positions: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
+    grids: tuple[tuple[int, int], ...] = ()
 
     @property
     def next_position(self) -> int:
@@ -184,6 +184,16 @@ class Decoder:
             for module, _ in self._packed:
                 del module.forward
 
+    @contextlib.contextmanager
+    def attention(self, name: str) -> Iterator[None]:
+        """Within: the decoder layers attend by the function registered under that name with transformers."""
+        before = self.config._attn_implementation
+        self.text.set_attn_implementation(name)
+        try:
+            yield
+        finally:
+            self.text.set_attn_implementation(before)
+
     def embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
         """Token embeddings [..., hidden] as they enter layer 0."""
         return self.model.get_input_embeddings()(tokens)
@@ -233,6 +243,7 @@ class Decoder:
             dense = torch.zeros_like(seen["hidden"])
             dense[seen["masks"]] = features.to(dense.dtype)
             deepstack.append(dense)
+        grids = iter(_grids(self.model, inputs))
         prompts = []
         for row, mask in enumerate(inputs["attention_mask"].bool()):
             prompts.append(
@@ -242,17 +253,31 @@ class Decoder:
                     tuple(part[..., row % part.shape[-3], :, :].unsqueeze(-3)[..., mask, :] for part in seen["rotary"]),
                     seen["positions"][..., row % seen["positions"].shape[-2], :].unsqueeze(-2)[..., mask],
                     tuple(dense[row][mask] for dense in deepstack),
+                    tuple(itertools.islice(grids, len(vision_spans(self.model, inputs["input_ids"][row])))),
                 )
             )
         return prompts
 
 
-def boxes_to_canvas(model, grid, size: tuple[int, int]) -> tuple[float, float]:
+def _grids(model, inputs) -> list[tuple[int, int]]:
+    """(rows, columns) of vision tokens of every image of a batch; none for a family that does not tell."""
+    if "image_grid_thw" not in inputs:
+        return []
+    merge = model.config.vision_config.spatial_merge_size
+    return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
+
+
+def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]:
     """(x, y) factors from the coordinates that a family answers in to pixels of the original image.
 
-    grid: (time, height, width) in patches of the image as the processor resized it; size: (width, height).
+    inputs: of the processor, its first image is meant; size: (width, height) of the original. Qwen2.5-VL
+    answers in pixels of the image as its processor resized it, Qwen3-VL in thousandths of the image.
     """
-    if _BOXES[model.config.model_type] == "thousandths":
+    family = model.config.model_type
+    if family == "qwen3_vl":
         return size[0] / 1000, size[1] / 1000
-    patch = model.config.vision_config.patch_size
-    return size[0] / (int(grid[2]) * patch), size[1] / (int(grid[1]) * patch)
+    if family == "qwen2_5_vl":
+        patch = model.config.vision_config.patch_size
+        _, rows, columns = inputs["image_grid_thw"][0].tolist()
+        return size[0] / (columns * patch), size[1] / (rows * patch)
+    return 1.0, 1.0

@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from . import anatomy
+from .anatomy import Decoder, vision_mask
+from .batches import Size, in_batches, memory
+from .errors import InputError
 from .generation import Prompt, encode, generate, in_condition
 from .tasks import Example
 
@@ -36,51 +41,150 @@ def reasoning_span(tokenizer, tokens: list[int]) -> range:
     return range(start or 0, len(tokens) if end is None else end)
 
 
+_CHUNK_BYTES = 64 << 20
+_measure = None  # what is done with the queries and keys of the layer that is being run
+
+
+def _measured(module, query, key, value, attention_mask, scaling=None, **kwargs):
+    _measure(query, key, scaling)
+    inner = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    return inner(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+
+
+AttentionInterface.register("frankenstein_measured", _measured)
+AttentionMaskInterface.register("frankenstein_measured", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+
+
+def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int = _CHUNK_BYTES) -> torch.Tensor:
+    """Softmax attention of some tokens summed over some others, of one example: [heads, asked tokens], float32.
+
+    query [heads, tokens, d], key [kv heads, tokens, d] with rotary positions applied; asked int [n]: which tokens
+    are queries; keys, seen bool [tokens]: whose attention is summed, and which are no padding. Causal. A
+    chunk of queries at a time: scores and weights take chunk_bytes at most, or those of one query.
+    """
+    heads, tokens, d = query.shape
+    kv_heads = key.shape[0]
+    size = max(1, chunk_bytes // (2 * 4 * heads * tokens))
+    place = torch.arange(tokens, device=query.device)
+    parts = []
+    for some in asked.split(size):
+        folded = query[:, some].reshape(kv_heads, -1, d).float()  # a group shares its keys: they are not repeated
+        scores = (folded @ key.float().transpose(1, 2)).reshape(heads, len(some), tokens).mul_(scaling)
+        scores.masked_fill_((place > some[:, None]) | ~seen, -torch.inf)
+        parts.append(torch.softmax(scores, -1)[..., keys].sum(-1))
+    return torch.cat(parts, -1)
+
+
 @torch.inference_mode()
+def masses(decoder: Decoder, inputs, asked: list[torch.Tensor], keys: torch.Tensor) -> list[list[torch.Tensor]]:
+    """[layer][example]: attention mass of the asked tokens on the keys, mean over the asked, by head [heads] (Eq. 1).
+
+    inputs: model inputs padded on either side; asked: by example, int [n]; keys: bool [batch, tokens]. One
+    forward pass through PyTorch's fused attention, however the model was loaded; the mass is reduced inside
+    each attention call, and no tokens x tokens tensor is held (see mass_on for the bound).
+    """
+    global _measure
+    found: list[list[torch.Tensor]] = []
+    seen = inputs["attention_mask"].bool()
+
+    def measure(query, key, scaling):
+        found.append(
+            [
+                mass_on(query[i], key[i], asked[i], keys[i], seen[i], scaling).mean(-1)
+                if len(asked[i])
+                else query.new_full((query.shape[1],), torch.nan)
+                for i in range(len(query))
+            ]
+        )
+
+    _measure = measure
+    try:
+        with decoder.attention("frankenstein_measured"):
+            decoder.model(**inputs, use_cache=False, logits_to_keep=1)
+    finally:
+        _measure = None
+    return found
+
+
 def reasoning_to_vision(
-    model, processor, examples: list[Example], folder: Path, system: str, batch: int, max_new_tokens: int
+    model,
+    processor,
+    examples: list[Example],
+    folder: Path,
+    *,
+    system: str,
+    memory_mb: int,
+    max_new_tokens: int,
 ) -> Iterator[dict]:
     """One record an (example, layer): how much reasoning tokens attend to vision tokens.
 
     The model answers greedily; its own reasoning tokens R are the queries, the image's tokens V the keys.
     attention_mass: sum over V, mean over heads and R (0 to 1); attention_mean: Eq. 1 as it is
-    written, the mass divided by |V|. NaN (and error) where a response holds no reasoning token.
-    Needs a model loaded with attention="eager", which returns attention weights.
+    written, the mass divided by |V|; heads: the mass by head. NaN (and error) where a response holds no
+    reasoning token, or was not made.
     """
-    for start in range(0, len(examples), batch):
-        part = examples[start : start + batch]
-        prompts: list[Prompt] = [in_condition(example, "image", folder, system) for example in part]
-        responses = generate(model, processor, prompts, max_new_tokens)
-        spans = [reasoning_span(processor.tokenizer, response.tokens) for response in responses]
+    decoder = Decoder(model)
 
-        inputs = encode(processor, prompts, model.device)
-        width = inputs["input_ids"].shape[1]
-        longest = max(len(response.tokens) for response in responses)
-        # The responses stand to the right of the left-padded prompts, padded on their own right.
-        tail = torch.full((len(part), longest), processor.tokenizer.pad_token_id, device=model.device)
-        seen = torch.zeros_like(tail)
-        queries = torch.zeros(len(part), width + longest, dtype=torch.bool, device=model.device)
-        for row, (response, span) in enumerate(zip(responses, spans, strict=True)):
-            tail[row, : len(response.tokens)] = torch.tensor(response.tokens, device=model.device)
-            seen[row, : len(response.tokens)] = 1
-            queries[row, width + span.start : width + span.stop] = True
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], tail], 1)
-        inputs["attention_mask"] = torch.cat([inputs["attention_mask"], seen], 1)
-        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(tail)], 1)
-        keys = anatomy.vision_mask(model, inputs["input_ids"])
-        attentions = model(**inputs, output_attentions=True).attentions
+    def records(example, made, error):
+        if made is None:
+            nothing = torch.full((decoder.config.num_attention_heads,), torch.nan)
+            made = [nothing] * len(decoder.layers), 0, 0
+        by_layer, reasoning, vision = made
+        error = error or (None if reasoning else "no reasoning token in the response")
+        for layer, heads in enumerate(by_layer):
+            mass = float(heads.mean())
+            yield {
+                "id": example.id,
+                "layer": layer,
+                "attention_mass": mass,
+                "attention_mean": mass / vision if vision else float("nan"),
+                "heads": heads.tolist(),
+                "reasoning_tokens": reasoning,
+                "vision_tokens": vision,
+                "error": error,
+            }
 
-        for layer, weights in enumerate(attentions):  # [batch, heads, queries, keys]
-            mass = torch.einsum("bhqk,bk->bhq", weights.float(), keys.float()).mean(1)
-            for row, example in enumerate(part):
-                count, vision = len(spans[row]), int(keys[row].sum())
-                value = float(mass[row][queries[row]].mean()) if count else float("nan")
-                yield {
-                    "id": example.id,
-                    "layer": layer,
-                    "attention_mass": value,
-                    "attention_mean": value / vision,
-                    "reasoning_tokens": count,
-                    "vision_tokens": vision,
-                    "error": None if count else "no reasoning token in the response",
-                }
+    ready = []
+    for example in examples:
+        try:
+            prompt = in_condition(example, "image", folder, system)
+        except (InputError, ValueError) as error:
+            yield from records(example, None, str(error))
+            continue
+        own = encode(processor, [prompt])["input_ids"].shape[1] + max_new_tokens
+        ready.append((example, prompt, Size(0, own, 0, 1)))
+    ready.sort(key=lambda item: item[2].own)
+
+    def run(batch):
+        return _attended(decoder, processor, [prompt for _, prompt, _ in batch], max_new_tokens)
+
+    def cost(batch) -> int:
+        return memory(decoder, [size for *_, size in batch])
+
+    for (example, *_), made, error in in_batches(ready, run, cost, memory_mb, "examples"):
+        yield from records(example, made, error)
+
+
+def _attended(decoder: Decoder, processor, prompts: list[Prompt], max_new_tokens: int):
+    """Of each prompt: ([layer] mass by head, reasoning tokens, vision tokens)."""
+    model = decoder.model
+    responses = generate(model, processor, prompts, max_new_tokens)
+    spans = [reasoning_span(processor.tokenizer, response.tokens) for response in responses]
+    inputs = encode(processor, prompts, model.device)
+    width = inputs["input_ids"].shape[1]
+    longest = max(len(response.tokens) for response in responses)
+    # The responses stand to the right of the left-padded prompts, padded on their own right.
+    tail = torch.full((len(prompts), longest), processor.tokenizer.pad_token_id, device=model.device)
+    seen = torch.zeros_like(tail)
+    for row, response in enumerate(responses):
+        tail[row, : len(response.tokens)] = torch.tensor(response.tokens, device=model.device)
+        seen[row, : len(response.tokens)] = 1
+    for name, part in (("input_ids", tail), ("attention_mask", seen), ("mm_token_type_ids", torch.zeros_like(tail))):
+        if name in inputs:
+            inputs[name] = torch.cat([inputs[name], part], 1)
+    keys = vision_mask(model, inputs["input_ids"])
+    asked = [torch.arange(width + span.start, width + span.stop, device=model.device) for span in spans]
+    by_layer = masses(decoder, inputs, asked, keys)
+    return [
+        ([layer[row].cpu() for layer in by_layer], len(spans[row]), int(keys[row].sum())) for row in range(len(prompts))
+    ]

@@ -159,9 +159,12 @@ class Evaluation(Closed):
 class Probes(Closed):
     functions: Annotated[list[Function], Field(min_length=1)]
     pairs: Count
+    modes: Annotated[list[Literal["hidden_state_at_layer", "kv_from_layer", "kv_at_layer_only"]], Field(min_length=1)]
+    unequal_images: Literal["resize", "interpolate"] = "resize"
     skip_examples: Count
     attention_examples: Count
-    batch: Count
+    shards: Count
+    memory_mb: Count
     max_new_tokens: Count
 
 

@@ -74,6 +74,17 @@ def encode(processor, prompts: list[Prompt], device="cpu"):
     ).to(device)
 
 
+def stop_tokens(model) -> set[int]:
+    """The tokens that end a response."""
+    stops = model.generation_config.eos_token_id
+    return set(stops if isinstance(stops, list) else [] if stops is None else [stops])
+
+
+def text_of(processor, tokens: list[int]) -> str:
+    """Generated tokens as text, without special tokens and outer blanks."""
+    return processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
 @torch.inference_mode()
 def generate(model, processor, prompts: list[Prompt], max_new_tokens: int) -> list[Response]:
     """Greedy responses of one batch, in order."""
@@ -82,20 +93,18 @@ def generate(model, processor, prompts: list[Prompt], max_new_tokens: int) -> li
         **inputs,
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        # A checkpoint's own sampling settings have no say in greedy decoding, and would warn.
+        # A checkpoint's own settings have no say in greedy decoding. Qwen2.5-VL ships a repetition penalty.
+        repetition_penalty=1.0,
         temperature=None,
         top_p=None,
         top_k=None,
     )
-    tokenizer = processor.tokenizer
-    stops = model.generation_config.eos_token_id
-    stops = set(stops if isinstance(stops, list) else [stops])
+    stops = stop_tokens(model)
     responses = []
     for row in output[:, inputs["input_ids"].shape[1] :].tolist():
         end = next((i for i, token in enumerate(row) if token in stops), None)
         tokens = row if end is None else row[:end]
-        text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-        responses.append(Response(text, tokens, end is None))
+        responses.append(Response(text_of(processor, tokens), tokens, end is None))
     return responses
 
 

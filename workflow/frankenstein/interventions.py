@@ -1,145 +1,146 @@
-"""Causal probes with plain hooks: vision-token swapping and layer skipping (paper, Section 3.1, Appendix D)."""
+"""Causal probes of a model on real questions: vision-token swapping and layer skipping (paper, Section 3.1)."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from . import anatomy
-from .generation import Prompt, encode, generate
+from . import anatomy, wavefront
+from .anatomy import Decoder
+from .batches import Size, in_batches, memory
+from .errors import InputError
+from .generation import Prompt, encode, in_condition, text_of
 from .tasks import Example, Pair, open_image
 
-
-@contextlib.contextmanager
-def _hooks(handles: list) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+RESIZE, INTERPOLATE = "resize", "interpolate"  # what becomes of a source image of another size than the target
 
 
-def _hidden(args: tuple, kwargs: dict) -> torch.Tensor:
-    return args[0] if args else kwargs["hidden_states"]
+@dataclass(frozen=True)
+class _Asked:
+    """A pair, ready to be asked: its prompts, and their cost."""
 
-
-@torch.inference_mode()
-def vision_states(model, inputs) -> list[torch.Tensor]:
-    """The vision tokens' hidden states entering each decoder layer: layers x [vision tokens of the batch, hidden]."""
-    mask = anatomy.vision_mask(model, inputs["input_ids"])
-    states = []
-
-    def keep(module, args, kwargs):
-        states.append(_hidden(args, kwargs)[mask].clone())
-
-    layers = anatomy.decoder_layers(model)
-    with _hooks([layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers]):
-        model(**inputs)
-    return states
-
-
-@contextlib.contextmanager
-def swapped(model, layer: int, states: torch.Tensor, mask: torch.Tensor) -> Iterator[None]:
-    """Within: the next prefill enters decoder layer `layer` with `states` in place of its vision tokens'.
-
-    states [vision tokens of the batch, hidden]; mask bool [batch, tokens]. Prefill only: the first
-    call of the layer is the prefill, and decoding is left alone, so that the KV cache is equally
-    long at every layer. Hooks are removed whatever happens.
-    """
-    done = False
-
-    def swap(module, args, kwargs):
-        nonlocal done
-        if done:
-            return None
-        done = True
-        hidden = _hidden(args, kwargs)
-        if hidden.shape[:2] != mask.shape:
-            raise ValueError(f"layer {layer}: prefill of {tuple(hidden.shape[:2])} tokens, mask of {tuple(mask.shape)}")
-        hidden = hidden.clone()
-        hidden[mask] = states.to(hidden.dtype)
-        return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
-
-    with _hooks([anatomy.decoder_layers(model)[layer].register_forward_pre_hook(swap, with_kwargs=True)]):
-        yield
-
-
-@contextlib.contextmanager
-def skipped(model, layer: int) -> Iterator[None]:
-    """Within: decoder layer `layer` is an identity, in prefill and in decode.
-
-    The layer still runs, and fills its KV cache, but what it adds to the residual stream is dropped.
-    """
-
-    def identity(module, args, kwargs, output):
-        hidden = _hidden(args, kwargs)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-    with _hooks([anatomy.decoder_layers(model)[layer].register_forward_hook(identity, with_kwargs=True)]):
-        yield
-
-
-def _batches(items: list, size: int) -> Iterator[list]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _answers(model, processor, prompts: list[Prompt], max_new_tokens: int, hook, layer: int):
-    """(texts, error) of one batch under a hook. A layer that fails is a failed sample of every prompt."""
-    try:
-        with hook:
-            return [response.text for response in generate(model, processor, prompts, max_new_tokens)], None
-    except RuntimeError as failure:
-        if layer < 0:
-            raise  # nothing was swapped or skipped: it is the model that fails
-        return [None] * len(prompts), f"layer {layer}: {failure}"
+    pair: Pair
+    target: Prompt
+    source: Prompt
+    resized: bool
+    to_canvas: tuple[float, float]
+    size: Size
 
 
 def swap_sweep(
-    model, processor, pairs: list[Pair], folder: Path, system: str, batch: int, max_new_tokens: int
+    model,
+    processor,
+    pairs: list[Pair],
+    folder: Path,
+    *,
+    system: str,
+    modes: list[str],
+    unequal: str,
+    memory_mb: int,
+    max_new_tokens: int,
 ) -> Iterator[dict]:
-    """One record a (pair, layer): the answer with the vision tokens swapped at that layer.
+    """One record a (pair, mode, layer): the answer with the vision tokens swapped at that layer.
 
-    Layer -1 is the target without a swap. Unequal grids: the source image is resized to the target's
-    size first (`resized`). Fields: id, function, layer, response (None: failed), resized, error.
+    modes: wavefront.MODES; mode "none", layer -1 is the target without a swap. unequal: "resize" brings a source
+    image of another size to the target's (`resized`), "interpolate" its hidden states. Fields: id, function,
+    mode, layer, response (None: failed), resized, to_canvas (x and y factor from the coordinates of
+    the model's boxes to pixels of the target image), error. A pair that fails stays in, with its reason.
     """
-    for part in _batches(pairs, batch):
-        targets, sources, resized = [], [], []
-        for pair in part:
-            target, source = (open_image(folder / name) for name in (pair.target_image, pair.source_image))
-            resized.append(source.size != target.size)
-            targets.append(Prompt(pair.prompt, target, system))
-            sources.append(Prompt(pair.prompt, source.resize(target.size) if resized[-1] else source, system))
-        states = vision_states(model, encode(processor, sources, model.device))
-        mask = anatomy.vision_mask(model, encode(processor, targets, model.device)["input_ids"])
-        for layer in range(-1, len(states)):
-            hook = contextlib.nullcontext() if layer < 0 else swapped(model, layer, states[layer], mask)
-            texts, error = _answers(model, processor, targets, max_new_tokens, hook, layer)
-            for pair, text, was_resized in zip(part, texts, resized, strict=True):
-                yield {
-                    "id": pair.id,
-                    "function": pair.task,
-                    "layer": layer,
-                    "response": text,
-                    "resized": was_resized,
-                    "error": error,
-                }
+    if unequal == INTERPOLATE and list(modes) != [wavefront.HIDDEN_STATE_AT_LAYER]:
+        raise InputError(f"{INTERPOLATE}: only for {wavefront.HIDDEN_STATE_AT_LAYER}; keys carry their positions")
+    decoder = Decoder(model)
+    count = len(decoder.layers)
+    labels = [(wavefront.NONE, -1), *((mode, layer) for mode in modes for layer in range(count))]
+    families = len({wavefront.KV_FROM_LAYER if mode != wavefront.KV_AT_LAYER_ONLY else mode for mode in modes})
+
+    def prepare(pair: Pair) -> _Asked:
+        target, source = (open_image(folder / name) for name in (pair.target_image, pair.source_image))
+        resized = source.size != target.size and unequal == RESIZE
+        source = source.resize(target.size) if resized else source
+        prompts = [Prompt(pair.prompt, image, system) for image in (target, source)]
+        inputs = encode(processor, prompts[:1])
+        ids = inputs["input_ids"][0]
+        before = anatomy.vision_spans(model, ids)[0].stop
+        scale = anatomy.boxes_to_canvas(model, inputs, target.size)
+        size = Size(before, len(ids) - before, max_new_tokens, 1 + families * count)
+        return _Asked(pair, *prompts, resized, scale, size)
+
+    def records(pair: Pair, asked: _Asked | None, answers, error):
+        for mode, layer in labels:
+            yield {
+                "id": pair.id,
+                "function": pair.task,
+                "mode": mode,
+                "layer": layer,
+                "response": None if error else text_of(processor, answers[mode, layer].tokens),
+                "resized": asked.resized if asked else None,
+                "to_canvas": list(asked.to_canvas) if asked else None,
+                "error": error,
+            }
+
+    ready = []
+    for pair in pairs:
+        try:
+            ready.append(prepare(pair))
+        except InputError as error:
+            yield from records(pair, None, None, str(error))
+    ready.sort(key=lambda asked: (asked.size.before, asked.size.own))
+
+    def run(batch: list[_Asked]):
+        targets, sources = (
+            encode(processor, [getattr(asked, side) for asked in batch], model.device) for side in ("target", "source")
+        )
+        return wavefront.swap(decoder, targets, sources, modes, max_new_tokens, interpolate=unequal == INTERPOLATE)
+
+    def cost(batch: list[_Asked]) -> int:
+        return memory(decoder, [asked.size for asked in batch])
+
+    for asked, answers, error in in_batches(ready, run, cost, memory_mb, "pairs"):
+        yield from records(asked.pair, asked, answers, error)
 
 
 def skip_sweep(
-    model, processor, examples: list[Example], system: str, batch: int, max_new_tokens: int
+    model,
+    processor,
+    examples: list[Example],
+    folder: Path,
+    *,
+    system: str,
+    memory_mb: int,
+    max_new_tokens: int,
 ) -> Iterator[dict]:
     """One record an (example, layer): the answer with that layer skipped; layer -1 skips none.
 
-    Fields: id, task, layer, response (None: failed), error. Text tasks only.
+    Fields: id, task, layer, response (None: failed), error. An example that fails stays in, with its reason.
     """
-    for part in _batches(sorted(examples, key=lambda example: len(example.prompt)), batch):
-        prompts = [Prompt(example.prompt, None, system) for example in part]
-        for layer in range(-1, len(anatomy.decoder_layers(model))):
-            hook = contextlib.nullcontext() if layer < 0 else skipped(model, layer)
-            texts, error = _answers(model, processor, prompts, max_new_tokens, hook, layer)
-            for example, text in zip(part, texts, strict=True):
-                yield {"id": example.id, "task": example.task, "layer": layer, "response": text, "error": error}
+    decoder = Decoder(model)
+    layers = range(len(decoder.layers))
+
+    def prepare(example: Example) -> tuple[Example, Prompt, Size]:
+        prompt = in_condition(example, "image" if example.image else "text", folder, system)
+        own = encode(processor, [prompt])["input_ids"].shape[1]
+        return example, prompt, Size(0, own, max_new_tokens, 1 + len(layers))
+
+    def records(example: Example, answers, error):
+        for number, layer in enumerate((-1, *layers)):
+            response = None if error else text_of(processor, answers[number].tokens)
+            yield {"id": example.id, "task": example.task, "layer": layer, "response": response, "error": error}
+
+    ready = []
+    for example in examples:
+        try:
+            ready.append(prepare(example))
+        except InputError as error:
+            yield from records(example, None, str(error))
+    ready.sort(key=lambda item: item[2].own)
+
+    def run(batch):
+        inputs = encode(processor, [prompt for _, prompt, _ in batch], model.device)
+        return wavefront.skip(decoder, inputs, [range(layer, layer + 1) for layer in layers], max_new_tokens)
+
+    def cost(batch) -> int:
+        return memory(decoder, [size for *_, size in batch])
+
+    for (example, *_), answers, error in in_batches(ready, run, cost, memory_mb, "examples"):
+        yield from records(example, answers, error)

@@ -111,27 +111,36 @@ def figure3(profile: pd.DataFrame, regions: Regions) -> Figure:
     return figure
 
 
+_MODES = {
+    "hidden_state_at_layer": "hidden states swapped at a layer",
+    "kv_from_layer": "keys and values swapped from a layer on",
+    "kv_at_layer_only": "keys and values swapped at one layer",
+}
+
+
 def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Figure:
-    """Figure 4: change rate under vision-token swapping, error rate under layer skipping.
+    """Figure 4: change rate under vision-token swapping, a panel a mode; error rate under layer skipping.
 
     changes: profiles.change_rates, errors: profiles.error_rates, each of one Base. Dotted: nothing swapped or skipped.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 2.7))
-    _shade(left, regions)
-    for function, part in changes.groupby("function", sort=False):
-        swept = part[part.layer >= 0]
-        _band(left, swept, "rate", FUNCTIONS[function], function, MARKERS[function])
-        left.axhline(part[part.layer < 0].rate.item(), color=FUNCTIONS[function], ls=":", lw=0.8)
-    left.set(ylabel="change rate", ylim=(-0.02, 1.12))
-    left.set_title(f"vision-token swapping ({_sizes(changes)})")
-    left.legend(fontsize=7, ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
-    _shade(right, regions)
+    modes = list(dict.fromkeys(changes["mode"]))
+    figure, axes = plt.subplots(1, len(modes) + 1, figsize=(3.4 * (len(modes) + 1), 2.7))
+    for axis in axes:
+        _shade(axis, regions)
+        axis.set(ylim=(-0.02, 1.12))
+    for axis, mode in zip(axes, modes, strict=False):
+        for function, part in changes[changes["mode"] == mode].groupby("function", sort=False):
+            _band(axis, part[part.layer >= 0], "rate", FUNCTIONS[function], function, MARKERS[function])
+            axis.axhline(part[part.layer < 0].rate.item(), color=FUNCTIONS[function], ls=":", lw=0.8)
+        axis.set(ylabel="change rate")
+        axis.set_title(f"{_MODES[mode]}\n({_sizes(changes[changes["mode"] == mode])})")
+        axis.legend(fontsize=7, ncols=2, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for task, part in errors.groupby("task", sort=False):
-        _band(right, part[part.layer >= 0], "rate", BLUE, task)
-        right.axhline(part[part.layer < 0].rate.item(), color=BLUE, ls=":", lw=0.8, label="no layer skipped")
-    right.set(ylabel="error rate", ylim=(-0.02, 1.12))
-    right.set_title(f"layer skipping ({_sizes(errors)})")
-    right.legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        _band(axes[-1], part[part.layer >= 0], "rate", BLUE, task)
+        axes[-1].axhline(part[part.layer < 0].rate.item(), color=BLUE, ls=":", lw=0.8, label="no layer skipped")
+    axes[-1].set(ylabel="error rate")
+    axes[-1].set_title(f"layer skipping\n({_sizes(errors)})")
+    axes[-1].legend(fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
 
 

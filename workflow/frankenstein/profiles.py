@@ -34,67 +34,81 @@ def read_records(paths: list[Path]) -> pd.DataFrame:
     return pd.DataFrame([json.loads(line) for path in paths for line in Path(path).read_text().splitlines()])
 
 
+def _on_canvas(response: str, pair: Pair, factors) -> str:
+    """A box in the model's own coordinates as one in pixels of the original image; any other answer as it is."""
+    found = grading.box(grading.extract(response) or "") if pair.task == "grounding" else None
+    if found is None:
+        return response
+    return ",".join(f"{value * factors[i % 2]:.3f}" for i, value in enumerate(found))
+
+
 def changed(before: str, after: str, pair: Pair) -> bool | None:
     """Whether a swap changed the answer, by the paper's rule for the function; None if it can't be told.
 
-    recognition: the answer is "no"; grounding: the box meets the SOURCE's gold box at IoU > 0.5;
-    counting: the count differs (None unless both answers are counts); ocr: the text differs.
+    recognition: the answer is "no"; grounding: the box meets the SOURCE's gold box at IoU above the pair's
+    own threshold (0.5); counting: the count differs (None unless both answers are counts); ocr: the text differs.
     """
     before, after = (grading.extract(text) or "" for text in (before, after))
     if pair.task == "recognition":
         return re.match(r"no\b", grading.plain(after)) is not None
     if pair.task == "grounding":
-        found = grading.box(after)
-        return found is not None and grading.iou(found, grading.box(pair.answer("source"))) > 0.5
+        found, threshold = grading.box(after), pair.meta.get("iou_threshold", 0.5)
+        return found is not None and grading.iou(found, grading.box(pair.answer("source"))) > threshold
     if pair.task == "counting":
         counts = grading.number(before), grading.number(after)
         return None if None in counts else counts[0] != counts[1]
     return grading.plain(before) != grading.plain(after)
 
 
-def change_rates(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
-    """Swap records -> checkpoint, function, layer (-1: no swap), n, failed, rate (of change), low, high, ...
+def swap_table(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
+    """Swap records with their verdicts: id, function, mode, layer, response, changed, text_changed, right, failed, error, ...
 
-    failed: samples without a verdict (a layer that crashed, an answer that is no count). Also
-    text_rate: any difference of text, the public script's rule; right_rate: answers equal to the target's gold.
+    changed: by the paper's rules; text_changed: any difference of text, the public script's rule; right: the
+    answer is the target's gold one; failed: no verdict (a sample that crashed, an answer that is no count).
     """
     by_id = {pair.id: pair for pair in pairs}
-    frame = records.merge(
-        records[records.layer < 0][["checkpoint", "id", "response"]].rename(columns={"response": "before"}),
-        on=["checkpoint", "id"],
-        validate="many_to_one",
-    )
-    verdicts, texts, rights = [], [], []
-    for row in frame.itertuples():
-        pair, made = by_id[row.id], isinstance(row.response, str)
-        verdicts.append(changed(row.before, row.response, pair) if made else None)
-        texts.append(made and grading.plain(row.before) != grading.plain(row.response))
-        rights.append(
-            made and grading.grade(row.response, pair.answer("target"), pair.answer_type).verdict == grading.RIGHT
-        )
-    frame = frame.assign(
-        hit=[verdict is True for verdict in verdicts],
-        failed=[verdict is None for verdict in verdicts],
-        text_rate=texts,
-        right_rate=rights,
-    )
-    by = ["checkpoint", "function", "layer"]
-    extra = frame.groupby(by, sort=False)[["text_rate", "right_rate"]].mean().reset_index()
-    return _rates(frame, by, "hit").merge(extra, on=by)
+    before = records[records["mode"] == "none"].set_index("id").response
+    verdicts = []
+    for row in records.itertuples():
+        pair, first = by_id[row.id], before[row.id]
+        if not isinstance(row.response, str) or not isinstance(first, str):
+            verdicts.append((False, False, False, True))
+            continue
+        boxes = [_on_canvas(text, pair, row.to_canvas) for text in (first, row.response)]
+        verdict = changed(*boxes, pair)
+        right = grading.grade(boxes[1], pair.answer("target"), pair.answer_type).verdict == grading.RIGHT
+        text = grading.plain(first) != grading.plain(row.response)
+        verdicts.append((verdict is True, text, right, verdict is None))
+    return records.assign(**dict(zip(("changed", "text_changed", "right", "failed"), zip(*verdicts, strict=True), strict=True)))
 
 
-def error_rates(records: pd.DataFrame, examples: list[Example]) -> pd.DataFrame:
-    """Skip records -> checkpoint, task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high."""
+def change_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """swap_table -> function, mode, layer (-1: no swap), n, failed, rate (of change), low, high, text_rate, right_rate."""
+    modes = [mode for mode in dict.fromkeys(table["mode"]) if mode != "none"]
+    unswapped = table[table["mode"] == "none"]
+    frame = pd.concat([pd.concat([unswapped.assign(mode=mode), table[table["mode"] == mode]]) for mode in modes])
+    by = ["function", "mode", "layer"]
+    extra = frame.groupby(by, sort=False)[["text_changed", "right"]].mean().reset_index()
+    extra = extra.rename(columns={"text_changed": "text_rate", "right": "right_rate"})
+    return _rates(frame, by, "changed").merge(extra, on=by)
+
+
+def skip_table(records: pd.DataFrame, examples: list[Example]) -> pd.DataFrame:
+    """Skip records with their verdicts: id, task, layer, response, wrong, failed, error."""
     golds = {example.id: example for example in examples}
     verdicts = [
         grading.grade(response if isinstance(response, str) else None, golds[id].answer, golds[id].answer_type).verdict
         for id, response in zip(records.id, records.response, strict=True)
     ]
-    frame = records.assign(
+    return records.assign(
+        wrong=[verdict != grading.RIGHT for verdict in verdicts],
         failed=[verdict == grading.UNGRADED for verdict in verdicts],
-        hit=[verdict != grading.RIGHT for verdict in verdicts],
     )
-    return _rates(frame, ["checkpoint", "task", "layer"], "hit")
+
+
+def error_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """skip_table -> task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high."""
+    return _rates(table, ["task", "layer"], "wrong")
 
 
 def attention(records: pd.DataFrame) -> pd.DataFrame:

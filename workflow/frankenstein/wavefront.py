@@ -13,8 +13,6 @@ attention never looks.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +22,7 @@ from transformers import AttentionInterface
 
 from .anatomy import Decoder, Embedded, vision_spans
 from .errors import InputError
+from .generation import stop_tokens
 
 # What a row does at a layer.
 PLAIN, SOURCE, REPLACE, SKIP = range(4)
@@ -59,16 +58,6 @@ def _attention(module, query, key, value, attention_mask, scaling=None, **_):
 
 
 AttentionInterface.register("frankenstein", _attention)
-
-
-@contextlib.contextmanager
-def _our_attention(decoder: Decoder) -> Iterator[None]:
-    before = decoder.config._attn_implementation
-    decoder.text.set_attn_implementation("frankenstein")
-    try:
-        yield
-    finally:
-        decoder.text.set_attn_implementation(before)
 
 
 def _run(layer, hidden, rotary, attend):
@@ -131,8 +120,7 @@ class _Layer:
 
     def by_context(self, folded):
         """[computed, kv heads, group, x] -> [caches, kv heads, places * group, x]: side by side what reads one cache."""
-        caches, places = self.slots.shape
-        return folded[self.slots].transpose(1, 2).reshape(caches, folded.shape[1], -1, folded.shape[3])
+        return folded[self.slots].transpose(1, 2).reshape(len(self.slots), folded.shape[1], -1, folded.shape[3])
 
     def by_state(self, gathered):
         """The reverse of by_context."""
@@ -216,14 +204,6 @@ class _Before:
     caches: list[tuple[torch.Tensor, torch.Tensor]]
     lengths: list[int]
     kinds: int
-
-
-@dataclass
-class _Replacement:
-    """The source's vision tokens of an example: where they go in the segment, and layers x [tokens, hidden]."""
-
-    first: int
-    states: list[torch.Tensor]
 
 
 def _walk(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep=None):
@@ -351,8 +331,8 @@ class _Wave:
             if layer.replaced:
                 entering = entering.clone()
                 for state, example in layer.replaced:
-                    new = self.replacements[example]
-                    entering[state, new.first : new.first + len(new.states[j])] = new.states[j]
+                    new = self.replacements[example][j]
+                    entering[state, : len(new)] = new
             rotary = _of(tokens.rotary, layer.example)
             computed = _run(module, entering, rotary, attend)
             if j == last:
@@ -446,12 +426,6 @@ def _weights(scores):
 # --- sweeps --------------------------------------------------------------------------------------
 
 
-def stop_tokens(model) -> set[int]:
-    """The tokens that end a response."""
-    stops = model.generation_config.eos_token_id
-    return set(stops if isinstance(stops, list) else [] if stops is None else [stops])
-
-
 def _check(max_new_tokens: int) -> None:
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens: {max_new_tokens}; at least one token has to be generated")
@@ -472,8 +446,8 @@ def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> 
         if not 0 <= layers.start < layers.stop <= count or layers.step != 1:
             raise InputError(f"layers {layers.start} to {layers.stop - 1}: this model has layers 0 to {count - 1}")
         ops[row, layers.start : layers.stop] = SKIP
-    with _our_attention(decoder):
-        prompts = decoder.embed(inputs)
+    prompts = decoder.embed(inputs)
+    with decoder.attention("frankenstein"):
         return _Wave(decoder, prompts, [0] * len(prompts), ops).run(max_new_tokens, stop_tokens(decoder.model))
 
 
@@ -505,8 +479,9 @@ def swap(
             raise InputError(f"mode {mode!r}: one of {', '.join(MODES)}")
     if len(targets["input_ids"]) != len(sources["input_ids"]):
         raise InputError(f"{len(targets['input_ids'])} targets, {len(sources['input_ids'])} sources: pair them")
-    with _our_attention(decoder):
-        return _swap(decoder, decoder.embed(targets), decoder.embed(sources), modes, max_new_tokens, image, interpolate)
+    prompts = decoder.embed(targets), decoder.embed(sources)
+    with decoder.attention("frankenstein"):
+        return _swap(decoder, *prompts, modes, max_new_tokens, image, interpolate)
 
 
 def _span(decoder: Decoder, prompt: Embedded, image: int, side: str, number: int) -> range:
@@ -573,6 +548,7 @@ def _swap(decoder, targets, sources, modes, max_new_tokens, image, interpolate):
                 made = _replaced(
                     decoder,
                     *([side[i] for i in chosen] for side in (targets, sources, spans, others)),
+                    image,
                     range(upto),
                     max_new_tokens,
                     stops,
@@ -598,12 +574,24 @@ def _both(decoder, targets, sources, spans, others) -> _Before:
     return _Before(caches, [span.stop for span in spans], 2)
 
 
-def _replaced(decoder, targets, sources, spans, others, layers, max_new_tokens, stops):
+def _to_grid(states: list[torch.Tensor], grid: tuple[int, int], other: tuple[int, int]) -> list[torch.Tensor]:
+    """Hidden states [rows * columns, hidden] of one grid of vision tokens as another's, bilinear."""
+    made = []
+    for state in states:
+        image = state.float().T.reshape(1, -1, *grid)
+        image = F.interpolate(image, size=other, mode="bilinear", align_corners=False)
+        made.append(image.flatten(2)[0].T.to(state.dtype))
+    return made
+
+
+def _replaced(decoder, targets, sources, spans, others, image, layers, max_new_tokens, stops):
     """hidden_state_at_layer the long way: the vision tokens of every row run on after they are replaced."""
     _, entered = _walk(decoder, sources, [other.stop for other in others], keep=others)
-    replacements = []
-    for source, span, other, states in zip(sources, spans, others, entered, strict=True):
-        replacements.append(_Replacement(0, states))
+    replacements = []  # by example: layers x [vision tokens, hidden]; they head the segment
+    for target, source, span, states in zip(targets, sources, spans, entered, strict=True):
+        if len(states[0]) != len(span):
+            states = _to_grid(states, source.grids[image], target.grids[image])
+        replacements.append(states)
     before = None
     if max(span.start for span in spans):
         caches, _ = _walk(decoder, targets, [span.start for span in spans])

@@ -7,17 +7,21 @@ from frankenstein import attention, checkpoints, logs, tasks
 
 logs.redirect(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-examples = Path(snakemake.input.examples)
-model, processor = checkpoints.load_model(checkpoints.directory_of(snakemake.input.manifest), attention="eager")
+path = Path(snakemake.input.examples)
+examples = tasks.read_examples(path)[: snakemake.params.examples]
+model, processor = checkpoints.load_model(checkpoints.directory_of(snakemake.input.manifest))
 records = attention.reasoning_to_vision(
     model,
     processor,
-    tasks.read_examples(examples)[: snakemake.params.examples],
-    examples.parent,
+    examples[int(snakemake.wildcards.shard) :: snakemake.params.shards],
+    path.parent,
     system=snakemake.params.system_prompt,
-    batch=snakemake.params.batch,
+    memory_mb=snakemake.params.memory_mb,
     max_new_tokens=snakemake.params.max_new_tokens,
 )
 frame = pd.DataFrame(records)
 frame.insert(0, "checkpoint", snakemake.wildcards.checkpoint)
-frame.to_csv(snakemake.output.records, index=False)
+frame.drop(columns="heads").to_csv(snakemake.output.records, index=False)
+heads = frame[["checkpoint", "id", "layer", "heads"]].explode("heads").rename(columns={"heads": "attention_mass"})
+heads.insert(3, "head", heads.groupby(["id", "layer"]).cumcount())
+heads.to_csv(snakemake.output.heads, index=False)

@@ -1,19 +1,23 @@
-import pandas as pd
+import json
+from pathlib import Path
+
 import torch
 
 from frankenstein import checkpoints, interventions, logs, tasks
 
 logs.redirect(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
+path = Path(snakemake.input.examples)
+examples = tasks.read_examples(path)[: snakemake.params.examples]
 model, processor = checkpoints.load_model(checkpoints.directory_of(snakemake.input.manifest))
-records = interventions.skip_sweep(
-    model,
-    processor,
-    tasks.read_examples(snakemake.input.examples)[: snakemake.params.examples],
-    system=snakemake.params.system_prompt,
-    batch=snakemake.params.batch,
-    max_new_tokens=snakemake.params.max_new_tokens,
-)
-frame = pd.DataFrame(records)
-frame.insert(0, "checkpoint", snakemake.wildcards.checkpoint)
-frame.to_json(snakemake.output.records, orient="records", lines=True)
+with open(snakemake.output.records, "w") as file:
+    for record in interventions.skip_sweep(
+        model,
+        processor,
+        examples[int(snakemake.wildcards.shard) :: snakemake.params.shards],
+        path.parent,
+        system=snakemake.params.system_prompt,
+        memory_mb=snakemake.params.memory_mb,
+        max_new_tokens=snakemake.params.max_new_tokens,
+    ):
+        file.write(json.dumps(record) + "\n")
