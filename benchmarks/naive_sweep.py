@@ -44,8 +44,11 @@ def generate(model, inputs, max_new_tokens):
     return answers
 
 
-def swap(model, targets, sources, image, max_new_tokens, layers=None):
-    """{layer: answers}: the hidden states of image `image` that enter that layer are the source's. Prefill only."""
+def swap(model, targets, sources, image, max_new_tokens, change=lambda states: states):
+    """{layer: answers}: the hidden states of image `image` that enter that layer are the source's. Prefill only.
+
+    change: what is done to the source's states [vision tokens of the batch, hidden] before.
+    """
     masks = [image_mask(model, inputs, image) for inputs in (targets, sources)]
     states = []
 
@@ -56,8 +59,6 @@ def swap(model, targets, sources, image, max_new_tokens, layers=None):
         model(**sources, logits_to_keep=1)
     answers = {}
     for layer, module in enumerate(anatomy.decoder_layers(model)):
-        if layers is not None and layer not in layers:
-            continue
         prefill = True
 
         def replace(module, args, kwargs, layer=layer):
@@ -66,7 +67,7 @@ def swap(model, targets, sources, image, max_new_tokens, layers=None):
                 return None
             prefill = False
             hidden = _hidden(args, kwargs).clone()
-            hidden[masks[0]] = states[layer]
+            hidden[masks[0]] = change(states[layer])
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
         with hooked(module.register_forward_pre_hook(replace, with_kwargs=True)):
@@ -83,30 +84,28 @@ def image_mask(model, inputs, image):
     return mask
 
 
-def swap_cache(model, target, source, layers, max_new_tokens):
+def swap_cache(model, target, source, layers, max_new_tokens, image=0):
     """One pair: the source's keys and values of the vision span at `layers`, in a cache of transformers, then text.
 
-    target, source: one prompt each, with the same text and grid. -> (tokens, first logits)
+    target, source: one prompt each; as many vision tokens in both. -> (tokens, first logits)
     """
-    end = anatomy.vision_spans(model, target["input_ids"][0])[0].stop
-    start = anatomy.vision_spans(model, target["input_ids"][0])[0].start
-    positions = []
+    span, other = (anatomy.vision_spans(model, inputs["input_ids"][0])[image] for inputs in (target, source))
+    positions, caches = [], []
 
     def keep(module, args, kwargs):
         positions.append(kwargs["position_ids"] if "position_ids" in kwargs else args[1])
 
     rotary = model.model.language_model.rotary_emb
-    caches = []
     with hooked(rotary.register_forward_pre_hook(keep, with_kwargs=True)):
         for inputs in (target, source):
             caches.append(model(**inputs, use_cache=True).past_key_values)
-    for index, (cache, other) in enumerate(zip(caches[0].layers, caches[1].layers, strict=True)):
+    for index, (cache, given) in enumerate(zip(caches[0].layers, caches[1].layers, strict=True)):
         if index in layers:
-            cache.keys[:, :, start:end] = other.keys[:, :, start:end]
-            cache.values[:, :, start:end] = other.values[:, :, start:end]
-        cache.keys, cache.values = cache.keys[:, :, :end], cache.values[:, :, :end]
+            cache.keys[:, :, span.start : span.stop] = given.keys[:, :, other.start : other.stop]
+            cache.values[:, :, span.start : span.stop] = given.values[:, :, other.start : other.stop]
+        cache.keys, cache.values = cache.keys[:, :, : span.stop], cache.values[:, :, : span.stop]
     cache = caches[0]
-    ids, at = target["input_ids"][:, end:], positions[0][..., end:]
+    ids, at = target["input_ids"][:, span.stop :], positions[0][..., span.stop :]
     following = int(positions[0].max()) + 1
     stops = model.generation_config.eos_token_id
     tokens, first = [], None

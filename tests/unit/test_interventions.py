@@ -1,161 +1,141 @@
+import json
 import random
 
+import naive_sweep
 import pytest
 import torch
 from conftest import SHARED
 
-from frankenstein import anatomy, interventions
+from frankenstein import interventions, wavefront
+from frankenstein.errors import InputError
 from frankenstein.generation import Prompt, encode, generate
 from frankenstein.mini import benchmarks, world
-from frankenstein.tasks import Example, read_pairs
+from frankenstein.tasks import Example, open_image, read_pairs
+
+BOTH = [wavefront.HIDDEN_STATE_AT_LAYER, wavefront.KV_AT_LAYER_ONLY]
+
+
+def swap_sweep(loaded, pairs, folder, *, memory_mb=1000, modes=BOTH, unequal="resize", max_new_tokens=6):
+    return list(
+        interventions.swap_sweep(
+            *loaded,
+            pairs,
+            folder,
+            system="",
+            modes=modes,
+            unequal=unequal,
+            memory_mb=memory_mb,
+            max_new_tokens=max_new_tokens,
+        )
+    )
+
+
+def skip_sweep(loaded, examples, folder, memory_mb=1000):
+    return list(interventions.skip_sweep(*loaded, examples, folder, system="", memory_mb=memory_mb, max_new_tokens=6))
 
 
 @pytest.fixture
-def pair():
-    rng = random.Random(1)
-    return world.probe_pair(rng, "grounding")
-
-
-def prompts(pair, n=1):
-    texts = ["where is the red circle?", "is there a shape?", "describe the cells."][:n]
-    return [[Prompt(text, scene.draw()) for text in texts] for scene in pair]
-
-
-def prefill(model, inputs):
-    with torch.inference_mode():
-        return model(**inputs, use_cache=True)
-
-
-@pytest.mark.parametrize("layer", range(9))
-def test_swapping_hidden_states_is_swapping_the_cache_from_there_on(loaded, pair, layer):
-    """Section 4a of the specification: with an equal prefix and grid the two are one computation."""
-    model, processor = loaded
-    target, source = (encode(processor, side) for side in prompts(pair))
-    mask = anatomy.vision_mask(model, target["input_ids"])
-    states = interventions.vision_states(model, source)
-    with interventions.swapped(model, layer, states[layer], mask):
-        swapped = prefill(model, target)
-    plain, other = prefill(model, target), prefill(model, source)
-    span = mask[0].nonzero()[:, 0]
-    after = span[-1] + 1
-    for index, cache in enumerate(swapped.past_key_values.layers):
-        expected = other if index >= layer else plain
-        for kind in ("keys", "values"):
-            torch.testing.assert_close(
-                getattr(cache, kind)[:, :, span],
-                getattr(expected.past_key_values.layers[index], kind)[:, :, span],
-                rtol=1e-4,
-                atol=1e-5,
-            )
-        # The text after the image differs from both runs once it has read the swapped tokens.
-        if index > layer:
-            assert not torch.allclose(cache.keys[:, :, after:], plain.past_key_values.layers[index].keys[:, :, after:])
-    assert not torch.allclose(swapped.logits[:, -1], plain.logits[:, -1])
-
-
-def test_swapping_at_the_first_layer_answers_as_the_source(loaded, pair):
-    model, processor = loaded
-    target, source = prompts(pair, 3)
-    inputs = encode(processor, target)
-    states = interventions.vision_states(model, encode(processor, source))
-    with interventions.swapped(model, 0, states[0], anatomy.vision_mask(model, inputs["input_ids"])):
-        logits = prefill(model, inputs).logits[:, -1]
-    torch.testing.assert_close(logits, prefill(model, encode(processor, source)).logits[:, -1], rtol=1e-4, atol=1e-5)
-
-
-def test_the_cache_is_equally_long_at_every_layer_after_decoding(loaded, pair):
-    """Defect 1 of the public scripts: the swap ran in decoding too, and the cache grew."""
-    model, processor = loaded
-    target, source = (encode(processor, side) for side in prompts(pair))
-    states = interventions.vision_states(model, source)
-    with interventions.swapped(model, 4, states[4], anatomy.vision_mask(model, target["input_ids"])):
-        output = model.generate(
-            **target, max_new_tokens=5, min_new_tokens=5, return_dict_in_generate=True, do_sample=False
-        )
-    lengths = {layer.keys.shape[2] for layer in output.past_key_values.layers}
-    assert lengths == {target["input_ids"].shape[1] + 4}
-
-
-def test_hooks_are_removed_on_error(loaded, pair):
-    model, processor = loaded
-    inputs = encode(processor, prompts(pair)[0])
-    before = prefill(model, inputs).logits
-
-    def hooks():  # transformers keeps some of its own
-        layers = anatomy.decoder_layers(model)
-        return [(len(layer._forward_pre_hooks), len(layer._forward_hooks)) for layer in layers]
-
-    standing = hooks()
-    wrong = torch.zeros(1, 3, dtype=torch.bool)
-    with (
-        pytest.raises(ValueError, match="layer 2: prefill of"),
-        interventions.swapped(model, 2, torch.zeros(0, 64), wrong),
-    ):
-        prefill(model, inputs)
-    assert hooks() == standing
-    assert torch.equal(prefill(model, inputs).logits, before)
-
-
-@pytest.mark.parametrize("layer", [0, 4, 8])
-def test_skipping_a_layer_is_leaving_it_out(loaded, layer):
-    """Against the obvious twin: a model without that layer's contribution."""
-    model, processor = loaded
-    inputs = encode(processor, [Prompt("1+2=?"), Prompt("what is 3+4+5=?")])
-    with interventions.skipped(model, layer):
-        skipped = prefill(model, inputs).logits
-    module = anatomy.decoder_layers(model)[layer]
-    outputs = (module.self_attn.o_proj.weight, module.mlp.down_proj.weight)
-    saved = [weight.detach().clone() for weight in outputs]
-    try:
-        with torch.no_grad():
-            for weight in outputs:
-                weight.zero_()
-        torch.testing.assert_close(skipped[:, -1], prefill(model, inputs).logits[:, -1])
-    finally:
-        with torch.no_grad():
-            for weight, value in zip(outputs, saved, strict=True):
-                weight.copy_(value)
-
-
-def test_a_sweep_does_not_depend_on_the_batch(loaded, tmp_path):
-    model, processor = loaded
+def counting(tmp_path):
     benchmarks.write_pairs("counting", tmp_path / "counting.jsonl", tmp_path / "counting", n=5, seed=1)
-    pairs = read_pairs(tmp_path / "counting.jsonl")
-    by_batch = []
-    for batch in (1, 5):
-        records = interventions.swap_sweep(model, processor, pairs, tmp_path, "", batch, 6)
-        by_batch.append({(record["id"], record["layer"]): record["response"] for record in records})
-    assert len(by_batch[0]) == 5 * 10
-    assert by_batch[0] == by_batch[1]
+    return read_pairs(tmp_path / "counting.jsonl")
 
 
-def test_a_layer_that_fails_is_counted_and_the_sweep_goes_on(loaded):
+@pytest.fixture
+def sums():
+    return [Example(f"e{i}", "text_math", f"{i}+{'1' * (i + 1)}=?", str(i + 1), "number") for i in range(5)]
+
+
+def test_records_are_the_naive_sweeps_answers(loaded, counting, tmp_path):
     model, processor = loaded
-    examples = [Example(f"e{i}", "text_math", f"{i}+1=?", str(i + 1), "number") for i in range(3)]
+    records = {(r["id"], r["mode"], r["layer"]): r for r in swap_sweep(loaded, counting, tmp_path)}
+    assert len(records) == 5 * (1 + 2 * 9)
+    assert not any(record["error"] or record["resized"] for record in records.values())
+    targets, sources = (
+        encode(processor, [Prompt(pair.prompt, open_image(tmp_path / getattr(pair, side))) for pair in counting])
+        for side in ("target_image", "source_image")
+    )
+    with torch.inference_mode():
+        naive = naive_sweep.swap(model, targets, sources, 0, 6)
+    for layer, answers in naive.items():
+        for pair, (tokens, _) in zip(counting, answers, strict=True):
+            text = processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+            assert records[pair.id, wavefront.HIDDEN_STATE_AT_LAYER, layer]["response"] == text
 
-    def fail(module, args):
-        raise RuntimeError("out of memory")
 
-    original = interventions.skipped
-    handle = []
+@pytest.mark.parametrize("memory_mb", [1, 3])
+def test_a_sweep_does_not_depend_on_the_batch(loaded, counting, sums, tmp_path, memory_mb, capsys):
+    def by_label(records):
+        return {(r["id"], r.get("mode"), r["layer"]): r["response"] for r in records}
 
-    def failing(model, layer):
-        if layer == 5:
-            handle.append(anatomy.decoder_layers(model)[0].register_forward_pre_hook(fail))
-        elif handle:
-            handle.pop().remove()
-        return original(model, layer)
+    large = by_label(swap_sweep(loaded, counting, tmp_path)), by_label(skip_sweep(loaded, sums, tmp_path))
+    assert capsys.readouterr().out.count("5 of 5") == 2
+    small = (
+        by_label(swap_sweep(loaded, counting, tmp_path, memory_mb=memory_mb)),
+        by_label(skip_sweep(loaded, sums, tmp_path, memory_mb=memory_mb)),
+    )
+    assert "1 of 5" in capsys.readouterr().out or memory_mb > 1
+    assert small == large
 
-    interventions.skipped = failing
-    try:
-        records = list(interventions.skip_sweep(model, processor, examples, "", 8, 4))
-    finally:
-        interventions.skipped = original
-    assert len(records) == 3 * 10
+
+def test_a_sample_that_fails_stays_in_with_its_reason(loaded, counting, sums, tmp_path):
+    (tmp_path / counting[2].source_image).write_bytes(b"no image")
+    records = swap_sweep(loaded, counting, tmp_path)
+    assert len(records) == 5 * (1 + 2 * 9)
     failed = [record for record in records if record["error"]]
-    assert {record["layer"] for record in failed} == {5}
-    assert all(record["response"] is None for record in failed)
-    assert "layer 5: out of memory" in failed[0]["error"]
+    assert {record["id"] for record in failed} == {counting[2].id}
+    assert len(failed) == 1 + 2 * 9
+    assert all(record["response"] is None and "image does not open" in record["error"] for record in failed)
+
+    sums[1] = Example("seen", "text_math", "1+1=?", "2", "number", image="nowhere.png")
+    records = skip_sweep(loaded, sums, tmp_path)
+    assert len(records) == 5 * (1 + 9)
+    assert {record["id"] for record in records if record["error"]} == {"seen"}
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(loaded, sums, tmp_path, monkeypatch, capsys):
+    expected = skip_sweep(loaded, sums, tmp_path)
+    original, sizes = wavefront.skip, []
+
+    def small(decoder, inputs, *arguments):
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(decoder, inputs, *arguments)
+
+    monkeypatch.setattr(wavefront, "skip", small)
+    assert skip_sweep(loaded, sums, tmp_path) == expected
+    assert sizes == [5, 2, 2, 1]
+    assert "a batch of 5 failed (CUDA out of memory); going on with 2" in capsys.readouterr().out
+
+
+def test_one_bad_sample_costs_only_itself_and_a_broken_model_is_an_error(loaded, sums, tmp_path, monkeypatch):
+    original, broken = wavefront.skip, []
+
+    def fail(decoder, inputs, *arguments):
+        if broken or len(inputs["input_ids"]) > 1 or "1111=?" in loaded[1].tokenizer.decode(inputs["input_ids"][0]):
+            raise RuntimeError("device-side assert")
+        return original(decoder, inputs, *arguments)
+
+    monkeypatch.setattr(wavefront, "skip", fail)
+    records = skip_sweep(loaded, sums, tmp_path)
+    failed = {record["id"] for record in records if record["error"] == "device-side assert"}
+    assert failed == {"e3", "e4"}  # 3+1111 and 4+11111
+    assert len(records) == 5 * 10
+    broken.append(True)
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        skip_sweep(loaded, sums, tmp_path)
+
+
+def test_a_source_of_another_size_is_resized_or_interpolated(loaded, counting, tmp_path):
+    image = open_image(tmp_path / counting[0].source_image)
+    image.resize((image.width // 2, image.height)).save(tmp_path / counting[0].source_image)
+    for unequal, modes in (("resize", BOTH), ("interpolate", BOTH[:1])):
+        records = swap_sweep(loaded, counting, tmp_path, unequal=unequal, modes=modes)
+        assert not any(record["error"] for record in records)
+        resized = {record["id"] for record in records if record["resized"]}
+        assert resized == ({counting[0].id} if unequal == "resize" else set())
+    with pytest.raises(InputError, match="interpolate: only for hidden_state_at_layer"):
+        swap_sweep(loaded, counting, tmp_path, unequal="interpolate")
 
 
 def test_greedy_generation_does_not_depend_on_padding(loaded):
@@ -166,10 +146,20 @@ def test_greedy_generation_does_not_depend_on_padding(loaded):
     assert alone == generate(model, processor, asked, 8)
 
 
+def test_a_checkpoints_own_penalty_has_no_say(loaded):
+    """Qwen2.5-VL ships a repetition penalty, which transformers would apply to greedy decoding."""
+    model, processor = loaded
+    before = generate(model, processor, [Prompt("1+1=?")], 8)
+    model.generation_config.repetition_penalty = 9.0
+    try:
+        assert generate(model, processor, [Prompt("1+1=?")], 8) == before
+    finally:
+        model.generation_config.repetition_penalty = None
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data at {SHARED}")
 @pytest.mark.parametrize("function", ["recognition", "ocr", "grounding", "counting"])
 def test_published_pairs_run(loaded, function):
-    model, processor = loaded
     folder = SHARED / "probe_pairs" / function
     pairs = read_pairs(folder / "data.jsonl")
     assert len(pairs) == 25
@@ -177,6 +167,10 @@ def test_published_pairs_run(loaded, function):
     # Three of the published OCR pairs print the same word twice: a swap cannot change their answer.
     same = [pair for pair in pairs if pair.answer("target") == pair.answer("source")]
     assert len(same) == (3 if function == "ocr" else 0)
-    records = list(interventions.swap_sweep(model, processor, pairs[:2], folder, "", 2, 2))
-    assert len(records) == 2 * 10
+    records = swap_sweep(loaded, pairs[:2], folder, max_new_tokens=2)
+    assert len(records) == 2 * (1 + 2 * 9)
     assert not any(record["error"] for record in records)
+    # The processor of the tiny checkpoint takes 112 x 112 pixels at most: boxes are answered in those.
+    size = json.loads((folder / "data.jsonl").read_text().splitlines()[0])["meta"].get("canvas_size", [480, 320])
+    factors = records[0]["to_canvas"]
+    assert all(side / 112 <= factor + 1e-9 for side, factor in zip(size, factors, strict=True))

@@ -34,11 +34,39 @@ def test_the_papers_change_rules(task, meta, before, after, verdict):
     assert profiles.changed(before, after, pair(task, **meta)) is verdict
 
 
+def test_boxes_are_judged_on_the_original_canvas():
+    """Qwen2.5-VL answers in pixels of the image as its processor resized it: here twice as wide, half as high."""
+    asked = pair(
+        "grounding", target_bbox_xyxy=[100, 100, 120, 140], source_bbox_xyxy=[10, 20, 30, 60], iou_threshold=0.5
+    )
+    columns = {"id": "p", "function": "grounding", "to_canvas": [0.5, 2.0]}
+    records = pd.DataFrame(
+        [
+            {**columns, "mode": "none", "layer": -1, "response": "200,50,240,70"},
+            {**columns, "mode": "kv_from_layer", "layer": 0, "response": "<answer>[20, 10, 60, 30]</answer>"},
+            {**columns, "mode": "kv_from_layer", "layer": 1, "response": "10,20,30,60"},  # right only if not converted
+        ]
+    )
+    table = profiles.swap_table(records, [asked])
+    assert list(table.changed) == [False, True, False]
+    assert list(table.right) == [True, False, False]
+    assert list(table.text_changed) == [False, True, True]
+    strict = Pair(**{**vars(asked), "meta": {**asked.meta, "iou_threshold": 1.0}})
+    assert list(profiles.swap_table(records, [strict]).changed) == [False, False, False]
+
+
 def swap_records(responses):
     """responses: layer -> list of responses, one a pair."""
     return pd.DataFrame(
         [
-            {"checkpoint": "base", "id": f"p{i}", "function": "ocr", "layer": layer, "response": text, "error": None}
+            {
+                "id": f"p{i}",
+                "function": "ocr",
+                "mode": "none" if layer < 0 else "hidden_state_at_layer",
+                "layer": layer,
+                "response": text,
+                "to_canvas": [1.0, 1.0],
+            }
             for layer, column in responses.items()
             for i, text in enumerate(column)
         ]
@@ -47,9 +75,12 @@ def swap_records(responses):
 
 def test_failed_samples_stay_in_n_and_a_layer_that_failed_is_not_zero():
     pairs = [Pair(f"p{i}", "ocr", "t", "s", "?", {"target_text": "CAT", "source_text": "DOG"}) for i in range(4)]
-    rates = profiles.change_rates(
-        swap_records({-1: ["CAT"] * 4, 0: ["DOG", "DOG", "CAT", None], 1: [None] * 4}), pairs
-    ).set_index("layer")
+    records = swap_records({-1: ["CAT"] * 4, 0: ["DOG", "DOG", "CAT", None], 1: [None] * 4})
+    table = profiles.swap_table(records, pairs)
+    assert list(table.failed) == [False] * 7 + [True] * 5
+    assert not table[table.failed].changed.any()
+    rates = profiles.change_rates(table).set_index("layer")
+    assert set(rates["mode"]) == {"hidden_state_at_layer"}
     assert list(rates.n) == [4, 4, 4]
     assert list(rates.failed) == [0, 1, 4]
     assert rates.loc[0, "rate"] == 0.5
@@ -59,12 +90,13 @@ def test_failed_samples_stay_in_n_and_a_layer_that_failed_is_not_zero():
 
 def test_answers_that_are_numbers_are_read_as_text(tmp_path):
     (tmp_path / "r.jsonl").write_text(
-        '{"checkpoint": "base", "id": "p0", "function": "counting", "layer": -1, "response": "3", "error": null}\n'
-        '{"checkpoint": "base", "id": "p0", "function": "counting", "layer": 0, "response": "4", "error": null}\n'
-        '{"checkpoint": "base", "id": "p0", "function": "counting", "layer": 1, "response": null, "error": "x"}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "none", "layer": -1, "response": "3", "to_canvas": [1, 1]}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "kv_from_layer", "layer": 0, "response": "4", "to_canvas": [1, 1]}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "kv_from_layer", "layer": 1, "response": null, "to_canvas": [1, 1]}\n'
     )
     pairs = [Pair("p0", "counting", "t", "s", "?", {"target_answer": "3", "source_answer": "4"})]
-    rates = profiles.change_rates(profiles.read_records([tmp_path / "r.jsonl"]), pairs).set_index("layer")
+    table = profiles.swap_table(profiles.read_records([tmp_path / "r.jsonl"]), pairs)
+    rates = profiles.change_rates(table).set_index("layer")
     assert rates.loc[0, "rate"] == 1
     assert list(rates.failed) == [0, 0, 1]
 
@@ -78,7 +110,8 @@ def test_error_rates():
             for i, text in enumerate(column)
         ]
     )
-    rates = profiles.error_rates(records, examples).set_index("layer")
+    table = profiles.skip_table(records, examples)
+    rates = profiles.error_rates(table).set_index("layer")
     assert list(rates.rate) == [0, 0.75]
     assert list(rates.failed) == [0, 1]
 
@@ -127,7 +160,16 @@ def test_a_figure_says_what_failed(tmp_path):
     layers = range(-1, 9)
     changes = pd.DataFrame(
         [
-            {"function": "ocr", "layer": layer, "n": 4, "failed": int(layer == 2), "rate": 0.5, "low": 0.2, "high": 0.8}
+            {
+                "function": "ocr",
+                "mode": "hidden_state_at_layer",
+                "layer": layer,
+                "n": 4,
+                "failed": int(layer == 2),
+                "rate": 0.5,
+                "low": 0.2,
+                "high": 0.8,
+            }
             for layer in layers
         ]
     )

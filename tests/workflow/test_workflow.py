@@ -140,13 +140,39 @@ def test_probes_cover_every_layer(results):
     for _, part in figure4.groupby(["probe", "function"]):
         assert list(part.layer) == list(range(-1, 9))
     assert set(figure4.function) == {"recognition", "ocr", "grounding", "counting", "text_math"}
-    assert set(figure4[figure4.probe == "vision-token swapping"].n) == {4}
-    assert set(figure4[figure4.probe == "layer skipping"].n) == {6}
-    assert (figure4[figure4.probe == "layer skipping"].failed == 0).all()
+    assert set(figure4.probe) == {"hidden_state_at_layer", "kv_at_layer_only", "skip"}
+    assert set(figure4[figure4.probe != "skip"].n) == {4}
+    assert set(figure4[figure4.probe == "skip"].n) == {6}
+    assert (figure4[figure4.probe == "skip"].failed == 0).all()
     assert figure4[figure4.failed == 0].rate.between(0, 1).all()
     figure3 = pd.read_csv(results / "figures" / "figure3.csv")
     assert len(figure3) == 2 * 9
     assert figure3.attention_mass.between(0, 1).all()
+
+
+def test_probes_are_one_table_a_model(results):
+    swaps = pd.read_csv(results / "localization" / "base.swap.csv")
+    assert len(swaps) == 4 * 4 * (1 + 2 * 9)  # functions, pairs, nothing and two modes at nine layers
+    assert not swaps.duplicated(["id", "mode", "layer"]).any()
+    assert {"id", "function", "mode", "layer", "response", "changed", "text_changed", "failed", "error"} <= set(swaps)
+    skips = pd.read_csv(results / "localization" / "base.skip.csv")
+    assert len(skips) == 6 * (1 + 9)
+    heads = pd.concat(pd.read_csv(results / "attention" / f"one-in.{shard}.heads.csv") for shard in (0, 1))
+    layers = pd.concat(pd.read_csv(results / "attention" / f"one-in.{shard}.csv") for shard in (0, 1))
+    assert len(heads) == 4 * len(layers) == 4 * 4 * 9
+    means = heads.groupby(["id", "layer"]).attention_mass.mean()
+    expected = layers.set_index(["id", "layer"]).attention_mass
+    pd.testing.assert_series_equal(means, expected.sort_index(), check_names=False)
+
+
+def test_a_lost_shard_costs_that_shard(micro, results):
+    lost = results / "localization" / "swap.base.ocr.1.jsonl"
+    kept = lost.read_bytes()
+    lost.unlink()
+    output = snakemake(micro, "--", str(lost.relative_to(micro)))
+    assert lost.read_bytes() == kept
+    assert output.split("Job stats:")[1].split("total")[0].split("swap_vision_tokens")[1].split()[0] == "1"
+    snakemake(micro)
 
 
 def test_updates_have_energy_and_spectra_in_every_layer(results):

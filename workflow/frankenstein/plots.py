@@ -128,12 +128,13 @@ def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Fi
     for axis in axes:
         _shade(axis, regions)
         axis.set(ylim=(-0.02, 1.12))
-    for axis, mode in zip(axes, modes, strict=False):
-        for function, part in changes[changes["mode"] == mode].groupby("function", sort=False):
+    for axis, mode in zip(axes[:-1], modes, strict=True):
+        of_mode = changes[changes["mode"] == mode]
+        for function, part in of_mode.groupby("function", sort=False):
             _band(axis, part[part.layer >= 0], "rate", FUNCTIONS[function], function, MARKERS[function])
             axis.axhline(part[part.layer < 0].rate.item(), color=FUNCTIONS[function], ls=":", lw=0.8)
         axis.set(ylabel="change rate")
-        axis.set_title(f"{_MODES[mode]}\n({_sizes(changes[changes["mode"] == mode])})")
+        axis.set_title(f"{_MODES[mode]}\n({_sizes(changes[changes['mode'] == mode])})")
         axis.legend(fontsize=7, ncols=2, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for task, part in errors.groupby("task", sort=False):
         _band(axes[-1], part[part.layer >= 0], "rate", BLUE, task)

@@ -79,7 +79,9 @@ def swap_table(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
         right = grading.grade(boxes[1], pair.answer("target"), pair.answer_type).verdict == grading.RIGHT
         text = grading.plain(first) != grading.plain(row.response)
         verdicts.append((verdict is True, text, right, verdict is None))
-    return records.assign(**dict(zip(("changed", "text_changed", "right", "failed"), zip(*verdicts, strict=True), strict=True)))
+    return records.assign(
+        **dict(zip(("changed", "text_changed", "right", "failed"), zip(*verdicts, strict=True), strict=True))
+    )
 
 
 def change_rates(table: pd.DataFrame) -> pd.DataFrame:

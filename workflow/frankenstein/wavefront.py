@@ -565,12 +565,12 @@ def _both(decoder, targets, sources, spans, others) -> _Before:
     prompts = [prompt for pair in zip(targets, sources, strict=True) for prompt in pair]
     ends = [span.stop for pair in zip(spans, others, strict=True) for span in pair]
     caches, _ = _walk(decoder, prompts, ends)
-    for i, (span, other) in enumerate(zip(spans, others, strict=True)):
-        if span != other:  # the target's prompt with the source's vision tokens
-            for part in (part for cache in caches for part in cache):
-                vision = part[2 * i + 1, :, other.start : other.stop].clone()
-                part[2 * i + 1, :, : span.start] = part[2 * i, :, : span.start]
-                part[2 * i + 1, :, span.start : span.stop] = vision
+    for part in (part for cache in caches for part in cache):
+        for i, (span, other) in enumerate(zip(spans, others, strict=True)):
+            # The target's own text, and earlier images, with the source's vision tokens.
+            vision = part[2 * i + 1, :, other.start : other.stop].clone()
+            part[2 * i + 1, :, : span.start] = part[2 * i, :, : span.start]
+            part[2 * i + 1, :, span.start : span.stop] = vision
     return _Before(caches, [span.stop for span in spans], 2)
 
 
