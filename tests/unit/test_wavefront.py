@@ -1,0 +1,341 @@
+"""The sweep engine against its naive twin: hooks, one layer at a time, transformers' own generate."""
+
+import families
+import naive_sweep
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from families import LAYERS, batch, image, text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frankenstein import wavefront
+from frankenstein.anatomy import Decoder
+from frankenstein.errors import InputError
+from frankenstein.wavefront import HIDDEN_STATE_AT_LAYER, KV_AT_LAYER_ONLY, KV_FROM_LAYER, MODES
+
+SINGLES = [range(layer, layer + 1) for layer in range(LAYERS)]
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {family: families.build(family) for family in families.FAMILIES}
+
+
+@pytest.fixture(params=families.FAMILIES)
+def model(models, request):
+    model = models[request.param]
+    model.generation_config.eos_token_id = families.EOS
+    return model
+
+
+@pytest.fixture
+def qwen(models):
+    model = models["qwen2_5_vl"]
+    model.generation_config.eos_token_id = families.EOS
+    return model
+
+
+def same(answer, twin, tolerance=1e-4):
+    """Equal tokens, first logits within the tolerance."""
+    tokens, logits = twin
+    torch.testing.assert_close(answer.logits, logits, rtol=0, atol=tolerance)
+    assert answer.tokens == tokens
+
+
+@torch.inference_mode()
+def check_swap(model, targets, sources, new_tokens, modes=MODES, image=0, singly=None):
+    """Every mode, layer and example against the twin. singly: the same prompts one by one, for the twin of kv modes."""
+    answers = wavefront.swap(Decoder(model), targets, sources, list(modes), new_tokens, image=image)
+    for made, twin in zip(answers, naive_sweep.generate(model, targets, new_tokens), strict=True):
+        same(made["none", -1], twin)
+    if HIDDEN_STATE_AT_LAYER in modes:
+        for layer, twins in naive_sweep.swap(model, targets, sources, image, new_tokens).items():
+            for made, twin in zip(answers, twins, strict=True):
+                same(made[HIDDEN_STATE_AT_LAYER, layer], twin)
+    for mode in {KV_FROM_LAYER, KV_AT_LAYER_ONLY} & set(modes):
+        for made, (target, source) in zip(answers, singly or [(targets, sources)], strict=True):
+            for layer in range(LAYERS):
+                layers = range(layer, LAYERS) if mode == KV_FROM_LAYER else [layer]
+                same(made[mode, layer], naive_sweep.swap_cache(model, target, source, layers, new_tokens, image))
+    return answers
+
+
+@torch.inference_mode()
+def check_skip(model, inputs, ranges, new_tokens):
+    answers = wavefront.skip(Decoder(model), inputs, ranges, new_tokens)
+    for number, layers in enumerate([[], *ranges]):
+        for made, twin in zip(answers, naive_sweep.skip(model, inputs, layers, new_tokens), strict=True):
+            same(made[number], twin)
+    return answers
+
+
+def pair(model, before=4, after=5, seed=1):
+    prompts = [[*text(before, 8), image(s), *text(after, 9)] for s in (seed, seed + 1)]
+    return tuple(batch(model, [prompt]) for prompt in prompts)
+
+
+def test_swap(model):
+    answers = check_swap(model, *pair(model), 8)[0]
+    # The sweep is of something: swapping everywhere changes the answer, and rows part from each other.
+    assert len({tuple(answer.tokens) for answer in answers.values()}) > 3
+
+
+def test_skip(model):
+    answers = check_skip(model, pair(model)[0], SINGLES, 8)[0]
+    assert len({tuple(answer.tokens) for answer in answers}) > 3
+
+
+def test_skipping_a_range_of_layers(model):
+    check_skip(model, pair(model)[0], [range(0, 2), range(2, 4), range(3, 6), range(0, 6)], 6)
+
+
+def test_hidden_states_at_a_layer_are_the_sources_cache_from_there_on(model):
+    """Section 4a: one computation where the prefix and the grid are equal; DeepStack parts them, below its last layer."""
+    answers = wavefront.swap(Decoder(model), *pair(model), list(MODES), 4)[0]
+    deepstack = 2 if model.config.model_type == "qwen3_vl" else 0
+    for layer in range(LAYERS):
+        apart = (answers[HIDDEN_STATE_AT_LAYER, layer].logits - answers[KV_FROM_LAYER, layer].logits).abs().max()
+        assert bool(apart > 1e-2) == (layer < deepstack)
+
+
+def test_the_two_ways_of_swapping_hidden_states_agree(model, monkeypatch):
+    """The short way (caches) and the long one (vision tokens run on), each by the engine."""
+    short = wavefront.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
+    monkeypatch.setattr(wavefront, "_alike", lambda *_: False)
+    long = wavefront.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
+    for label in short:
+        same(short[label], (long[label].tokens, long[label].logits))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_many_examples_of_different_lengths_and_image_sizes(model, side):
+    """Padded on either side; the twin pads on the left, as generation has to."""
+    grids = [(2, 3), (1, 2), (3, 3)]
+    prompts = [
+        [[*text(before, 8), image(seed + i, grid), *text(after, 9)] for seed in (1, 11)]
+        for i, (before, after, grid) in enumerate(zip((4, 0, 7), (5, 9, 2), grids, strict=True))
+    ]
+    targets, sources = (batch(model, [p[k] for p in prompts]) for k in (0, 1))
+    singly = [tuple(batch(model, [p[k]]) for k in (0, 1)) for p in prompts]
+    answers = check_swap(model, targets, sources, 8, singly=singly)
+    check_skip(model, targets, SINGLES, 8)
+    again = wavefront.swap(
+        Decoder(model), *(batch(model, [p[k] for p in prompts], side) for k in (0, 1)), list(MODES), 8
+    )
+    for made, other in zip(answers, again, strict=True):
+        for label, answer in made.items():
+            same(answer, (other[label].tokens, other[label].logits))
+
+
+def test_text_alone_can_be_skipped(qwen):
+    check_skip(qwen, batch(qwen, [text(4, 1), text(9, 2), text(1, 3)]), SINGLES, 6)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_several_images_and_the_named_one_is_swapped(models, number):
+    for family in ("qwen2_5_vl", "qwen3_vl"):
+        model = models[family]
+        shown = [[3, 4], [3, 4]]
+        shown[1][number] = 5
+        targets, sources = (
+            batch(model, [[*text(2, 1), image(a), *text(1, 2), image(b, (1, 2)), *text(3, 3)]]) for a, b in shown
+        )
+        # The twin of the kv modes knows no image after the swapped one.
+        check_swap(model, targets, sources, 5, image=number, modes=MODES if number else [HIDDEN_STATE_AT_LAYER])
+        made = wavefront.swap(Decoder(model), targets, sources, list(MODES), 5, image=number)[0]
+        for layer in range(2, LAYERS):  # from the last DeepStack layer on
+            torch.testing.assert_close(made[KV_FROM_LAYER, layer].logits, made[HIDDEN_STATE_AT_LAYER, layer].logits)
+
+
+def test_an_earlier_image_that_differs_is_no_equal_prefix(qwen):
+    """The ids are equal; only the features tell. The long way is taken, and is exact."""
+    targets, sources = (batch(qwen, [[image(s), *text(1, 2), image(s + 1), *text(3, 3)]]) for s in (1, 5))
+    check_swap(qwen, targets, sources, 5, image=1)
+
+
+def test_unequal_prefixes(model):
+    """Hidden states are replaced as they are; keys and values come with the source's own positions."""
+    target = batch(model, [[*text(3, 1), image(1), *text(4, 2)]])
+    source = batch(model, [[*text(6, 3), image(2), *text(2, 4)]])
+    check_swap(model, target, source, 6)
+
+
+def test_a_prompt_that_ends_with_the_image(models):
+    """Right after the end-of-image token, and (LLaVA has none) with the last vision token itself."""
+    for family in ("qwen2_5_vl", "qwen3_vl"):
+        check_swap(models[family], *(batch(models[family], [[*text(3, 1), image(s)]]) for s in (1, 2)), 6)
+    model = models["llava_onevision"]
+    prompts = [batch(model, [[*text(3, 1), image(s)]]) for s in (1, 2)]
+    check_swap(model, *prompts, 6, modes=[HIDDEN_STATE_AT_LAYER])
+    with pytest.raises(InputError, match="pair 0: no text after the image"):
+        wavefront.swap(Decoder(model), *prompts, [KV_FROM_LAYER], 6)
+
+
+@pytest.mark.parametrize("new_tokens", [1, 2, 12])
+def test_ends_at_different_steps(model, new_tokens):
+    """Any of a third of the vocabulary ends a response: rows end at different steps, some at once."""
+    prompts = [[[*text(3, 1 + i), image(s + i), *text(4, 2)] for s in (1, 21)] for i in range(3)]
+    targets, sources = (batch(model, [p[k] for p in prompts]) for k in (0, 1))
+    singly = [tuple(batch(model, [p[k]]) for k in (0, 1)) for p in prompts]
+    model.generation_config.eos_token_id = list(range(1, 300, 6))
+    answers = check_swap(model, targets, sources, new_tokens, singly=singly)
+    skipped = check_skip(model, targets, SINGLES, new_tokens)
+    ended = {len(answer.tokens) for made in answers for answer in made.values()}
+    ended |= {len(answer.tokens) for made in skipped for answer in made}
+    assert new_tokens < 12 or len(ended) > 4
+    for made in skipped:
+        for answer in made:
+            assert answer.truncated == (len(answer.tokens) == new_tokens)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shapes=st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from([(1, 1), (1, 2), (2, 3)]), st.integers(1, 6)),
+        min_size=1,
+        max_size=4,
+    ),
+    new_tokens=st.integers(1, 6),
+    skipped=st.lists(st.tuples(st.integers(0, LAYERS - 1), st.integers(1, LAYERS)), max_size=4),
+    ends=st.integers(2, 60),
+    seed=st.integers(0, 999),
+)
+def test_any_batch(models, shapes, new_tokens, skipped, ends, seed):
+    model = models["qwen2_5_vl"]
+    model.generation_config.eos_token_id = list(range(1, 300, ends))
+    prompts = [
+        [[*text(before, seed), image(seed + k, grid), *text(after, seed + 1)] for k in (0, 1000)]
+        for before, grid, after in shapes
+    ]
+    targets, sources = (batch(model, [p[k] for p in prompts]) for k in (0, 1))
+    check_swap(
+        model, targets, sources, new_tokens, singly=[tuple(batch(model, [p[k]]) for k in (0, 1)) for p in prompts]
+    )
+    check_skip(model, targets, [range(a, min(a + n, LAYERS)) for a, n in skipped], new_tokens)
+
+
+def test_bfloat16():
+    """Logits within 5 % of their spread; every token that differs is a near tie, and they are counted."""
+    model = families.build("qwen2_5_vl", torch.bfloat16)
+    prompts = [[[*text(3, i), image(s + i), *text(5, i + 50)] for s in (1, 101)] for i in range(8)]
+    targets, sources = (batch(model, [p[k] for p in prompts]) for k in (0, 1))
+    with torch.inference_mode():
+        answers = wavefront.swap(Decoder(model), targets, sources, [HIDDEN_STATE_AT_LAYER], 4)
+        naive = naive_sweep.swap(model, targets, sources, 0, 4)
+    flips = rows = 0
+    for layer, twins in naive.items():
+        for made, (_, logits) in zip(answers, twins, strict=True):
+            answer = made[HIDDEN_STATE_AT_LAYER, layer]
+            tolerance = 0.05 * float(logits.max() - logits.min())
+            torch.testing.assert_close(answer.logits, logits, rtol=0, atol=tolerance)
+            ours, theirs = int(answer.logits.argmax()), int(logits.argmax())
+            rows += 1
+            if ours != theirs:
+                flips += 1
+                assert float(logits[theirs] - logits[ours]) <= 2 * tolerance
+    assert flips <= rows // 10
+
+
+def test_what_is_decoded_leaves_the_image_alone(qwen):
+    """Defect 1 of the public scripts: the swap ran in decoding too, and the cache grew by the image a token."""
+    cached = []
+    original = wavefront._Wave._step
+
+    def watched(wave, *arguments):
+        hidden = original(wave, *arguments)
+        cached.append(
+            {keys.shape[2] for keys in wave.keys} | {wave.before.caches[j][0].shape[2] for j in range(LAYERS)}
+        )
+        return hidden
+
+    wavefront._Wave._step = watched
+    try:
+        wavefront.swap(Decoder(qwen), *pair(qwen), [KV_FROM_LAYER], 6)
+    finally:
+        wavefront._Wave._step = original
+    before, after = 4 + 1 + 6, 1 + 5
+    assert cached == [{before, after + 6 - 1}] * 5
+
+
+def test_a_sweep_leaves_the_model_as_it_was(qwen):
+    target, source = pair(qwen)
+    first = naive_sweep.generate(qwen, target, 5)[0]
+    linear = qwen.model.language_model.layers[0].mlp.up_proj
+    wavefront.swap(Decoder(qwen), target, source, list(MODES), 5)
+    wavefront.skip(Decoder(qwen), target, SINGLES, 5)
+    with pytest.raises(InputError):
+        wavefront.skip(Decoder(qwen), target, [range(9, 10)], 5)
+    assert "forward" not in vars(linear)
+    assert qwen.model.language_model.config._attn_implementation == "sdpa"
+    tokens, logits = naive_sweep.generate(qwen, target, 5)[0]
+    assert tokens == first[0]
+    assert torch.equal(logits, first[1])
+
+
+def test_unequal_grids(qwen):
+    target = batch(qwen, [[*text(3, 1), image(1, (2, 3)), *text(4, 2)]])
+    source = batch(qwen, [[*text(3, 1), image(2, (4, 2)), *text(4, 2)]])
+    with pytest.raises(InputError, match="6 vision tokens in the target, 8 in the source; resize"):
+        wavefront.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4)
+    with pytest.raises(InputError, match="resize"):
+        wavefront.swap(Decoder(qwen), target, source, [KV_FROM_LAYER], 4, interpolate=True)
+    made = wavefront.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4, interpolate=True)[0]
+
+    def to_target(states):
+        grid = states.T.reshape(1, -1, 4, 2)
+        return F.interpolate(grid, size=(2, 3), mode="bilinear").reshape(states.shape[1], -1).T
+
+    with torch.inference_mode():
+        for layer, twins in naive_sweep.swap(qwen, target, source, 0, 4, change=to_target).items():
+            same(made[HIDDEN_STATE_AT_LAYER, layer], twins[0])
+
+
+def test_bad_input(qwen):
+    decoder, (target, source) = Decoder(qwen), pair(qwen)
+    without = batch(qwen, [text(5, 1)])
+    both = batch(qwen, [[image(1), *text(2, 1)], [image(2), *text(2, 1)]])
+    for message, call in {
+        "target 0: no vision token": lambda: wavefront.swap(decoder, without, source, [KV_FROM_LAYER], 4),
+        "source 0: no vision token": lambda: wavefront.swap(decoder, target, without, [KV_FROM_LAYER], 4),
+        "target 0: image 1 asked for, the prompt holds 1": lambda: wavefront.swap(
+            decoder, target, source, [KV_FROM_LAYER], 4, image=1
+        ),
+        "1 targets, 2 sources": lambda: wavefront.swap(decoder, target, both, [KV_FROM_LAYER], 4),
+        "mode 'kv': one of": lambda: wavefront.swap(decoder, target, source, ["kv"], 4),
+        "max_new_tokens: 0": lambda: wavefront.swap(decoder, target, source, [KV_FROM_LAYER], 0),
+        "layers 5 to 6: this model has layers 0 to 5": lambda: wavefront.skip(decoder, target, [range(5, 7)], 4),
+    }.items():
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_sliding_windows_and_other_families_are_refused(qwen):
+    kinds = qwen.config.text_config.layer_types
+    try:
+        qwen.config.text_config.layer_types = ["sliding_attention", *kinds[1:]]
+        with pytest.raises(InputError, match="full attention in every layer"):
+            Decoder(qwen)
+    finally:
+        qwen.config.text_config.layer_types = kinds
+    qwen.config.model_type = "other"
+    try:
+        with pytest.raises(InputError, match="model_type 'other'; supported: qwen2_5_vl"):
+            Decoder(qwen)
+    finally:
+        qwen.config.model_type = "qwen2_5_vl"
+
+
+def test_rows_that_agree_are_computed_once():
+    """At layer j of a swap: the unchanged row and those that have parted at layers 0 to j."""
+    ops = np.zeros((1 + LAYERS, LAYERS), dtype=int)
+    for layer in range(LAYERS):
+        ops[1 + layer, layer:] = wavefront.SOURCE
+    rows = np.arange(1 + LAYERS)
+    layers, state = wavefront._plan(ops, rows * 0, rows, rows * 0, 2, "cpu")
+    assert [len(layer.parents) for layer in layers] == [j + 2 for j in range(LAYERS)]
+    assert sorted(state.tolist()) == rows.tolist()
+    # After different tokens nothing is shared; after equal ones all is, as in prefill.
+    apart, _ = wavefront._plan(ops, rows * 0, rows, rows, 2, "cpu")
+    assert [len(layer.parents) for layer in apart] == [1 + LAYERS] * LAYERS
