@@ -155,6 +155,12 @@ def test_an_earlier_image_that_differs_is_no_equal_prefix(qwen):
     check_swap(qwen, targets, sources, 5, image=1)
 
 
+def test_as_many_vision_tokens_on_another_grid(qwen):
+    """Equal ids and lengths, other positions: the short way would rotate the keys wrongly."""
+    targets, sources = (batch(qwen, [[*text(2, 1), image(1, grid), *text(3, 3)]]) for grid in ((2, 3), (3, 2)))
+    check_swap(qwen, targets, sources, 5)
+
+
 def test_unequal_prefixes(model):
     """Hidden states are replaced as they are; keys and values come with the source's own positions."""
     target = batch(model, [[*text(3, 1), image(1), *text(4, 2)]])

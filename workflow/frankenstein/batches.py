@@ -24,9 +24,9 @@ class Size:
 
 
 def memory(decoder: Decoder, sizes: list[Size]) -> int:
-    """An upper bound, in bytes, of KV cache and activations of a batch that is padded to its longest prompt.
+    """An estimate, in bytes, of KV cache and activations of a batch that is padded to its longest prompt.
 
-    Weights are not counted. Rows are counted as if none shared a state.
+    Weights and the vision tower are not counted. Rows are counted as if none shared a state.
     """
     config, size = decoder.config, decoder.model.dtype.itemsize
     before, own, new = (max(getattr(item, name) for item in sizes) for name in ("before", "own", "new"))

@@ -539,7 +539,7 @@ def _swap(decoder, targets, sources, modes, max_new_tokens, image, interpolate):
             for (mode, layer), answer in zip(labels, made[1:], strict=True):
                 if mode in modes:
                     answers[i][mode, layer] = answer
-                if mode == KV_FROM_LAYER and HIDDEN_STATE_AT_LAYER in modes and layer >= shared_from[i]:
+                if mode == KV_FROM_LAYER and HIDDEN_STATE_AT_LAYER in modes:  # below shared_from made again below
                     answers[i][HIDDEN_STATE_AT_LAYER, layer] = answer
     if HIDDEN_STATE_AT_LAYER in modes:
         for upto in sorted(set(shared_from)):

@@ -1,0 +1,29 @@
+"""The benchmarks run, at a size where their ratios mean nothing, and their last line is what they promise."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def last_line(script: str, *arguments: str) -> dict:
+    command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def test_sweep():
+    size = ["--layers", "4", "--hidden", "64", "--vision-tokens", "16", "--suffix", "4", "--new-tokens", "3"]
+    made = last_line("sweep.py", *size, "--repeats", "1")
+    assert made["tokens_equal"] is True
+    assert made["max_logit_diff"] < 1e-4
+    assert made["layers"] == 4
+    assert made["swap_speedup"] > 0
+    assert made["skip_speedup"] > 0
+
+
+def test_attention():
+    made = last_line("attention.py", "--layers", "4", "--hidden", "64", "--tokens", "300", "--vision-tokens", "64")
+    assert made["max_difference"] == pytest.approx(0, abs=1e-6)
