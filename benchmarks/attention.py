@@ -18,9 +18,10 @@ from pathlib import Path
 
 import sweep
 import torch
+from transformers.utils import logging
+
 from frankenstein import attention
 from frankenstein.anatomy import Decoder, vision_mask
-from transformers.utils import logging
 
 
 def main() -> None:
