@@ -25,8 +25,11 @@ def hooked(*handles):
             handle.remove()
 
 
-def generate(model, inputs, max_new_tokens):
-    """(tokens without the end token, first logits [vocabulary]) of a batch, by transformers' generate."""
+def generate(model, inputs, max_new_tokens, every=False):
+    """(tokens without the end token, first logits [vocabulary]) of a batch, by transformers' generate.
+
+    every: logits of every step instead, [steps, vocabulary].
+    """
     output = model.generate(
         **inputs,
         max_new_tokens=max_new_tokens,
@@ -38,13 +41,14 @@ def generate(model, inputs, max_new_tokens):
     stops = model.generation_config.eos_token_id
     stops = stops if isinstance(stops, list) else [stops]
     answers = []
-    for row, logits in zip(output.sequences[:, inputs["input_ids"].shape[1] :].tolist(), output.logits[0], strict=True):
+    logits = torch.stack(output.logits, 1).float()
+    for row, steps in zip(output.sequences[:, inputs["input_ids"].shape[1] :].tolist(), logits, strict=True):
         end = next((i for i, token in enumerate(row) if token in stops), len(row))
-        answers.append((row[:end], logits.float()))
+        answers.append((row[:end], steps if every else steps[0]))
     return answers
 
 
-def swap(model, targets, sources, image, max_new_tokens, change=lambda states: states):
+def swap(model, targets, sources, image, max_new_tokens, change=lambda states: states, every=False):
     """{layer: answers}: the hidden states of image `image` that enter that layer are the source's. Prefill only.
 
     change: what is done to the source's states [vision tokens of the batch, hidden] before.
@@ -71,7 +75,7 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
         with hooked(module.register_forward_pre_hook(replace, with_kwargs=True)):
-            answers[layer] = generate(model, targets, max_new_tokens)
+            answers[layer] = generate(model, targets, max_new_tokens, every)
     return answers
 
 
@@ -120,7 +124,7 @@ def swap_cache(model, target, source, layers, max_new_tokens, image=0):
     return tokens, first
 
 
-def skip(model, inputs, layers, max_new_tokens):
+def skip(model, inputs, layers, max_new_tokens, every=False):
     """Answers with `layers` identities: each still runs, and what it adds to the residual stream is dropped."""
 
     def identity(module, args, kwargs, output):
@@ -129,4 +133,4 @@ def skip(model, inputs, layers, max_new_tokens):
 
     modules = [anatomy.decoder_layers(model)[layer] for layer in layers]
     with hooked(*(module.register_forward_hook(identity, with_kwargs=True) for module in modules)):
-        return generate(model, inputs, max_new_tokens)
+        return generate(model, inputs, max_new_tokens, every)

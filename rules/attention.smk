@@ -19,7 +19,7 @@ rule attention:
         "../envs/frankenstein.yaml"
     resources:
         gpu=1,
-        mem_mb=4000,
+        mem_mb=3000 + study.probes.memory_mb,
         runtime=240,
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),

@@ -42,7 +42,6 @@ wildcard_constraints:
     checkpoint=r"[A-Za-z0-9_-]+(\.(IN|RL)-(IN|RL)-(IN|RL))?",
     recipe=one_of(study.recipes),
     donors=r"(IN|RL)-(IN|RL)-(IN|RL)",
-    stage="in|rl",
     task=r"[a-z_]+",
     function=one_of(study.probes.functions),
     shard=r"\d+",
@@ -102,23 +101,31 @@ def start(wildcards):
     return manifest(study.checkpoints[wildcards.checkpoint].start)
 
 
-def before_and_after(wildcards):
+def stages(wildcards):
     recipe = study.recipes[wildcards.recipe]
-    pair = {"in": (recipe.base, recipe.instruct), "rl": (recipe.instruct, recipe.rl)}[
-        wildcards.stage
-    ]
-    return {"before": manifest(pair[0]), "after": manifest(pair[1])}
+    return {
+        "base": manifest(recipe.base),
+        "instruct": manifest(recipe.instruct),
+        "reinforced": manifest(recipe.rl),
+    }
 
 
 def figures():
-    return ["figure2", "figure3", "figure4", "figure5", "figure6"] + (
-        ["training"] if trained() else []
-    )
+    return [
+        "figure2",
+        "figure3",
+        "figure4",
+        "figure5",
+        "figure6",
+        "spectra",
+    ] + (["training"] if trained() else [])
 
 
 def tables():
-    return ["table2", "scores", "differences", "attention", "regions"] + (
-        ["table3"] if FROZEN else []
+    return (
+        ["table2", "scores", "differences", "attention", "regions", "energy"]
+        + (["table3"] if FROZEN else [])
+        + (["overlaps"] if len(RECIPES) > 1 else [])
     )
 
 

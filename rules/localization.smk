@@ -20,7 +20,7 @@ rule swap_vision_tokens:
         "../envs/frankenstein.yaml"
     resources:
         gpu=1,
-        mem_mb=4000,
+        mem_mb=3000 + study.probes.memory_mb,
         runtime=240,
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
@@ -48,7 +48,7 @@ rule skip_layers:
         "../envs/frankenstein.yaml"
     resources:
         gpu=1,
-        mem_mb=4000,
+        mem_mb=3000 + study.probes.memory_mb,
         runtime=240,
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),

@@ -81,10 +81,11 @@ rule figure4:
 
 rule figure5:
     input:
-        records=expand(UPDATES, recipe=RECIPES, stage=["in", "rl"]),
+        records=expand(UPDATES, recipe=RECIPES, shard=range(study.updates.shards)),
         manifest=manifest(BASE),
     output:
         **figure("figure5"),
+        shares=table("energy"),
     log:
         f"{LOG}/figure5.log",
     benchmark:
@@ -103,7 +104,7 @@ rule figure5:
 
 rule figure6:
     input:
-        spectra=expand(SPECTRA, recipe=RECIPES, stage=["in", "rl"]),
+        spectra=expand(SPECTRA, recipe=RECIPES, shard=range(study.updates.shards)),
         manifest=manifest(BASE),
     output:
         **figure("figure6"),
@@ -121,6 +122,29 @@ rule figure6:
         code=code("figure6.py"),
     script:
         "../workflow/scripts/figure6.py"
+
+
+rule spectra:
+    input:
+        records=expand(UPDATES, recipe=RECIPES, shard=range(study.updates.shards)),
+        spectra=FIGURES.format(figure="figure6", kind="csv"),
+        manifest=manifest(BASE),
+    output:
+        **figure("spectra"),
+    log:
+        f"{LOG}/spectra.log",
+    benchmark:
+        f"{BENCHMARK}/spectra.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        cuts=study.regions.cuts,
+        code=code("spectra.py"),
+    script:
+        "../workflow/scripts/spectra.py"
 
 
 rule training_curves:

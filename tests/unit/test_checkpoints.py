@@ -1,6 +1,8 @@
 import json
+import re
 import shutil
 
+import families
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -148,10 +150,21 @@ def test_a_damaged_checkpoint_is_one_clear_error_and_no_manifest(copy, damage, s
 def test_every_parameter_has_a_part(tiny):
     parts = {name: anatomy.part_of(name) for name in checkpoints.Weights(tiny)}
     layers = {part.layer for part in parts.values() if part.component == "layer"}
-    matrices = {part.matrix for part in parts.values() if part.matrix}
     assert layers == set(range(9))
-    assert matrices == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-    assert sum(bool(part.matrix) for part in parts.values()) == 9 * 7
+    seven = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert [part.matrix for part in parts.values() if part.component == "layer" and part.matrix].count("q_proj") == 9
+    assert {part.matrix for part in parts.values() if part.component == "layer"} == {*seven, ""}
+    vision = {
+        (part.block, part.matrix) for part in parts.values() if part.component == "vision_tower" and part.depth == 1
+    }
+    assert vision == {("attention", m) for m in ("qkv", "proj")} | {
+        ("mlp", m) for m in ("gate_proj", "up_proj", "down_proj")
+    } | {("norm", "")}
+    assert {part.matrix for part in parts.values() if part.component == "projector"} == {
+        "merger.mlp.0",
+        "merger.mlp.2",
+        "",
+    }
     assert {part.component for part in parts.values()} >= {
         "embeddings",
         "layer",
@@ -161,10 +174,21 @@ def test_every_parameter_has_a_part(tiny):
     }
 
 
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_every_parameter_of_every_family_has_a_part(family):
+    """Weight matrices and nothing else have a name of a matrix; blocks have their depth."""
+    for name, tensor in families.build(family).state_dict().items():
+        part = anatomy.part_of(name)
+        if "embed" not in name and "image_newline" not in name:
+            assert bool(part.matrix) == (tensor.ndim > 1), name
+        if found := re.search(r"(?:layers|blocks)\.(\d+)\.", name):
+            assert part.depth == int(found.group(1))
+
+
 @pytest.mark.parametrize("prefix", ["model.language_model.", "model.", "language_model.model.", ""])
 def test_prefix_conventions_name_the_same_part(prefix):
     assert anatomy.canonical(f"{prefix}layers.3.self_attn.q_proj.weight") == "layers.3.self_attn.q_proj.weight"
-    assert anatomy.part_of(f"{prefix}layers.3.mlp.up_proj.weight") == anatomy.Part("layer", 3, "mlp", "up_proj")
+    assert anatomy.part_of(f"{prefix}layers.3.mlp.up_proj.weight") == anatomy.Part("layer", 3, "mlp", "up_proj", 3)
     assert anatomy.part_of(f"{prefix}layers.3.self_attn.q_proj.bias").matrix == ""
     assert anatomy.part_of(f"{prefix}norm.weight").component == "final_norm"
     assert anatomy.part_of("model.visual.merger.mlp.0.weight").component == "projector"

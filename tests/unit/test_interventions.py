@@ -1,4 +1,3 @@
-import json
 import random
 
 import naive_sweep
@@ -6,11 +5,11 @@ import pytest
 import torch
 from conftest import SHARED
 
-from frankenstein import interventions, wavefront
+from frankenstein import batches, interventions, wavefront
 from frankenstein.errors import InputError
 from frankenstein.generation import Prompt, encode, generate
 from frankenstein.mini import benchmarks, world
-from frankenstein.tasks import Example, open_image, read_pairs
+from frankenstein.tasks import Example, Pair, open_image, read_pairs
 
 BOTH = [wavefront.HIDDEN_STATE_AT_LAYER, wavefront.KV_AT_LAYER_ONLY]
 
@@ -105,7 +104,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(loaded, sums, tmp_path, monk
     monkeypatch.setattr(wavefront, "skip", small)
     assert skip_sweep(loaded, sums, tmp_path) == expected
     assert sizes == [5, 2, 2, 1]
-    assert "a batch of 5 failed (CUDA out of memory); going on with 2" in capsys.readouterr().out
+    assert "a batch of 5 failed (CUDA out of memory)" in capsys.readouterr().out
 
 
 def test_one_bad_sample_costs_only_itself_and_a_broken_model_is_an_error(loaded, sums, tmp_path, monkeypatch):
@@ -170,7 +169,44 @@ def test_published_pairs_run(loaded, function):
     records = swap_sweep(loaded, pairs[:2], folder, max_new_tokens=2)
     assert len(records) == 2 * (1 + 2 * 9)
     assert not any(record["error"] for record in records)
-    # The processor of the tiny checkpoint takes 112 x 112 pixels at most: boxes are answered in those.
-    size = json.loads((folder / "data.jsonl").read_text().splitlines()[0])["meta"].get("canvas_size", [480, 320])
-    factors = records[0]["to_canvas"]
-    assert all(side / 112 <= factor + 1e-9 for side, factor in zip(size, factors, strict=True))
+    # Boxes are answered in pixels of the resized image, which the tiny checkpoint's processor keeps at 112 x 112 or less.
+    by_id = {pair.id: pair for pair in pairs}
+    for record in records:
+        image = open_image(folder / by_id[record["id"]].target_image)
+        sides = [side / factor for side, factor in zip(image.size, record["to_canvas"], strict=True)]
+        assert all(side % 28 == pytest.approx(0) for side in sides)
+        assert sides[0] * sides[1] <= 112 * 112
+
+
+def test_other_failures_cost_a_sample_too(loaded, counting, tmp_path, capsys):
+    """The processor refuses an image that is 300 times as wide as high; a prompt holds a vision token of its own."""
+    open_image(tmp_path / counting[1].target_image).resize((8400, 28)).save(tmp_path / counting[1].target_image)
+    counting[3] = Pair(**{**vars(counting[3]), "prompt": "what is <|image_pad|>?"})
+    failed = {record["id"]: record["error"] for record in swap_sweep(loaded, counting, tmp_path) if record["error"]}
+    assert set(failed) == {counting[1].id, counting[3].id}
+    assert "aspect ratio" in failed[counting[1].id]
+    assert "5 of 5, 2 failed" in capsys.readouterr().out
+
+
+def test_a_shard_of_one_records_its_failure_and_one_of_many_that_all_fail_is_an_error(loaded, counting, tmp_path):
+    assert all(record["error"] for record in swap_sweep(loaded, counting[:1], tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="image does not open"):
+        swap_sweep(loaded, counting, tmp_path / "nowhere")
+
+
+def test_batches_are_whole_again_after_a_failure(loaded, sums, tmp_path, monkeypatch):
+    """A batch that fails is run one by one; the next ones are not."""
+    original, sizes = wavefront.skip, []
+
+    def fail(decoder, inputs, *arguments):
+        sizes.append(len(inputs["input_ids"]))
+        if "1+1=?" in "".join(loaded[1].tokenizer.batch_decode(inputs["input_ids"])):
+            raise RuntimeError("no")
+        return original(decoder, inputs, *arguments)
+
+    monkeypatch.setattr(wavefront, "skip", fail)
+    many = [Example(f"s{i}", "text_math", f"{i}+{i}=?", "0", "number") for i in range(9)]
+    monkeypatch.setattr(batches, "memory", lambda decoder, sizes: len(sizes) * 1_000_000)
+    records = skip_sweep(loaded, many, tmp_path, memory_mb=3)
+    assert {record["id"] for record in records if record["error"]} == {"s1"}
+    assert sizes == [3, 1, 1, 1, 3, 3]

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from frankenstein import plots, profiles
+from frankenstein import plots, profiles, updates
 from frankenstein.regions import Regions
 from frankenstein.tasks import Example, Pair
 
@@ -32,6 +32,22 @@ def pair(task, **meta):
 )
 def test_the_papers_change_rules(task, meta, before, after, verdict):
     assert profiles.changed(before, after, pair(task, **meta)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "differ"),
+    [
+        ("3", "4", True),
+        ("Three.", "three", False),
+        ("1", "shows 10 items", True),
+        ("1", "the picture shows 10 items", False),
+        ("10,10,20,20", "10,10,20,21", True),
+        ("there is a red circle in it", "There is a red circle in it!", False),
+        ("there is a red circle in it", "there is no red circle in it", True),
+    ],
+)
+def test_the_published_change_rule(before, after, differ):
+    assert profiles.changed_as_published(before, after) is differ
 
 
 def test_boxes_are_judged_on_the_original_canvas():
@@ -146,11 +162,13 @@ def test_attention_difference_is_paired_by_example():
 
 def test_spectra_leave_out_what_has_no_ratio():
     sigma = {"q_proj": [2.0, 1.0, 0.5], "zero": [0.0, 0.0, 0.0], "low": [1.0, 0.0, 0.0]}
+    label = {"recipe": "one", "stage": "RL", "component": "layer", "layer": 0}
     rows = [
-        {"recipe": "one", "stage": "RL", "layer": 0, "matrix": matrix, "rank": rank, "sigma": value}
+        {**label, "matrix": matrix, "rank": rank, "log_ratio": value}
         for matrix, values in sigma.items()
-        for rank, value in enumerate(values, 1)
+        for rank, value in enumerate(updates.log_spectrum(np.array(values)), 1)
     ]
+    rows.append({**rows[0], "component": "vision_tower", "log_ratio": -9.0})
     table = profiles.spectra(pd.DataFrame(rows)).set_index("rank")
     assert list(table.matrices) == [2, 1, 1]
     assert table.loc[3, "log_ratio"] == pytest.approx(np.log(0.25))

@@ -1,9 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from frankenstein import profiles, updates
+from frankenstein.checkpoints import Weights
+from frankenstein.errors import InputError
 from frankenstein.regions import Regions
 
 
@@ -20,27 +23,146 @@ def name_of(layer, matrix="mlp.up_proj"):
     return f"model.layers.{layer}.{matrix}.weight"
 
 
-def test_norms_and_spectra_equal_numpys(tiny, moved):
-    a, b = (load_file(path / "model.safetensors") for path in (tiny, moved))
-    found = list(updates.updates(tiny, moved))
-    assert len(found) == 9 * 7
-    for record, sigma in found:
-        stored = "model." + record["parameter"]
-        delta = b[stored].numpy().astype(np.float32) - a[stored].numpy().astype(np.float32)
-        expected = np.linalg.svd(delta.astype(np.float64), compute_uv=False)
-        np.testing.assert_allclose(sigma, expected, rtol=1e-8, atol=1e-12)
-        assert record["frobenius"] == pytest.approx(np.linalg.norm(delta.astype(np.float64)), rel=1e-10)
-        assert record["frobenius_rms"] == pytest.approx(record["frobenius"] / delta.size**0.5)
-        assert record["stable_rank"] == pytest.approx((expected**2).sum() / expected[0] ** 2)
-        assert 1 <= record["stable_rank"] <= record["effective_rank"] ** 2
+def stored(path):
+    """Tensors by canonical name."""
+    return {name: Weights(path)[name] for name in Weights(path)}
+
+
+def of(base, instruct, reinforced=None, **where):
+    """{(component, layer, matrix): (record, sigma, space)} of one stage: RL where there is one."""
+    made = {}
+    for stage, record, sigma, space in updates.updates(base, instruct, reinforced):
+        if stage == ("RL" if reinforced else "IN"):
+            made[record["component"], record["layer"], record["matrix"]] = record, sigma, space
+    return made
+
+
+def svd(delta):
+    left, sigma, right = np.linalg.svd(delta, full_matrices=False)
+    return left, sigma, right.T
+
+
+def check_against_numpy(before, after, base, earlier, made):
+    """The slow, obvious twin of one record: whole matrices, numpy's SVD."""
+    record, sigma, _ = made
+    name = record["parameter"]
+    w, a, b = (x[name].double().flatten(1).numpy() for x in (base, before, after))
+    delta = b - a
+    left, expected, right = svd(delta)
+    np.testing.assert_allclose(sigma, expected, rtol=1e-6, atol=1e-7 * expected[0])
+    np.testing.assert_allclose(sigma[:5], expected[:5], rtol=1e-8)
+    energy = (delta**2).sum()
+    k = min(16, len(sigma))
+    base_left, _, base_right = (part[:, :k] for part in (svd(w)[0], svd(w)[0], svd(w)[2]))
+    share = expected / expected.sum()
+    share = share[share > 0]
+    cosine_left, cosine_right = left[:, :k].T @ base_left, right[:, :k].T @ base_right
+    twin = {
+        "entries": delta.size,
+        "frobenius": energy**0.5,
+        "frobenius_rms": (energy / delta.size) ** 0.5,
+        "frobenius_relative": (energy / (a**2).sum()) ** 0.5,
+        "weight_norm": (a**2).sum() ** 0.5,
+        "spectral": expected[0],
+        "nuclear": expected.sum(),
+        "stable_rank": energy / expected[0] ** 2,
+        "effective_rank": np.exp(-(share * np.log(share)).sum()),
+        "participation_ratio": energy**2 / (expected**4).sum(),
+        "energy_top_10": (expected[:10] ** 2).sum() / energy,
+        "changed": (a != b).mean(),
+        "overlap_left": (cosine_left**2).sum() / k,
+        "overlap_right": (cosine_right**2).sum() / k,
+        "angle_left": np.degrees(np.arccos(np.clip(svd(cosine_left)[1][0], 0, 1))),
+        "principal_left": ((base_left.T @ delta) ** 2).sum() / energy,
+        "principal_right": ((delta @ base_right) ** 2).sum() / energy,
+        "principal": ((base_left.T @ delta @ base_right) ** 2).sum() / energy,
+    }
+    if earlier is not None:
+        other = earlier[1][name].double().flatten(1).numpy() - earlier[0][name].double().flatten(1).numpy()
+        twin["cosine_with_in"] = (delta * other).sum() / np.linalg.norm(delta) / np.linalg.norm(other)
+    for key, value in twin.items():
+        # An angle's cosine near 1 is its own bad measure.
+        assert record[key] == pytest.approx(value, rel=1e-5, abs=0.05 if key.startswith("angle") else 1e-7), (name, key)
+
+
+@pytest.fixture(scope="module")
+def again(moved, tmp_path_factory):
+    """A third checkpoint: the moved one, moved once more, sparsely."""
+
+    def edit(tensors):
+        torch.manual_seed(5)
+        for tensor in tensors.values():
+            if tensor.is_floating_point():
+                tensor += 0.01 * torch.randn_like(tensor) * (torch.rand_like(tensor) < 0.2)
+
+    return plant(moved, tmp_path_factory.mktemp("again"), edit)
+
+
+@pytest.mark.parametrize("strip", [1024, 17])
+def test_every_number_equals_numpys(tiny, moved, again, strip, monkeypatch):
+    monkeypatch.setattr(updates, "STRIP", strip)
+    base, instruct, reinforced = map(stored, (tiny, moved, again))
+    kinds = set()
+    for stage, record, sigma, space in updates.updates(tiny, moved, again):
+        kinds.add(record["component"])
+        if stage == "IN":
+            check_against_numpy(base, instruct, base, None, (record, sigma, space))
+        else:
+            check_against_numpy(instruct, reinforced, base, (base, instruct), (record, sigma, space))
+    assert kinds == {"layer", "vision_tower", "projector", "embeddings"}  # the head is tied
+
+
+def test_how_matrices_are_cut_into_blocks_changes_nothing(tiny, moved, again):
+    whole = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
+    parts = [
+        ((s, r["parameter"]), r, sigma)
+        for block in range(3)
+        for s, r, sigma, _ in updates.updates(tiny, moved, again, block, 3)
+    ]
+    assert len(parts) == len(whole)
+    for key, record, sigma in parts:
+        assert record == whole[key][0]
+        assert np.array_equal(sigma, whole[key][1])
+
+
+@pytest.mark.parametrize("shape", [(300, 120), (120, 300), (200, 200)])
+@pytest.mark.parametrize("kind", ["sparse", "dense", "low rank", "zero"])
+def test_spectra_of_the_four_kinds_of_update(tmp_path, shape, kind):
+    """1e-8 over ranks 1 to 50, 1e-5 above the floor, against svdvals in float64 (shared/numerics.md, section 2)."""
+    torch.manual_seed(0)
+    weight = 0.02 * torch.randn(shape)
+    before = weight.bfloat16()
+    noise = torch.randn(shape)
+    after = {
+        "sparse": (weight + 3e-4 * noise * (torch.rand(shape) < 0.17)).bfloat16(),
+        "dense": (weight + 1e-3 * torch.randn(shape[0], 8) @ torch.randn(8, shape[1]) + 3e-4 * noise).bfloat16(),
+        "low rank": before.float() + 1e-3 * torch.randn(shape[0], 4) @ torch.randn(4, shape[1]),
+        "zero": before,
+    }[kind]
+    gram = updates._Gram(min(shape))
+    delta = updates._difference(before, after)
+    for strip in (delta if shape[0] >= shape[1] else delta.T).split(64):
+        gram.add(strip)
+    sigma, _ = gram.spectrum(16)
+    exact = torch.linalg.svdvals(after.double() - before.double()).numpy()
+    if kind == "zero":
+        assert not sigma.any()
+        return
+    above = exact > updates.GRAM_FLOOR * exact[0] * 100 if kind == "low rank" else exact > 0
+    error = np.abs(sigma - exact) / exact
+    assert error[:50][above[:50]].max() < 1e-8
+    assert error[above].max() < 1e-5
+    assert updates.diversity(sigma)["rank"] >= above.sum()
 
 
 def test_a_zero_update_gives_zeros(tiny):
-    for record, sigma in updates.updates(tiny, tiny):
+    for _, record, sigma, space in updates.updates(tiny, tiny, tiny):
         assert not sigma.any()
-        numbers = [value for value in record.values() if isinstance(value, float)]
-        assert all(np.isfinite(numbers))
-        assert record["frobenius"] == record["stable_rank"] == record["effective_rank"] == 0
+        assert space is None
+        numbers = {key: value for key, value in record.items() if isinstance(value, float)}
+        assert all(np.isfinite(list(numbers.values())))
+        of_weights = {"weight_norm", "rounding_floor"}
+        assert not any(value for key, value in numbers.items() if key not in of_weights)
 
 
 def test_a_planted_low_rank_update_is_found_where_it_is(tiny, tmp_path):
@@ -50,12 +172,32 @@ def test_a_planted_low_rank_update_is_found_where_it_is(tiny, tmp_path):
         weight = tensors[name_of(4)]
         weight += 0.1 * torch.outer(torch.randn(weight.shape[0]), torch.randn(weight.shape[1]))
 
-    after = plant(tiny, tmp_path / "after", edit)
-    records = {(r["layer"], r["matrix"]): (r, sigma) for r, sigma in updates.updates(tiny, after)}
-    record, sigma = records.pop((4, "up_proj"))
+    records = of(tiny, plant(tiny, tmp_path / "after", edit))
+    record, sigma, _ = records.pop(("layer", 4, "up_proj"))
     assert record["stable_rank"] == pytest.approx(1, abs=1e-6)
     assert sigma[1] / sigma[0] < 1e-6
-    assert all(other["frobenius"] == 0 for other, _ in records.values())
+    assert record["changed"] == 1
+    assert all(other["frobenius"] == 0 for other, *_ in records.values())
+
+
+def test_an_update_inside_the_bases_top_space_is_seen_there(tiny, tmp_path):
+    """Planted: along the base weight's own singular vectors, first the top ones, then the bottom ones."""
+
+    def along(which):
+        def edit(tensors):
+            weight = tensors[name_of(4)].double()
+            left, _, right = torch.linalg.svd(weight, full_matrices=False)
+            tensors[name_of(4)] = (weight + 0.5 * left[:, which] @ right[which]).float()
+
+        return edit
+
+    inside = of(tiny, plant(tiny, tmp_path / "a", along(slice(0, 16))))["layer", 4, "up_proj"][0]
+    outside = of(tiny, plant(tiny, tmp_path / "b", along(slice(-16, None))))["layer", 4, "up_proj"][0]
+    for key in ("overlap_left", "overlap_right", "principal_left", "principal_right", "principal"):
+        assert inside[key] == pytest.approx(1, abs=1e-4)
+        assert outside[key] == pytest.approx(0, abs=1e-4)
+    assert inside["angle_left"] < 0.5
+    assert outside["angle_left"] > 89
 
 
 def test_small_updates_of_float32_checkpoints_are_not_lost(tiny, tmp_path):
@@ -66,28 +208,148 @@ def test_small_updates_of_float32_checkpoints_are_not_lost(tiny, tmp_path):
 
     before = plant(tiny, tmp_path / "before", lambda tensors: tensors[name_of(0)].zero_())
     after = plant(before, tmp_path / "after", edit)
-    record = next(r for r, _ in updates.updates(before, after) if (r["layer"], r["matrix"]) == (0, "up_proj"))
+    record = of(before, after)["layer", 0, "up_proj"][0]
     assert record["frobenius_rms"] == pytest.approx(1e-8, rel=1e-5)
 
 
-def test_stages_of_different_dtype_are_subtracted_in_float32(tiny, tmp_path):
+def test_what_bfloat16_cannot_see(tiny, tmp_path):
+    """Half the entries moved by a thousandth of a unit in the last place of bfloat16, a quarter by two units."""
+
+    def edit(tensors):
+        weight = tensors[name_of(0)].flatten()
+        weight.copy_(weight.bfloat16().float())
+        ulp = 2.0 ** (torch.floor(torch.log2(weight.abs())) - 7)
+        weight[::2] += 1e-3 * ulp[::2]
+        weight[1::4] += 2 * ulp[1::4]
+
+    before = plant(tiny, tmp_path / "before", lambda t: t[name_of(0)].copy_(t[name_of(0)].bfloat16().float()))
+    record = of(before, plant(before, tmp_path / "after", edit))["layer", 0, "up_proj"][0]
+    assert record["changed"] == pytest.approx(0.75, abs=0.01)
+    assert record["changed_bf16"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_stages_of_different_dtype(tiny, tmp_path):
+    """What rounding alone does to a checkpoint stays below its own floor."""
+
     def halve(tensors):
         for name in tensors:
             tensors[name] = tensors[name].bfloat16()
 
     half = plant(tiny, tmp_path / "half", halve)
-    record, _ = next(updates.updates(half, tiny))
-    assert 0 < record["frobenius"] / record["weight_norm"] < 2**-8
+    for record, *_ in of(half, tiny).values():
+        if record["frobenius"]:
+            assert 0 < record["frobenius"] / record["weight_norm"] < 2**-8
+            assert record["spectral"] < 1.5 * record["rounding_floor"]
 
 
-def test_layer_energy_is_the_root_of_the_sum_of_squares(tiny, moved):
-    import pandas as pd
+def renamed(source, target, prefix, shards=2):
+    """The same checkpoint under another prefix convention, in shards with an index."""
+    import json
 
-    records = pd.DataFrame([{"recipe": "one", "stage": "RL", **record} for record, _ in updates.updates(tiny, moved)])
+    tensors = load_file(source / "model.safetensors")
+    target.mkdir()
+    (target / "config.json").write_text((source / "config.json").read_text())
+    new = {
+        (name if name.startswith("visual.") else prefix + name.removeprefix("model.")): tensor
+        for name, tensor in tensors.items()
+    }
+    index = {}
+    for shard in range(shards):
+        file = f"model-{shard}.safetensors"
+        part = {name: new[name] for name in sorted(new)[shard::shards]}
+        save_file(part, target / file, metadata={"format": "pt"})
+        index |= dict.fromkeys(part, file)
+    (target / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    return target
+
+
+@pytest.mark.parametrize("prefix", ["model.language_model.", "language_model.model.", "model."])
+def test_shards_and_prefixes_are_no_matter(tiny, moved, tmp_path, prefix):
+    expected = of(tiny, moved)
+    found = of(renamed(tiny, tmp_path / "other", prefix), moved)
+    assert {key: made[0] for key, made in found.items()} == {key: made[0] for key, made in expected.items()}
+
+
+def test_bad_input(tiny, moved, tmp_path):
+    def adapter(tensors):
+        tensors["model.layers.0.self_attn.q_proj.lora_A.weight"] = torch.zeros(2, 2)
+
+    def packed(tensors):
+        tensors[name_of(3)] = tensors[name_of(3)].to(torch.int8)
+
+    def smaller(tensors):
+        tensors[name_of(3)] = tensors[name_of(3)][:8].contiguous()
+
+    def infinite(tensors):
+        tensors[name_of(3)][5, 5] = torch.inf
+
+    for number, (edit, message) in enumerate(
+        (
+            (adapter, "tensors of an adapter, .*lora_A.* first: merge it"),
+            (packed, r"quantised \(.*up_proj.weight' is I8, 1 such tensors\)"),
+            (smaller, "up_proj.weight' is .* not the same model size"),
+            (lambda tensors: tensors.pop(name_of(3)), "only Base has 'layers.3.mlp.up_proj.weight' \\(1 such"),
+            (infinite, "'layers.3.mlp.up_proj.weight' holds NaN or infinity"),
+        )
+    ):
+        with pytest.raises(InputError, match=message):
+            list(updates.updates(tiny, plant(moved, tmp_path / str(number), edit), None))
+    (tmp_path / "pickle").mkdir()
+    (tmp_path / "pickle" / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"no \.safetensors file"):
+        list(updates.updates(tiny, tmp_path / "pickle", None))
+
+
+def test_overlaps_of_recipes():
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.standard_normal((40, 8)))
+    turned = basis[:, :4] @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    key = "RL/layers.3.mlp.up_proj.weight/left"
+    same = updates.overlaps({key: basis[:, :4]}, {key: turned})[0]
+    assert same["overlap"] == pytest.approx(1)
+    assert same["by_chance"] == pytest.approx(0.1)
+    assert (same["stage"], same["layer"], same["matrix"], same["side"]) == ("RL", 3, "up_proj", "left")
+    assert updates.overlaps({key: basis[:, :4]}, {key: basis[:, 4:]})[0]["overlap"] == pytest.approx(0, abs=1e-12)
+    assert updates.overlaps({key: basis}, {}) == []
+
+
+@pytest.fixture(scope="module")
+def records(tiny, moved, again):
+    rows = [{"recipe": "one", "stage": s, **record} for s, record, *_ in updates.updates(tiny, moved, again)]
+    return pd.DataFrame(rows)
+
+
+def test_layer_energy_is_the_root_of_the_sum_of_squares(records):
     energy = profiles.energy(records, Regions((3, 6), 9))
-    layer2 = records[records.layer == 2]
+    energy = energy[energy.stage == "RL"]
+    layer2 = records[(records.component == "layer") & (records.layer == 2) & (records.stage == "RL")]
     row = energy[energy.layer == 2].iloc[0]
     assert row.frobenius == pytest.approx((layer2.frobenius**2).sum() ** 0.5)
     assert row.frobenius_rms == pytest.approx(row.frobenius / layer2.entries.sum() ** 0.5)
     assert energy.share.sum() == pytest.approx(1)
     assert list(energy.region) == ["early"] * 3 + ["mid"] * 3 + ["late"] * 3
+
+
+def test_shares_of_energy_add_up(records):
+    shares = profiles.energy_shares(records, Regions((3, 6), 9)).set_index(["stage", "by"]).sort_index()
+    for stage in ("IN", "RL"):
+        assert shares.loc[stage, "component"].share.sum() == pytest.approx(1)
+        decoder = shares.loc[stage, "component"].set_index("part").share["layer"]
+        for by, count in (("region", 3), ("block", 2), ("matrix", 7)):
+            part = shares.loc[[(stage, by)]]
+            assert len(part) == count
+            assert part.share.sum() == pytest.approx(decoder)
+
+
+def test_a_steeper_spectrum_has_a_lower_slope():
+    def record(layer, matrix, decay):
+        sigma = np.exp(-decay * np.arange(60))
+        label = {"recipe": "one", "stage": "RL", "component": "layer", "layer": layer, "matrix": matrix}
+        return {**label, **updates.diversity(sigma)}
+
+    rows = [record(layer, m, d + 0.01 * layer) for layer in (0, 1) for m, d in (("q", 0.1), ("k", 0.12), ("v", 0.11))]
+    slopes = profiles.slopes(pd.DataFrame(rows), Regions((1, 2), 3)).set_index("layer")
+    assert slopes.slope[0] == pytest.approx(-0.11)
+    assert slopes.slope[1] == pytest.approx(-0.12)
+    assert slopes.low[0] < -0.11 < slopes.high[0]
+    assert list(slopes.matrices) == [3, 3]

@@ -45,20 +45,20 @@ def same(answer, twin, tolerance=1e-4):
 
 
 @torch.inference_mode()
-def check_swap(model, targets, sources, new_tokens, modes=MODES, image=0, singly=None):
+def check_swap(model, targets, sources, new_tokens, modes=MODES, image=None, singly=None):
     """Every mode, layer and example against the twin. singly: the same prompts one by one, for the twin of kv modes."""
     answers = wavefront.swap(Decoder(model), targets, sources, list(modes), new_tokens, image=image)
     for made, twin in zip(answers, naive_sweep.generate(model, targets, new_tokens), strict=True):
         same(made["none", -1], twin)
     if HIDDEN_STATE_AT_LAYER in modes:
-        for layer, twins in naive_sweep.swap(model, targets, sources, image, new_tokens).items():
+        for layer, twins in naive_sweep.swap(model, targets, sources, image or 0, new_tokens).items():
             for made, twin in zip(answers, twins, strict=True):
                 same(made[HIDDEN_STATE_AT_LAYER, layer], twin)
     for mode in {KV_FROM_LAYER, KV_AT_LAYER_ONLY} & set(modes):
         for made, (target, source) in zip(answers, singly or [(targets, sources)], strict=True):
             for layer in range(LAYERS):
                 layers = range(layer, LAYERS) if mode == KV_FROM_LAYER else [layer]
-                same(made[mode, layer], naive_sweep.swap_cache(model, target, source, layers, new_tokens, image))
+                same(made[mode, layer], naive_sweep.swap_cache(model, target, source, layers, new_tokens, image or 0))
     return answers
 
 
@@ -103,7 +103,7 @@ def test_hidden_states_at_a_layer_are_the_sources_cache_from_there_on(model):
 def test_the_two_ways_of_swapping_hidden_states_agree(model, monkeypatch):
     """The short way (caches) and the long one (vision tokens run on), each by the engine."""
     short = wavefront.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
-    monkeypatch.setattr(wavefront, "_alike", lambda *_: False)
+    monkeypatch.setattr(wavefront._Pair, "alike", False)
     long = wavefront.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
     for label in short:
         same(short[label], (long[label].tokens, long[label].logits))
@@ -155,10 +155,31 @@ def test_an_earlier_image_that_differs_is_no_equal_prefix(qwen):
     check_swap(qwen, targets, sources, 5, image=1)
 
 
-def test_as_many_vision_tokens_on_another_grid(qwen):
-    """Equal ids and lengths, other positions: the short way would rotate the keys wrongly."""
-    targets, sources = (batch(qwen, [[*text(2, 1), image(1, grid), *text(3, 3)]]) for grid in ((2, 3), (3, 2)))
-    check_swap(qwen, targets, sources, 5)
+def test_padding_that_differs_between_the_sides(model):
+    """LLaVA's forward pass counts positions over the padding too: source and target would be rotated apart."""
+    first = [[[*text(2, 1), image(s), *text(3, 2)]] for s in (1, 2)]
+    prompts = [first[0] + [[*text(1, 3), image(3), *text(2, 4)]], first[1] + [[*text(9, 5), image(4), *text(2, 4)]]]
+    targets, sources = (batch(model, side) for side in prompts)
+    singly = [tuple(batch(model, [side[i]]) for side in prompts) for i in range(2)]
+    made = check_swap(model, targets, sources, 5, modes=MODES[1:], singly=singly)
+    alone = wavefront.swap(Decoder(model), *singly[0], list(MODES), 5)[0]
+    for label in made[0]:
+        same(made[0][label], (alone[label].tokens, alone[label].logits))
+
+
+def test_different_earlier_images_of_small_features_are_told_apart():
+    """In bfloat16, with a vision tower that says little: the inputs decide, not a tolerance."""
+    model = families.build("qwen2_5_vl", torch.bfloat16)
+    with torch.no_grad():
+        model.model.visual.merger.mlp[2].weight.mul_(0.01)
+    prompts = [decoder_prompt(model, [image(s), *text(1, 2), image(s + 1), *text(3, 3)]) for s in (1, 5)]
+    again = decoder_prompt(model, [image(1), *text(1, 2), image(9), *text(3, 3)])
+    for other, alike in ((prompts[1], False), (again, True)):
+        assert wavefront._Pair.of(Decoder(model), 0, prompts[0], other, 1).alike is alike
+
+
+def decoder_prompt(model, prompt):
+    return Decoder(model).embed(batch(model, [prompt]))[0]
 
 
 def test_unequal_prefixes(model):
@@ -222,47 +243,60 @@ def test_any_batch(models, shapes, new_tokens, skipped, ends, seed):
     check_skip(model, targets, [range(a, min(a + n, LAYERS)) for a, n in skipped], new_tokens)
 
 
-def test_bfloat16():
-    """Logits within 5 % of their spread; every token that differs is a near tie, and they are counted."""
-    model = families.build("qwen2_5_vl", torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    """Logits within 5 % of their spread; a token that differs is a near tie, and few do (of up to 4 a row)."""
+    model = families.build("qwen2_5_vl", dtype)
     prompts = [[[*text(3, i), image(s + i), *text(5, i + 50)] for s in (1, 101)] for i in range(8)]
     targets, sources = (batch(model, [p[k] for p in prompts]) for k in (0, 1))
     with torch.inference_mode():
-        answers = wavefront.swap(Decoder(model), targets, sources, [HIDDEN_STATE_AT_LAYER], 4)
-        naive = naive_sweep.swap(model, targets, sources, 0, 4)
-    flips = rows = 0
-    for layer, twins in naive.items():
-        for made, (_, logits) in zip(answers, twins, strict=True):
-            answer = made[HIDDEN_STATE_AT_LAYER, layer]
-            tolerance = 0.05 * float(logits.max() - logits.min())
-            torch.testing.assert_close(answer.logits, logits, rtol=0, atol=tolerance)
-            ours, theirs = int(answer.logits.argmax()), int(logits.argmax())
-            rows += 1
+        swapped = wavefront.swap(Decoder(model), targets, sources, [HIDDEN_STATE_AT_LAYER], 4)
+        skipped = wavefront.skip(Decoder(model), targets, SINGLES, 4)
+        naive = naive_sweep.swap(model, targets, sources, 0, 4, every=True)
+        naive_skip = [naive_sweep.skip(model, targets, [layer], 4, every=True) for layer in range(LAYERS)]
+    rows = [
+        (made[HIDDEN_STATE_AT_LAYER, layer], twin)
+        for layer, twins in naive.items()
+        for made, twin in zip(swapped, twins, strict=True)
+    ]
+    rows += [
+        (made[1 + i], twin) for i, twins in enumerate(naive_skip) for made, twin in zip(skipped, twins, strict=True)
+    ]
+    flips = 0
+    for answer, (tokens, logits) in rows:
+        spread = float(logits[0].max() - logits[0].min())
+        torch.testing.assert_close(answer.logits, logits[0], rtol=0, atol=0.05 * spread)
+        pairs = zip([*answer.tokens, families.EOS], [*tokens, families.EOS], logits, strict=False)
+        for ours, theirs, here in pairs:
             if ours != theirs:
                 flips += 1
-                assert float(logits[theirs] - logits[ours]) <= 2 * tolerance
-    assert flips <= rows // 10
+                assert float(here[theirs] - here[ours]) <= 0.1 * spread
+                break  # what follows answers to another history
+    assert flips <= len(rows) // 10
 
 
-def test_what_is_decoded_leaves_the_image_alone(qwen):
-    """Defect 1 of the public scripts: the swap ran in decoding too, and the cache grew by the image a token."""
-    cached = []
-    original = wavefront._Wave._step
+def test_what_is_decoded_leaves_the_image_alone(qwen, monkeypatch):
+    """Defect 1 of the public scripts: the swap ran in decoding too, and the cache grew by the image a token.
 
-    def watched(wave, *arguments):
-        hidden = original(wave, *arguments)
-        cached.append(
-            {keys.shape[2] for keys in wave.keys} | {wave.before.caches[j][0].shape[2] for j in range(LAYERS)}
-        )
+    A step reads the image's cache as prefill left it, and writes one token of its own rows' and nothing else.
+    """
+    original, held = wavefront._Wave._step, []
+
+    def watched(wave, tokens, rotary, step):
+        before = [[part.clone() for part in (*cache, wave.keys[j])] for j, cache in enumerate(wave.before.caches)]
+        hidden = original(wave, tokens, rotary, step)
+        for j, (keys, values, own) in enumerate(before):
+            assert torch.equal(keys, wave.before.caches[j][0])
+            assert torch.equal(values, wave.before.caches[j][1])
+            written = (own != wave.keys[j]).any(-1).any(1)
+            assert not written[:, : wave.width + step].any()
+            assert written[:, wave.width + step].all()
+        held.append(wave.keys[0].shape[2])
         return hidden
 
-    wavefront._Wave._step = watched
-    try:
-        wavefront.swap(Decoder(qwen), *pair(qwen), [KV_FROM_LAYER], 6)
-    finally:
-        wavefront._Wave._step = original
-    before, after = 4 + 1 + 6, 1 + 5
-    assert cached == [{before, after + 6 - 1}] * 5
+    monkeypatch.setattr(wavefront._Wave, "_step", watched)
+    wavefront.swap(Decoder(qwen), *pair(qwen), [KV_FROM_LAYER], 6)
+    assert held == [1 + 5 + 6 - 1] * 5  # the suffix and all new tokens but the last: no vision token
 
 
 def test_a_sweep_leaves_the_model_as_it_was(qwen):
@@ -274,24 +308,31 @@ def test_a_sweep_leaves_the_model_as_it_was(qwen):
     with pytest.raises(InputError):
         wavefront.skip(Decoder(qwen), target, [range(9, 10)], 5)
     assert "forward" not in vars(linear)
+    other = qwen.model.language_model.layers[1].mlp.up_proj
+    wrapped = other.forward = lambda hidden: torch.nn.functional.linear(hidden, other.weight)
+    wavefront.skip(Decoder(qwen), target, SINGLES, 3)
+    assert vars(other).pop("forward") is wrapped
     assert qwen.model.language_model.config._attn_implementation == "sdpa"
     tokens, logits = naive_sweep.generate(qwen, target, 5)[0]
     assert tokens == first[0]
     assert torch.equal(logits, first[1])
 
 
-def test_unequal_grids(qwen):
+@pytest.mark.parametrize("grid", [(4, 2), (3, 2)])
+def test_unequal_grids(qwen, grid):
+    """More tokens, and as many in another arrangement."""
     target = batch(qwen, [[*text(3, 1), image(1, (2, 3)), *text(4, 2)]])
-    source = batch(qwen, [[*text(3, 1), image(2, (4, 2)), *text(4, 2)]])
-    with pytest.raises(InputError, match="6 vision tokens in the target, 8 in the source; resize"):
+    source = batch(qwen, [[*text(3, 1), image(2, grid), *text(4, 2)]])
+    says = rf"6 vision tokens in the target \(\(2, 3\)\), {grid[0] * grid[1]} in the source \(.*resize"
+    with pytest.raises(InputError, match=says):
         wavefront.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4)
     with pytest.raises(InputError, match="resize"):
         wavefront.swap(Decoder(qwen), target, source, [KV_FROM_LAYER], 4, interpolate=True)
     made = wavefront.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4, interpolate=True)[0]
 
     def to_target(states):
-        grid = states.T.reshape(1, -1, 4, 2)
-        return F.interpolate(grid, size=(2, 3), mode="bilinear").reshape(states.shape[1], -1).T
+        image = states.T.reshape(1, -1, *grid)
+        return F.interpolate(image, size=(2, 3), mode="bilinear").reshape(states.shape[1], -1).T
 
     with torch.inference_mode():
         for layer, twins in naive_sweep.swap(qwen, target, source, 0, 4, change=to_target).items():
@@ -307,6 +348,9 @@ def test_bad_input(qwen):
         "source 0: no vision token": lambda: wavefront.swap(decoder, target, without, [KV_FROM_LAYER], 4),
         "target 0: image 1 asked for, the prompt holds 1": lambda: wavefront.swap(
             decoder, target, source, [KV_FROM_LAYER], 4, image=1
+        ),
+        "target 0: 2 images in the prompt; name the one": lambda: wavefront.swap(
+            decoder, *[batch(qwen, [[image(1), 7, image(2), 8]])] * 2, [KV_FROM_LAYER], 4
         ),
         "1 targets, 2 sources": lambda: wavefront.swap(decoder, target, both, [KV_FROM_LAYER], 4),
         "mode 'kv': one of": lambda: wavefront.swap(decoder, target, source, ["kv"], 4),

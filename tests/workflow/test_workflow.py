@@ -77,13 +77,13 @@ def test_every_shipped_config_dry_runs(tmp_path, config):
 
 
 def test_every_figure_and_table_is_there(results):
-    for figure in ("figure2", "figure3", "figure4", "figure5", "figure6", "training"):
+    for figure in ("figure2", "figure3", "figure4", "figure5", "figure6", "spectra", "training"):
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
         with Image.open(results / "figures" / f"{figure}.png") as image:
             assert image.width > 500
             assert len(image.convert("L").getcolors(256)) > 20
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
-    for table in ("table2", "table3", "scores", "differences", "attention", "regions"):
+    for table in ("table2", "table3", "scores", "differences", "attention", "regions", "energy"):
         assert len(pd.read_csv(results / "tables" / f"{table}.csv")) > 0
 
 
@@ -239,8 +239,11 @@ def test_a_rerun_does_nothing_and_says_so_at_once(micro):
     ("module", "rules"),
     [
         ("papertables.py", {"figure2", "table2", "table3"}),
-        ("plots.py", {"figure2", "figure3", "figure4", "figure5", "figure6", "training_curves", "region_means"}),
-        ("updates.py", {"weight_updates", "figure5", "figure6", "region_means"}),
+        (
+            "plots.py",
+            {"figure2", "figure3", "figure4", "figure5", "figure6", "spectra", "training_curves", "region_means"},
+        ),
+        ("updates.py", {"weight_updates", "figure5", "figure6", "spectra", "region_means"}),
         ("metrics.py", {"score", "figure2", "table2", "table3"}),
     ],
 )
@@ -312,10 +315,10 @@ def test_a_bad_checkpoint_directory_is_one_clear_error(micro, tmp_path, damage, 
 def test_checkpoints_given_as_directories_are_probed_like_trained_ones(micro):
     config = study_of(str(micro / "results/micro/checkpoints/base"), micro)
     (micro / "config" / "given.yaml").write_text(yaml.safe_dump(config))
-    target = "results/given/updates/one.in.csv"
+    target = "results/given/updates/one.0.csv"
     snakemake(micro, target, config="config/given.yaml")
     ours = pd.read_csv(micro / target)
-    trained = pd.read_csv(micro / "results/micro/updates/one.in.csv")
+    trained = pd.read_csv(micro / "results/micro/updates/one.0.csv")
     pd.testing.assert_frame_equal(ours, trained)
     assert not list((micro / "results/given/checkpoints/base").glob("*.safetensors"))
 

@@ -28,6 +28,11 @@ _PREFIX = re.compile(
     r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)?(?=layers\.|embed_tokens\.|norm\.)"
 )
 
+# What is no language model, and what of it brings vision into the language model's width.
+_PROJECTING = ("visual.merger.", "visual.deepstack_merger_list.", "multi_modal_projector.", "image_newline")
+_SEEING = ("visual.", "vision_tower.", *_PROJECTING)
+_VISION_BLOCK = re.compile(r"(?:blocks|layers)\.(\d+)\.")
+
 
 @dataclass(frozen=True)
 class Part:
@@ -35,21 +40,22 @@ class Part:
 
     component: embeddings, layer, final_norm, head, vision_tower or projector;
     layer: index of the decoder layer (0-based), None elsewhere;
-    block: attention, mlp or norm within a decoder layer, "" elsewhere;
-    matrix: q_proj ... down_proj, "" where the parameter is no weight matrix of a decoder layer.
+    block: attention, mlp or norm within a decoder layer or a block of the vision tower, "" elsewhere;
+    matrix: q_proj ... down_proj, qkv, merger.mlp.0, ...: which weight matrix, "" for norms and biases;
+    depth: index of the decoder layer or of the vision tower's block, -1 elsewhere.
     """
 
     component: str
     layer: int | None = None
     block: str = ""
     matrix: str = ""
+    depth: int = -1
 
 
 def canonical(name: str) -> str:
     """A parameter's name free of the prefix convention of the file that holds it."""
-    if name.startswith("model.visual."):
-        return name.removeprefix("model.")
-    return _PREFIX.sub("", name)
+    short = name.removeprefix("model.")
+    return short if short.startswith(_SEEING) else _PREFIX.sub("", name)
 
 
 def part_of(name: str) -> Part:
@@ -58,12 +64,24 @@ def part_of(name: str) -> Part:
     if match := _LAYER.fullmatch(short):
         layer, block, module, kind = match.groups()
         block = {"self_attn": "attention", "mlp": "mlp"}.get(block, "norm")
-        return Part("layer", int(layer), block, module if kind == "weight" and block != "norm" else "")
-    if short.startswith("visual."):
-        return Part("projector" if short.startswith("visual.merger.") else "vision_tower")
-    for start, component in (("embed_tokens.", "embeddings"), ("norm.", "final_norm"), ("lm_head.", "head")):
+        matrix = module if kind == "weight" and block != "norm" and "norm" not in module else ""
+        return Part("layer", int(layer), block, matrix, int(layer))
+    if short.startswith(_SEEING):
+        path, _, kind = short.rpartition(".")
+        matrix = "" if kind == "bias" or re.search(r"norm|ln_", path) else path.partition(".")[2]
+        if short.startswith(_PROJECTING):
+            return Part("projector", matrix=matrix)
+        if match := _VISION_BLOCK.search(path):
+            block = "norm" if not matrix else "attention" if "attn" in path else "mlp"
+            return Part("vision_tower", None, block, matrix and path.rpartition(".")[2], int(match.group(1)))
+        return Part("vision_tower", matrix=matrix)
+    for start, component, matrix in (
+        ("embed_tokens.", "embeddings", "embed_tokens"),
+        ("norm.", "final_norm", ""),
+        ("lm_head.", "head", "lm_head"),
+    ):
         if short.startswith(start):
-            return Part(component)
+            return Part(component, matrix=matrix)
     raise InputError(f"parameter {name!r}: no known part of {' or '.join(FAMILIES)}; is this another model family?")
 
 
@@ -120,9 +138,10 @@ class Embedded:
     """One prompt as it enters the first decoder layer, without padding.
 
     ids int [tokens]; hidden [tokens, hidden]; rotary: the position embeddings, each [..., 1, tokens, head];
-    positions int [..., 1, tokens]; deepstack: what is added to the residual stream after decoder layer
+    positions int [..., 1, tokens], from 0 on; deepstack: what is added to the residual stream after decoder layer
     0, 1, ... (Qwen3-VL's DeepStack), each [tokens, hidden], zero at text; empty for most families.
-    grids: (rows, columns) of each image's vision tokens, empty where a family's tokens are no plain grid.
+    grids: (rows, columns) of each image's vision tokens, empty where a family's tokens are no plain grid;
+    pixels: each image as the processor made it.
     """
 
     ids: torch.Tensor
@@ -131,6 +150,7 @@ class Embedded:
     positions: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
     grids: tuple[tuple[int, int], ...] = ()
+    pixels: tuple[torch.Tensor, ...] = ()
 
     @property
     def next_position(self) -> int:
@@ -157,7 +177,7 @@ class Decoder:
         if family not in FAMILIES:
             raise InputError(f"model_type {family!r}; supported: {', '.join(FAMILIES)}")
         self.model, self.text = model, model.model.language_model
-        self.layers = list(self.text.layers)
+        self.layers = decoder_layers(model)
         self.config = self.text.config
         kinds = set(getattr(self.config, "layer_types", None) or ["full_attention"])
         if kinds != {"full_attention"}:
@@ -169,20 +189,25 @@ class Decoder:
         modules = [m for layer in self.layers for m in layer.modules() if isinstance(m, torch.nn.Linear)]
         weights = [module.weight for module in modules]
         cpu = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
-        if not cpu or not torch.backends.mkldnn.is_available() or sum(w.nbytes for w in weights) > _PACK_BYTES:
+        known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        if not cpu or not known or sum(weight.nbytes for weight in weights) > _PACK_BYTES:
             return []
         return [(m, torch.ops.mkldnn._reorder_linear_weight(m.weight.detach(), 16)) for m in modules]
 
     @contextlib.contextmanager
     def decoding(self) -> Iterator[None]:
-        """Within: products of few tokens by prepacked weights, on a CPU in float32 (1.6 times as fast at 10 tokens)."""
+        """Within: products of few tokens by prepacked weights, on a CPU in float32, where thin products wait for memory."""
+        before = [vars(module).get("forward") for module, _ in self._packed]
         for module, packed in self._packed:
             module.forward = functools.partial(_packed_product, packed, module.bias)
         try:
             yield
         finally:
-            for module, _ in self._packed:
-                del module.forward
+            for (module, _), own in zip(self._packed, before, strict=True):
+                if own is None:
+                    del module.forward
+                else:
+                    module.forward = own
 
     @contextlib.contextmanager
     def attention(self, name: str) -> Iterator[None]:
@@ -193,6 +218,11 @@ class Decoder:
             yield
         finally:
             self.text.set_attn_implementation(before)
+
+    @property
+    def deepstack_layers(self) -> int:
+        """After how many of the first decoder layers vision features are added once more (Qwen3-VL)."""
+        return len(getattr(self.model.config.vision_config, "deepstack_visual_indexes", ()))
 
     def embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
         """Token embeddings [..., hidden] as they enter layer 0."""
@@ -219,7 +249,6 @@ class Decoder:
 
         def first_layer(module, args, kwargs):
             seen["hidden"] = args[0] if args else kwargs["hidden_states"]
-            seen["rotary"] = kwargs["position_embeddings"]
             raise _Entered
 
         handles = [
@@ -243,20 +272,34 @@ class Decoder:
             dense = torch.zeros_like(seen["hidden"])
             dense[seen["masks"]] = features.to(dense.dtype)
             deepstack.append(dense)
-        grids = iter(_grids(self.model, inputs))
+        grids, pixels = iter(_grids(self.model, inputs)), iter(_pixels(inputs))
         prompts = []
         for row, mask in enumerate(inputs["attention_mask"].bool()):
+            ids, hidden = inputs["input_ids"][row][mask], seen["hidden"][row][mask]
+            positions = seen["positions"]
+            positions = positions[..., row % positions.shape[-2], :].unsqueeze(-2)[..., mask]
+            # Some families count positions over the padding too.
+            positions = positions - positions.amin()
+            images = len(vision_spans(self.model, ids))
             prompts.append(
                 Embedded(
-                    inputs["input_ids"][row][mask],
-                    seen["hidden"][row][mask],
-                    tuple(part[..., row % part.shape[-3], :, :].unsqueeze(-3)[..., mask, :] for part in seen["rotary"]),
-                    seen["positions"][..., row % seen["positions"].shape[-2], :].unsqueeze(-2)[..., mask],
+                    ids,
+                    hidden,
+                    self.rotary(positions, hidden),
+                    positions,
                     tuple(dense[row][mask] for dense in deepstack),
-                    tuple(itertools.islice(grids, len(vision_spans(self.model, inputs["input_ids"][row])))),
+                    tuple(itertools.islice(grids, images)),
+                    tuple(itertools.islice(pixels, images)),
                 )
             )
         return prompts
+
+
+def _pixels(inputs) -> list[torch.Tensor]:
+    """Each image of a batch as the processor made it."""
+    if "image_grid_thw" in inputs:
+        return list(inputs["pixel_values"].split(inputs["image_grid_thw"].prod(-1).tolist()))
+    return list(inputs.get("pixel_values", []))
 
 
 def _grids(model, inputs) -> list[tuple[int, int]]:

@@ -11,8 +11,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .anatomy import Decoder, vision_mask
-from .batches import Size, in_batches, memory
-from .errors import InputError
+from .batches import Size, in_batches
 from .generation import Prompt, encode, generate, in_condition
 from .tasks import Example
 
@@ -71,7 +70,7 @@ def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int = _C
         folded = query[:, some].reshape(kv_heads, -1, d).float()  # a group shares its keys: they are not repeated
         scores = (folded @ key.float().transpose(1, 2)).reshape(heads, len(some), tokens).mul_(scaling)
         scores.masked_fill_((place > some[:, None]) | ~seen, -torch.inf)
-        parts.append(torch.softmax(scores, -1)[..., keys].sum(-1))
+        parts.append(torch.softmax(scores, -1) @ keys.float())
     return torch.cat(parts, -1)
 
 
@@ -81,7 +80,7 @@ def masses(decoder: Decoder, inputs, asked: list[torch.Tensor], keys: torch.Tens
 
     inputs: model inputs padded on either side; asked: by example, int [n]; keys: bool [batch, tokens]. One
     forward pass through PyTorch's fused attention, however the model was loaded; the mass is reduced inside
-    each attention call, and no tokens x tokens tensor is held (see mass_on for the bound).
+    each attention call, a chunk of queries at a time (see mass_on for the bound); no weights outlive their layer.
     """
     global _measure
     found: list[list[torch.Tensor]] = []
@@ -125,11 +124,17 @@ def reasoning_to_vision(
     """
     decoder = Decoder(model)
 
-    def records(example, made, error):
-        if made is None:
-            nothing = torch.full((decoder.config.num_attention_heads,), torch.nan)
-            made = [nothing] * len(decoder.layers), 0, 0
-        by_layer, reasoning, vision = made
+    def prepare(example: Example) -> tuple[Prompt, list[Size]]:
+        prompt = in_condition(example, "image", folder, system)
+        own = encode(processor, [prompt])["input_ids"].shape[1] + max_new_tokens
+        return prompt, [Size(0, own, 0, 1)]
+
+    def run(prompts: list[Prompt]):
+        return _attended(decoder, processor, prompts, max_new_tokens)
+
+    nothing = [torch.full((decoder.config.num_attention_heads,), torch.nan)] * len(decoder.layers), 0, 0
+    for example, made, error in in_batches(examples, prepare, run, decoder, memory_mb, "examples"):
+        by_layer, reasoning, vision = made or nothing
         error = error or (None if reasoning else "no reasoning token in the response")
         for layer, heads in enumerate(by_layer):
             mass = float(heads.mean())
@@ -143,26 +148,6 @@ def reasoning_to_vision(
                 "vision_tokens": vision,
                 "error": error,
             }
-
-    ready = []
-    for example in examples:
-        try:
-            prompt = in_condition(example, "image", folder, system)
-        except (InputError, ValueError) as error:
-            yield from records(example, None, str(error))
-            continue
-        own = encode(processor, [prompt])["input_ids"].shape[1] + max_new_tokens
-        ready.append((example, prompt, Size(0, own, 0, 1)))
-    ready.sort(key=lambda item: item[2].own)
-
-    def run(batch):
-        return _attended(decoder, processor, [prompt for _, prompt, _ in batch], max_new_tokens)
-
-    def cost(batch) -> int:
-        return memory(decoder, [size for *_, size in batch])
-
-    for (example, *_), made, error in in_batches(ready, run, cost, memory_mb, "examples"):
-        yield from records(example, made, error)
 
 
 def _attended(decoder: Decoder, processor, prompts: list[Prompt], max_new_tokens: int):

@@ -12,6 +12,10 @@ import torch
 from .anatomy import Decoder
 from .errors import InputError
 
+# Of a GPU that has faulted nothing more is to be had: not a sample's failure.
+_FATAL = getattr(torch, "AcceleratorError", ())
+_FAILURES = (InputError, RuntimeError, ValueError)  # torch's out of memory is a RuntimeError
+
 
 @dataclass(frozen=True)
 class Size:
@@ -45,42 +49,60 @@ def _out_of_memory(error: Exception) -> bool:
 
 def in_batches(
     items: list,
+    prepare: Callable[[Any], tuple[Any, list[Size]]],
     run: Callable[[list], list],
-    cost: Callable[[list], int],
+    decoder: Decoder,
     memory_mb: int,
     what: str,
 ) -> Iterator[tuple[Any, Any, str | None]]:
-    """(item, result, None) of every item, in order, or (item, None, why it failed). Prints how far it is.
+    """(item, result, None) of every item, alike ones together, or (item, None, why it failed). Prints how far it is.
 
-    run(batch) -> a result an item; cost(batch) -> bytes; a batch is as many items as memory_mb holds, at least
-    one. Where run is out of memory the batch is halved, and later ones are no larger; where it fails
-    otherwise its items are tried one by one. Raises the last error where every item failed: then it is
-    not the items.
+    prepare(item) -> (prepared, what it costs on each of the ways that run may take); run(prepared ones) -> a
+    result each. A batch is as many items as memory_mb holds, at least one. Where run is out of memory the
+    batch is halved, and later ones are no larger; where it fails otherwise its items are run one by one.
+    Raises the last error where every one of several items failed: then it is not the items.
     """
-    start, done, failed, most = time.monotonic(), 0, 0, len(items)
-    queue = list(items)
+    start, done, failed, most, alone = time.monotonic(), 0, 0, len(items), 0
+
+    def fail(error: Exception) -> str:
+        nonlocal failed, done
+        failed, done = failed + 1, done + 1
+        if failed == len(items) > 1 or (_FATAL and isinstance(error, _FATAL)):
+            raise error
+        print(f"{what}: {done} of {len(items)}: failed: {error}", flush=True)
+        return str(error)
+
+    queue = []
+    for item in items:
+        try:
+            queue.append((item, *prepare(item)))
+        except _FAILURES as error:
+            yield item, None, fail(error)
+    queue.sort(key=lambda ready: [(size.own, size.before) for size in ready[2]])
     while queue:
         batch = queue[:1]
-        for item in queue[1:most]:
-            if cost([*batch, item]) > memory_mb * 1_000_000:
+        for ready in queue[1 : 1 if alone else most]:
+            ways = zip(*(sizes for *_, sizes in [*batch, ready]), strict=True)
+            if max(memory(decoder, list(sizes)) for sizes in ways) > memory_mb * 1_000_000:
                 break
-            batch.append(item)
+            batch.append(ready)
         try:
-            results = [(item, result, None) for item, result in zip(batch, run(batch), strict=True)]
-        except (InputError, RuntimeError, ValueError) as error:  # torch's out of memory is a RuntimeError
-            if len(batch) > 1:
-                most = len(batch) // 2 if _out_of_memory(error) else 1
-                print(f"{what}: a batch of {len(batch)} failed ({error}); going on with {most}", flush=True)
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+            results = run([prepared for _, prepared, _ in batch])
+        except _FAILURES as error:
+            if len(batch) == 1:
+                queue, alone = queue[1:], max(alone - 1, 0)
+                yield batch[0][0], None, fail(error)
                 continue
-            failed += 1
-            if failed == len(items):
-                raise
-            results = [(batch[0], None, str(error))]
-        yield from results
-        queue = queue[len(batch) :]
-        done += len(batch)
+            if _out_of_memory(error):
+                most = len(batch) // 2
+            else:
+                alone = len(batch)
+            print(f"{what}: a batch of {len(batch)} failed ({error}); smaller ones from here", flush=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        yield from ((item, result, None) for (item, *_), result in zip(batch, results, strict=True))
+        queue, done, alone = queue[len(batch) :], done + len(batch), max(alone - len(batch), 0)
         spent = time.monotonic() - start
         left = spent / done * len(queue)
         print(f"{what}: {done} of {len(items)}, {failed} failed, {spent:.0f} s, about {left:.0f} s left", flush=True)

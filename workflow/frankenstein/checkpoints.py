@@ -43,12 +43,16 @@ class Weights:
             raise InputError(f"{directory}: no .safetensors file (pickled weights are not read)")
         self.files: dict[str, str] = {}
         self.stored_names: dict[str, str] = {}
+        self._headers: dict[str, tuple[tuple[int, ...], str]] = {}
         for file in files:
-            for stored in self._open(file).keys():  # noqa: SIM118 (not a dict)
+            opened = self._open(file)
+            for stored in opened.keys():  # noqa: SIM118 (not a dict)
                 name = anatomy.canonical(stored)
                 if name in self.files:
                     raise InputError(f"{directory}: tensor {stored!r} stands in {self.files[name]} and in {file}")
                 self.files[name], self.stored_names[name] = file, stored
+                header = opened.get_slice(stored)
+                self._headers[name] = tuple(header.get_shape()), header.get_dtype()
         if missing := sorted(set(promised) - set(self.stored_names.values())):
             raise InputError(f"{index}: {missing[0]!r} is not in {promised[missing[0]]}; fetch or save it again")
 
@@ -68,8 +72,23 @@ class Weights:
         """The tensor in its stored dtype."""
         return self._open(self.files[name]).get_tensor(self.stored_names[name])
 
+    def strip(self, name: str, axis: int, start: int, stop: int) -> torch.Tensor:
+        """Rows (axis 0) or columns (axis 1) of a matrix, in its stored dtype; what has more axes is flattened to two.
+
+        The file is mapped for this strip alone, so that what was read does not stay resident.
+        """
+        stored = self._open(self.files[name]).get_slice(self.stored_names[name])
+        if len(self.shape(name)) > 2:
+            whole = stored[:].flatten(1)
+            return whole[start:stop] if axis == 0 else whole[:, start:stop]
+        return stored[start:stop] if axis == 0 else stored[:, start:stop]
+
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._open(self.files[name]).get_slice(self.stored_names[name]).get_shape())
+        return self._headers[name][0]
+
+    def dtype(self, name: str) -> str:
+        """As safetensors writes it: F32, BF16, ..."""
+        return self._headers[name][1]
 
 
 def check_same_shapes(weights: dict[str, Weights]) -> None:

@@ -159,13 +159,17 @@ class Evaluation(Closed):
 class Probes(Closed):
     functions: Annotated[list[Function], Field(min_length=1)]
     pairs: Count
-    modes: Annotated[list[Literal["hidden_state_at_layer", "kv_from_layer", "kv_at_layer_only"]], Field(min_length=1)]
-    unequal_images: Literal["resize", "interpolate"] = "resize"
+    modes: Annotated[list[Literal[tasks.MODES]], Field(min_length=1)]
+    unequal_images: Literal[tasks.UNEQUAL] = "resize"
     skip_examples: Count
     attention_examples: Count
     shards: Count
     memory_mb: Count
     max_new_tokens: Count
+
+
+class Updates(Closed):
+    shards: Count
 
 
 class Study(Closed):
@@ -181,6 +185,7 @@ class Study(Closed):
     abilities: Abilities
     evaluation: Evaluation
     probes: Probes
+    updates: Updates
 
     def sources(self, kind: str) -> list[str]:
         """Names of the checkpoints that come to be in one way: given, pretrain, sft or grpo."""
@@ -330,6 +335,13 @@ def _check_tasks(study: Study) -> None:
     for key, found in asked_with_image.items():
         if questions.TEXT_TASK in found:
             _refuse(key, f"{questions.TEXT_TASK} has no image")
+    probes = study.probes
+    if len(set(probes.modes)) < len(probes.modes):
+        _refuse("probes.modes", f"{', '.join(probes.modes)}: each once")
+    if probes.unequal_images == "interpolate" and probes.modes != ["hidden_state_at_layer"]:
+        _refuse("probes.unequal_images", "interpolate is for hidden_state_at_layer alone: keys carry their positions")
+    if probes.shards > min(probes.pairs, probes.skip_examples, probes.attention_examples):
+        _refuse("probes.shards", f"{probes.shards} shards, but some probe has fewer examples")
     for key in ("skip_examples", "attention_examples"):
         if getattr(study.probes, key) > study.evaluation.examples:
             _refuse(f"probes.{key}", f"more than evaluation.examples ({study.evaluation.examples})")

@@ -8,24 +8,22 @@ from pathlib import Path
 
 from . import anatomy, wavefront
 from .anatomy import Decoder
-from .batches import Size, in_batches, memory
+from .batches import Size, in_batches
 from .errors import InputError
 from .generation import Prompt, encode, in_condition, text_of
-from .tasks import Example, Pair, open_image
+from .tasks import UNEQUAL, Example, Pair, open_image
 
-RESIZE, INTERPOLATE = "resize", "interpolate"  # what becomes of a source image of another size than the target
+RESIZE, INTERPOLATE = UNEQUAL
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A pair, ready to be asked: its prompts, and their cost."""
+    """A pair as it is asked."""
 
-    pair: Pair
     target: Prompt
     source: Prompt
     resized: bool
     to_canvas: tuple[float, float]
-    size: Size
 
 
 def swap_sweep(
@@ -42,7 +40,7 @@ def swap_sweep(
 ) -> Iterator[dict]:
     """One record a (pair, mode, layer): the answer with the vision tokens swapped at that layer.
 
-    modes: wavefront.MODES; mode "none", layer -1 is the target without a swap. unequal: "resize" brings a source
+    modes: of tasks.MODES; mode "none", layer -1 is the target without a swap. unequal: "resize" brings a source
     image of another size to the target's (`resized`), "interpolate" its hidden states. Fields: id, function,
     mode, layer, response (None: failed), resized, to_canvas (x and y factor from the coordinates of
     the model's boxes to pixels of the target image), error. A pair that fails stays in, with its reason.
@@ -52,52 +50,46 @@ def swap_sweep(
     decoder = Decoder(model)
     count = len(decoder.layers)
     labels = [(wavefront.NONE, -1), *((mode, layer) for mode in modes for layer in range(count))]
-    families = len({wavefront.KV_FROM_LAYER if mode != wavefront.KV_AT_LAYER_ONLY else mode for mode in modes})
+    # Hidden states that enter a layer are keys and values from there on: one row, whichever is asked for.
+    rows = 1 + count * len({mode.replace(wavefront.HIDDEN_STATE_AT_LAYER, wavefront.KV_FROM_LAYER) for mode in modes})
 
-    def prepare(pair: Pair) -> _Asked:
+    def prepare(pair: Pair) -> tuple[_Asked, list[Size]]:
         target, source = (open_image(folder / name) for name in (pair.target_image, pair.source_image))
         resized = source.size != target.size and unequal == RESIZE
         source = source.resize(target.size) if resized else source
         prompts = [Prompt(pair.prompt, image, system) for image in (target, source)]
         inputs = encode(processor, prompts[:1])
         ids = inputs["input_ids"][0]
-        before = anatomy.vision_spans(model, ids)[0].stop
-        scale = anatomy.boxes_to_canvas(model, inputs, target.size)
-        size = Size(before, len(ids) - before, max_new_tokens, 1 + families * count)
-        return _Asked(pair, *prompts, resized, scale, size)
+        spans = anatomy.vision_spans(model, ids)
+        if len(spans) != 1:
+            raise InputError(f"{pair.id}: {len(spans)} runs of vision tokens in the prompt, one image was given")
+        span, asked = spans[0], _Asked(*prompts, resized, anatomy.boxes_to_canvas(model, inputs, target.size))
+        sizes = [Size(span.stop, len(ids) - span.stop, max_new_tokens, rows)]
+        if long := count if unequal == INTERPOLATE else decoder.deepstack_layers:
+            sizes.append(Size(span.start, len(ids) - span.start, max_new_tokens, 1 + long))
+        return asked, sizes
 
-    def records(pair: Pair, asked: _Asked | None, answers, error):
+    def run(batch: list[_Asked]):
+        targets, sources = (
+            encode(processor, prompts, model.device)
+            for prompts in ([asked.target for asked in batch], [asked.source for asked in batch])
+        )
+        swapped = wavefront.swap(decoder, targets, sources, modes, max_new_tokens, interpolate=unequal == INTERPOLATE)
+        return list(zip(batch, swapped, strict=True))
+
+    for pair, made, error in in_batches(pairs, prepare, run, decoder, memory_mb, "pairs"):
+        asked, answers = made or (None, None)
         for mode, layer in labels:
             yield {
                 "id": pair.id,
                 "function": pair.task,
                 "mode": mode,
                 "layer": layer,
-                "response": None if error else text_of(processor, answers[mode, layer].tokens),
+                "response": text_of(processor, answers[mode, layer].tokens) if made else None,
                 "resized": asked.resized if asked else None,
                 "to_canvas": list(asked.to_canvas) if asked else None,
                 "error": error,
             }
-
-    ready = []
-    for pair in pairs:
-        try:
-            ready.append(prepare(pair))
-        except InputError as error:
-            yield from records(pair, None, None, str(error))
-    ready.sort(key=lambda asked: (asked.size.before, asked.size.own))
-
-    def run(batch: list[_Asked]):
-        targets, sources = (
-            encode(processor, [getattr(asked, side) for asked in batch], model.device) for side in ("target", "source")
-        )
-        return wavefront.swap(decoder, targets, sources, modes, max_new_tokens, interpolate=unequal == INTERPOLATE)
-
-    def cost(batch: list[_Asked]) -> int:
-        return memory(decoder, [asked.size for asked in batch])
-
-    for asked, answers, error in in_batches(ready, run, cost, memory_mb, "pairs"):
-        yield from records(asked.pair, asked, answers, error)
 
 
 def skip_sweep(
@@ -117,30 +109,16 @@ def skip_sweep(
     decoder = Decoder(model)
     layers = range(len(decoder.layers))
 
-    def prepare(example: Example) -> tuple[Example, Prompt, Size]:
+    def prepare(example: Example) -> tuple[Prompt, list[Size]]:
         prompt = in_condition(example, "image" if example.image else "text", folder, system)
         own = encode(processor, [prompt])["input_ids"].shape[1]
-        return example, prompt, Size(0, own, max_new_tokens, 1 + len(layers))
+        return prompt, [Size(0, own, max_new_tokens, 1 + len(layers))]
 
-    def records(example: Example, answers, error):
-        for number, layer in enumerate((-1, *layers)):
-            response = None if error else text_of(processor, answers[number].tokens)
-            yield {"id": example.id, "task": example.task, "layer": layer, "response": response, "error": error}
-
-    ready = []
-    for example in examples:
-        try:
-            ready.append(prepare(example))
-        except InputError as error:
-            yield from records(example, None, str(error))
-    ready.sort(key=lambda item: item[2].own)
-
-    def run(batch):
-        inputs = encode(processor, [prompt for _, prompt, _ in batch], model.device)
+    def run(prompts: list[Prompt]):
+        inputs = encode(processor, prompts, model.device)
         return wavefront.skip(decoder, inputs, [range(layer, layer + 1) for layer in layers], max_new_tokens)
 
-    def cost(batch) -> int:
-        return memory(decoder, [size for *_, size in batch])
-
-    for (example, *_), answers, error in in_batches(ready, run, cost, memory_mb, "examples"):
-        yield from records(example, answers, error)
+    for example, answers, error in in_batches(examples, prepare, run, decoder, memory_mb, "examples"):
+        for number, layer in enumerate((-1, *layers)):
+            response = text_of(processor, answers[number].tokens) if answers else None
+            yield {"id": example.id, "task": example.task, "layer": layer, "response": response, "error": error}

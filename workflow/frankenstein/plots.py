@@ -191,6 +191,41 @@ def figure6(spectra: pd.DataFrame, regions: Regions) -> Figure:
     return figure
 
 
+def spectra(spectra: pd.DataFrame, slopes: pd.DataFrame, regions: Regions) -> Figure:
+    """Figure 6 to be read: where RL's log spectrum lies below IN's, and each layer's slope.
+
+    spectra: profiles.spectra; slopes: profiles.slopes. A row a recipe.
+    """
+    recipes = list(dict.fromkeys(spectra.recipe))
+    figure, axes = plt.subplots(len(recipes), 2, figsize=(6.8, 2.5 * len(recipes)), squeeze=False)
+    tables = {
+        recipe: spectra[spectra.recipe == recipe].pivot(index="rank", columns=["stage", "layer"], values="log_ratio")
+        for recipe in recipes
+    }
+    differences = {recipe: table["RL"] - table["IN"] for recipe, table in tables.items()}
+    limit = max(float(np.nanmax(np.abs(part.to_numpy()), initial=0.0)) for part in differences.values()) or 1.0
+    for (left, right), recipe in zip(axes, recipes, strict=True):
+        part = differences[recipe]
+        image = left.imshow(
+            part.to_numpy(), cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower",
+            extent=(-0.5, regions.layers - 0.5, 0.5, part.index.max() + 0.5),
+        )  # fmt: skip
+        for cut in regions.cuts:
+            left.axvline(cut - 0.5, color="black", lw=0.8)
+        left.set(xlabel="layer", ylabel="rank")
+        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.set_title(f"recipe {recipe}: log(σᵢ/σ₁), RL − IN")
+        figure.colorbar(image, ax=left, label="← RL steeper   IN steeper →")
+        _shade(right, regions)
+        for stage, marker in (("IN", "o"), ("RL", "s")):
+            of_stage = slopes[(slopes.recipe == recipe) & (slopes.stage == stage)]
+            _band(right, of_stage, "slope", STAGES[stage], stage, marker)
+        right.set(ylabel="slope of log(σᵢ/σ₁) a rank")
+        right.set_title("mean of the layer's matrices, 95 % interval")
+        right.legend()
+    return figure
+
+
 def training(history: pd.DataFrame) -> Figure:
     """Training curves: loss of the supervised stages, reward of the RL runs. history: checkpoint, kind, step, loss, reward."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.8, 2.6))

@@ -60,10 +60,19 @@ def changed(before: str, after: str, pair: Pair) -> bool | None:
     return grading.plain(before) != grading.plain(after)
 
 
+def changed_as_published(before: str, after: str) -> bool:
+    """The public script's rule, for comparison: any difference of text, except that of two texts of which one is long
+    (20 characters or more) and one holds the other. Case and closing punctuation are no matter."""
+    one, other = (text.lower().strip().rstrip(".,!?;:") for text in (before, after))
+    if max(len(one), len(other)) >= 20 and (one in other or other in one):
+        return False
+    return one != other
+
+
 def swap_table(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
     """Swap records with their verdicts: id, function, mode, layer, response, changed, text_changed, right, failed, error, ...
 
-    changed: by the paper's rules; text_changed: any difference of text, the public script's rule; right: the
+    changed: by the paper's rules; text_changed: by the public script's (changed_as_published); right: the
     answer is the target's gold one; failed: no verdict (a sample that crashed, an answer that is no count).
     """
     by_id = {pair.id: pair for pair in pairs}
@@ -77,7 +86,7 @@ def swap_table(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
         boxes = [_on_canvas(text, pair, row.to_canvas) for text in (first, row.response)]
         verdict = changed(*boxes, pair)
         right = grading.grade(boxes[1], pair.answer("target"), pair.answer_type).verdict == grading.RIGHT
-        text = grading.plain(first) != grading.plain(row.response)
+        text = changed_as_published(first, row.response)
         verdicts.append((verdict is True, text, right, verdict is None))
     return records.assign(
         **dict(zip(("changed", "text_changed", "right", "failed"), zip(*verdicts, strict=True), strict=True))
@@ -155,12 +164,16 @@ def attention_differences(records: pd.DataFrame, regions: Regions) -> pd.DataFra
 def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
     """Update records -> recipe, stage, layer, region, frobenius, frobenius_rms, frobenius_relative, share.
 
-    A layer's Frobenius norm is the root of the sum of its matrices' squares; rms divides it by the
-    root of its entries; share is its part of the stage's squared norm over all layers.
+    Of the decoder layers. A layer's Frobenius norm is the root of the sum of its matrices' squares; rms divides it
+    by the root of its entries; share is its part of the stage's squared norm over all decoder layers.
     """
+    records = records[records.component == "layer"]
     frame = records.assign(square=records.frobenius**2, reference=records.weight_norm**2)
     layers = (
-        frame.groupby(["recipe", "stage", "layer"], sort=False)[["square", "reference", "entries"]].sum().reset_index()
+        frame.groupby(["recipe", "stage", "layer"], sort=False)[["square", "reference", "entries"]]
+        .sum()
+        .reset_index()
+        .sort_values(["recipe", "stage", "layer"], ignore_index=True)
     )
     total = layers.groupby(["recipe", "stage"])["square"].transform("sum")
     return pd.DataFrame(
@@ -177,18 +190,49 @@ def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
     )
 
 
-def spectra(sigmas: pd.DataFrame) -> pd.DataFrame:
-    """recipe, stage, layer, rank (1 to RANKS), log_ratio: log(sigma_i / sigma_1), mean over the layer's weight matrices.
+def energy_shares(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
+    """Update records -> recipe, stage, by, part, frobenius, share of the stage's squared norm over all its matrices.
 
-    sigmas: recipe, stage, layer, matrix, rank, sigma. A matrix whose update is exactly zero, or whose
-    update has a lower rank, has no ratio there and is left out; `matrices` counts the rest.
+    by: component (decoder layers, vision tower, projector, embeddings, head), region, block (attention, MLP) and
+    matrix (q_proj ... down_proj); the last three of the decoder layers.
     """
-    first = sigmas[sigmas["rank"] == 1].rename(columns={"sigma": "first"}).drop(columns="rank")
-    frame = sigmas[sigmas["rank"] <= RANKS].merge(first, on=["recipe", "stage", "layer", "matrix"])
-    ratio = frame.sigma / frame["first"]
-    frame["log_ratio"] = np.log(ratio.where(ratio > 0))
+    frame = records.assign(square=records.frobenius**2)
+    total = frame.groupby(["recipe", "stage"]).square.sum()
+    decoder = frame[frame.component == "layer"]
+    decoder = decoder.assign(region=decoder.layer.map(regions.of))
+    parts = []
+    for by, of in (("component", frame), ("region", decoder), ("block", decoder), ("matrix", decoder)):
+        sums = of.groupby(["recipe", "stage", by], sort=False).square.sum().reset_index().rename(columns={by: "part"})
+        parts.append(sums.assign(by=by))
+    result = pd.concat(parts, ignore_index=True)
+    whole = result.set_index(["recipe", "stage"]).index.map(total).to_numpy()
+    result["frobenius"] = np.sqrt(result.square)
+    result["share"] = np.where(whole > 0, result.square / np.where(whole > 0, whole, 1), 0.0)
+    return result[["recipe", "stage", "by", "part", "frobenius", "share"]]
+
+
+def slopes(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
+    """Update records -> recipe, stage, layer, region, slope, low, high, matrices: of the log spectrum (lower is steeper).
+
+    Mean over a decoder layer's weight matrices with its 95 % t interval over them; a zero update has no slope.
+    """
+    frame = records[(records.component == "layer") & (records.spectral > 0)]
+    rows = []
+    for (recipe, stage, layer), part in frame.groupby(["recipe", "stage", "layer"]):
+        label = {"recipe": recipe, "stage": stage, "layer": layer, "region": regions.of(layer)}
+        rows.append({**label, "slope": part.slope.mean(), **student(part.slope), "matrices": len(part)})
+    return pd.DataFrame(rows)
+
+
+def spectra(sigmas: pd.DataFrame) -> pd.DataFrame:
+    """recipe, stage, layer, rank (1 to RANKS), log_ratio: log(sigma_i / sigma_1), mean over the decoder layer's matrices.
+
+    sigmas: recipe, stage, component, layer, matrix, rank, log_ratio. A matrix whose update is exactly zero, or
+    whose update has a lower rank, has no ratio there and is left out; `matrices` counts the rest.
+    """
+    frame = sigmas[(sigmas.component == "layer") & (sigmas["rank"] <= RANKS)]
     return (
-        frame.groupby(["recipe", "stage", "layer", "rank"], sort=False)
+        frame.groupby(["recipe", "stage", "layer", "rank"])
         .agg(log_ratio=("log_ratio", "mean"), matrices=("log_ratio", "count"))
         .reset_index()
     )

@@ -4,7 +4,7 @@ Every intervention is a row. A token's hidden state entering layer j depends onl
 its row below j and on the tokens that the row has generated; so rows that agree so far are one state,
 computed once, and part where they differ: row l leaves the unchanged row at layer l. Vision tokens
 see nothing that comes after them: when the text after an image is all that changes, each image is
-encoded and prefilled once, and its KV cache is kept once however many rows read it.
+encoded and prefilled once, and in decoding its KV cache is read where it lies, however many rows read it.
 
 The decoder layers are the model's own, called one by one; only attention is ours, put in place
 through transformers' AttentionInterface. Prompts of a batch are padded on the right, where causal
@@ -23,15 +23,15 @@ from transformers import AttentionInterface
 from .anatomy import Decoder, Embedded, vision_spans
 from .errors import InputError
 from .generation import stop_tokens
+from .tasks import MODES
 
 # What a row does at a layer.
 PLAIN, SOURCE, REPLACE, SKIP = range(4)
 # Vision-token swapping asks three questions of layer l.
-HIDDEN_STATE_AT_LAYER = "hidden_state_at_layer"  # the source's hidden states enter layer l, and go on
-KV_FROM_LAYER = "kv_from_layer"  # text reads the source's keys and values at all layers >= l
-KV_AT_LAYER_ONLY = "kv_at_layer_only"  # ... at layer l alone: where vision is read
+# the source's hidden states enter layer l, and go on; text reads the source's keys and values at all layers >= l;
+# at layer l alone: where vision is read.
+HIDDEN_STATE_AT_LAYER, KV_FROM_LAYER, KV_AT_LAYER_ONLY = MODES
 NONE = "none"
-MODES = (HIDDEN_STATE_AT_LAYER, KV_FROM_LAYER, KV_AT_LAYER_ONLY)
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class _Before:
     kinds: int
 
 
-def _walk(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep=None):
+def _walk(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep: list[range] | None = None):
     """Each prompt up to its end through all layers: [(keys, values)] and, of tokens keep[i], [i][layer] what enters it.
 
     Right-padded: what stands in the padding is never read. The last layer yields keys and values only.
@@ -222,8 +222,8 @@ def _walk(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep=None)
         return _causal(query, key, value, scaling)
 
     for j, layer in enumerate(decoder.layers):
-        for states, row, span in zip(entered, hidden, keep or [range(0)] * len(prompts), strict=True):
-            states.append(row[span.start : span.stop])
+        for states, row, span in zip(entered, hidden, keep, strict=True) if keep else ():
+            states.append(row[span.start : span.stop].clone())
         hidden = _run(layer, hidden, tokens.rotary, attend)
         if j < min(last, len(tokens.deepstack)):
             hidden = hidden + tokens.deepstack[j]
@@ -257,7 +257,7 @@ class _Wave:
     """Rows over one batch of prompts from token `starts` on: one prefill, then greedy decoding together.
 
     ops int [rows of an example, layers]; row 0 is PLAIN at every layer. replacements: by example, where
-    some row says REPLACE.
+    some row says REPLACE: layers x [vision tokens, hidden], which head the segment.
     """
 
     def __init__(self, decoder, prompts, starts, ops, before: _Before | None = None, replacements=None):
@@ -453,25 +453,31 @@ def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> 
 
 @torch.inference_mode()
 def swap(
-    decoder: Decoder, targets, sources, modes: list[str], max_new_tokens: int, image: int = 0, interpolate: bool = False
+    decoder: Decoder,
+    targets,
+    sources,
+    modes: list[str],
+    max_new_tokens: int,
+    image: int | None = None,
+    interpolate: bool = False,
 ) -> list[dict[tuple[str, int], Answer]]:
     """Answers by example: {("none", -1): nothing swapped, (mode, layer): ...} for every layer, greedy.
 
-    targets, sources: a processor's batches of the same prompts, padded on either side; `image` is the one that is
-    swapped where a prompt holds several. Modes (paper, Section 3.1; shared/paper.md, 4a):
+    targets, sources: a processor's batches of the same prompts, padded on either side; `image` names the one that
+    is swapped where a prompt holds several. Modes (paper, Section 3.1; shared/paper.md, 4a):
 
     - hidden_state_at_layer: the hidden states of the vision tokens that enter layer l are the source's;
     - kv_from_layer: text reads the source's keys and values of the vision tokens at layers >= l;
     - kv_at_layer_only: at layer l, and the target's everywhere else.
 
-    With an equal prompt before the image, an equal grid and no DeepStack the first two are the same computation,
-    and are made as one. Elsewhere hidden states are replaced as they are and the vision tokens run on; keys and
-    values are taken as the source's own prompt has them, positions included. With DeepStack the first
-    layers differ too: replaced hidden states still receive the target's later features.
+    With an equal prompt before the image and no DeepStack the first two are the same computation, and are made as
+    one. Elsewhere hidden states are replaced as they are and the vision tokens run on; keys and values are
+    taken as the source's own prompt has them, positions included. With DeepStack the first layers differ
+    too: replaced hidden states still receive the target's later features.
 
     interpolate: hidden states of an unequal grid are interpolated (bilinear) to the target's; better is an
     image resized beforehand. Raises InputError for unequal grids without it, for a prompt without that
-    image, and where a kv mode has no text after the image that could read it.
+    image or with several and none named, and where a kv mode has no text after the image that could read it.
     """
     _check(max_new_tokens)
     for mode in modes:
@@ -479,125 +485,146 @@ def swap(
             raise InputError(f"mode {mode!r}: one of {', '.join(MODES)}")
     if len(targets["input_ids"]) != len(sources["input_ids"]):
         raise InputError(f"{len(targets['input_ids'])} targets, {len(sources['input_ids'])} sources: pair them")
-    prompts = decoder.embed(targets), decoder.embed(sources)
-    with decoder.attention("frankenstein"):
-        return _swap(decoder, *prompts, modes, max_new_tokens, image, interpolate)
-
-
-def _span(decoder: Decoder, prompt: Embedded, image: int, side: str, number: int) -> range:
-    spans = vision_spans(decoder.model, prompt.ids)
-    if not spans:
-        raise InputError(f"{side} {number}: no vision token in the prompt")
-    if not 0 <= image < len(spans):
-        raise InputError(f"{side} {number}: image {image} asked for, the prompt holds {len(spans)}")
-    return spans[image]
-
-
-def _alike(target: Embedded, source: Embedded, span: range, other: range) -> bool:
-    """Whether two prompts are the same up to the image, and the image lies on the same positions."""
-    if span != other or not torch.equal(target.ids[: span.stop], source.ids[: span.stop]):
-        return False
-    if not torch.equal(target.positions[..., : span.stop], source.positions[..., : span.stop]):
-        return False
-    # Earlier images have equal ids; their features tell them apart.
-    eps = torch.finfo(target.hidden.dtype).eps ** 0.5
-    return torch.allclose(target.hidden[: span.start], source.hidden[: span.start], rtol=10 * eps, atol=10 * eps)
-
-
-def _swap(decoder, targets, sources, modes, max_new_tokens, image, interpolate):
-    stops, count = stop_tokens(decoder.model), len(decoder.layers)
-    spans = [_span(decoder, prompt, image, "target", i) for i, prompt in enumerate(targets)]
-    others = [_span(decoder, prompt, image, "source", i) for i, prompt in enumerate(sources)]
-    kv_modes = [mode for mode in modes if mode != HIDDEN_STATE_AT_LAYER]
-    for i, (prompt, span, other) in enumerate(zip(targets, spans, others, strict=True)):
-        if len(span) != len(other) and (kv_modes or not interpolate):
+    both = zip(decoder.embed(targets), decoder.embed(sources), strict=True)
+    pairs = [_Pair.of(decoder, number, *prompts, image) for number, prompts in enumerate(both)]
+    kv_modes = any(mode != HIDDEN_STATE_AT_LAYER for mode in modes)
+    for number, pair in enumerate(pairs):
+        if pair.unequal and (kv_modes or not interpolate):
             raise InputError(
-                f"pair {i}: {len(span)} vision tokens in the target, {len(other)} in the source; resize the source "
-                "image to the target's size (or interpolate hidden states, which keys and values do not allow)"
+                f"pair {number}: {pair.grids()}; resize the source image to the target's size (or interpolate hidden "
+                "states, which keys and values do not allow)"
             )
-        if kv_modes and span.stop == len(prompt.ids):
-            raise InputError(f"pair {i}: no text after the image that could read it; only {HIDDEN_STATE_AT_LAYER}")
+        if kv_modes and pair.ends:
+            raise InputError(f"pair {number}: no text after the image that could read it; only {HIDDEN_STATE_AT_LAYER}")
+    with decoder.attention("frankenstein"):
+        return _swap(decoder, pairs, modes, max_new_tokens)
 
-    # Where hidden states at a layer are the source's cache from that layer on: by example, from which layer.
-    shared_from = [
-        len(target.deepstack) if span.stop < len(target.ids) and _alike(target, source, span, other) else count
-        for target, source, span, other in zip(targets, sources, spans, others, strict=True)
-    ]
-    answers = [{} for _ in targets]
-    if kv_modes or min(shared_from) < count:
-        chosen = [i for i in range(len(targets)) if kv_modes or shared_from[i] < count]
-        labels = [(mode, layer) for mode in (KV_FROM_LAYER, KV_AT_LAYER_ONLY) for layer in range(count)]
-        wanted = {KV_AT_LAYER_ONLY} & set(modes) | {KV_FROM_LAYER}
-        labels = [label for label in labels if label[0] in wanted]
-        ops = np.full((1 + len(labels), count), PLAIN)
+
+@dataclass(frozen=True)
+class _Pair:
+    """A target and a source, and where their image stands."""
+
+    target: Embedded
+    source: Embedded
+    image: int
+    span: range
+    other: range
+
+    @classmethod
+    def of(cls, decoder: Decoder, number: int, target: Embedded, source: Embedded, image: int | None) -> _Pair:
+        found = []
+        for side, prompt in (("target", target), ("source", source)):
+            spans = vision_spans(decoder.model, prompt.ids)
+            if not spans:
+                raise InputError(f"{side} {number}: no vision token in the prompt")
+            if image is None and len(spans) > 1:
+                raise InputError(f"{side} {number}: {len(spans)} images in the prompt; name the one to swap")
+            if not 0 <= (image or 0) < len(spans):
+                raise InputError(f"{side} {number}: image {image} asked for, the prompt holds {len(spans)}")
+            found.append(spans[image or 0])
+        return cls(target, source, image or 0, *found)
+
+    def grid(self, prompt: Embedded) -> tuple[int, int] | None:
+        return prompt.grids[self.image] if prompt.grids else None
+
+    @property
+    def unequal(self) -> bool:
+        return len(self.span) != len(self.other) or self.grid(self.target) != self.grid(self.source)
+
+    def grids(self) -> str:
+        target, source = (self.grid(prompt) or "no plain grid" for prompt in (self.target, self.source))
+        return f"{len(self.span)} vision tokens in the target ({target}), {len(self.other)} in the source ({source})"
+
+    @property
+    def ends(self) -> bool:
+        """Whether the prompt ends with the image itself."""
+        return self.span.stop == len(self.target.ids)
+
+    @property
+    def alike(self) -> bool:
+        """Whether the prompts are the same up to the image, earlier images included, and the image has the same place."""
+        return (
+            not self.unequal
+            and torch.equal(self.target.ids[: self.span.stop], self.source.ids[: self.other.stop])
+            and all(map(torch.equal, self.target.pixels[: self.image], self.source.pixels[: self.image]))
+        )
+
+    @property
+    def shared_from(self) -> int | None:
+        """The layer from which on hidden states at a layer are the source's cache from that layer on; None: nowhere."""
+        return len(self.target.deepstack) if self.alike and not self.ends else None
+
+
+def _swap(decoder: Decoder, pairs: list[_Pair], modes: list[str], max_new_tokens: int):
+    stops, layers = stop_tokens(decoder.model), range(len(decoder.layers))
+    hidden = HIDDEN_STATE_AT_LAYER in modes
+    wanted = [mode for mode in modes if mode != HIDDEN_STATE_AT_LAYER]
+    short = [hidden and pair.shared_from is not None for pair in pairs]
+    if any(short) and KV_FROM_LAYER not in wanted:
+        wanted.append(KV_FROM_LAYER)
+
+    answers: list[dict[tuple[str, int], Answer]] = [{} for _ in pairs]
+    if wanted:
+        labels = [(mode, layer) for mode in wanted for layer in layers]
+        ops = np.full((1 + len(labels), len(layers)), PLAIN)
         for row, (mode, layer) in enumerate(labels, 1):
-            ops[row, layer : count if mode == KV_FROM_LAYER else layer + 1] = SOURCE
-        before = _both(decoder, *([side[i] for i in chosen] for side in (targets, sources, spans, others)))
-        wave = _Wave(decoder, [targets[i] for i in chosen], [spans[i].stop for i in chosen], ops, before)
-        for i, made in zip(chosen, wave.run(max_new_tokens, stops), strict=True):
+            ops[row, layer : layer + 1 if mode == KV_AT_LAYER_ONLY else None] = SOURCE
+        chosen = [i for i in range(len(pairs)) if short[i] or set(wanted) & set(modes)]
+        for i, made in zip(
+            chosen, _from_caches(decoder, [pairs[i] for i in chosen], ops, max_new_tokens, stops), strict=True
+        ):
             answers[i][NONE, -1] = made[0]
             for (mode, layer), answer in zip(labels, made[1:], strict=True):
                 if mode in modes:
                     answers[i][mode, layer] = answer
-                if mode == KV_FROM_LAYER and HIDDEN_STATE_AT_LAYER in modes:  # below shared_from made again below
+                if mode == KV_FROM_LAYER and short[i] and layer >= pairs[i].shared_from:
                     answers[i][HIDDEN_STATE_AT_LAYER, layer] = answer
-    if HIDDEN_STATE_AT_LAYER in modes:
-        for upto in sorted(set(shared_from)):
-            chosen = [i for i in range(len(targets)) if shared_from[i] == upto]
-            if upto:
-                made = _replaced(
-                    decoder,
-                    *([side[i] for i in chosen] for side in (targets, sources, spans, others)),
-                    image,
-                    range(upto),
-                    max_new_tokens,
-                    stops,
-                )
-                for i, rows in zip(chosen, made, strict=True):
-                    answers[i].setdefault((NONE, -1), rows[0])
-                    for layer, answer in enumerate(rows[1:]):
-                        answers[i][HIDDEN_STATE_AT_LAYER, layer] = answer
+    # What is left of hidden_state_at_layer: all layers, or those below the last of DeepStack.
+    left = [(pair.shared_from if short[i] else len(layers)) if hidden else 0 for i, pair in enumerate(pairs)]
+    for upto in sorted(set(left) - {0}):
+        chosen = [i for i in range(len(pairs)) if left[i] == upto]
+        made = _from_hidden_states(decoder, [pairs[i] for i in chosen], range(upto), max_new_tokens, stops)
+        for i, rows in zip(chosen, made, strict=True):
+            answers[i].setdefault((NONE, -1), rows[0])
+            answers[i] |= {(HIDDEN_STATE_AT_LAYER, layer): answer for layer, answer in enumerate(rows[1:])}
     return answers
 
 
-def _both(decoder, targets, sources, spans, others) -> _Before:
-    """KV caches up to the end of the image, of target and source, side by side."""
-    prompts = [prompt for pair in zip(targets, sources, strict=True) for prompt in pair]
-    ends = [span.stop for pair in zip(spans, others, strict=True) for span in pair]
-    caches, _ = _walk(decoder, prompts, ends)
+def _from_caches(decoder: Decoder, pairs: list[_Pair], ops, max_new_tokens: int, stops) -> list[list[Answer]]:
+    """Rows that read the target's or the source's keys and values; vision tokens are computed once an image."""
+    prompts = [prompt for pair in pairs for prompt in (pair.target, pair.source)]
+    caches, _ = _walk(decoder, prompts, [span.stop for pair in pairs for span in (pair.span, pair.other)])
     for part in (part for cache in caches for part in cache):
-        for i, (span, other) in enumerate(zip(spans, others, strict=True)):
+        for i, pair in enumerate(pairs):
             # The target's own text, and earlier images, with the source's vision tokens.
-            vision = part[2 * i + 1, :, other.start : other.stop].clone()
-            part[2 * i + 1, :, : span.start] = part[2 * i, :, : span.start]
-            part[2 * i + 1, :, span.start : span.stop] = vision
-    return _Before(caches, [span.stop for span in spans], 2)
+            vision = part[2 * i + 1, :, pair.other.start : pair.other.stop].clone()
+            part[2 * i + 1, :, : pair.span.start] = part[2 * i, :, : pair.span.start]
+            part[2 * i + 1, :, pair.span.start : pair.span.stop] = vision
+    starts = [pair.span.stop for pair in pairs]
+    wave = _Wave(decoder, [pair.target for pair in pairs], starts, ops, _Before(caches, starts, 2))
+    return wave.run(max_new_tokens, stops)
 
 
-def _to_grid(states: list[torch.Tensor], grid: tuple[int, int], other: tuple[int, int]) -> list[torch.Tensor]:
-    """Hidden states [rows * columns, hidden] of one grid of vision tokens as another's, bilinear."""
-    made = []
-    for state in states:
-        image = state.float().T.reshape(1, -1, *grid)
-        image = F.interpolate(image, size=other, mode="bilinear", align_corners=False)
-        made.append(image.flatten(2)[0].T.to(state.dtype))
-    return made
-
-
-def _replaced(decoder, targets, sources, spans, others, image, layers, max_new_tokens, stops):
+def _from_hidden_states(decoder: Decoder, pairs: list[_Pair], layers: range, max_new_tokens: int, stops):
     """hidden_state_at_layer the long way: the vision tokens of every row run on after they are replaced."""
-    _, entered = _walk(decoder, sources, [other.stop for other in others], keep=others)
-    replacements = []  # by example: layers x [vision tokens, hidden]; they head the segment
-    for target, source, span, states in zip(targets, sources, spans, entered, strict=True):
-        if len(states[0]) != len(span):
-            states = _to_grid(states, source.grids[image], target.grids[image])
-        replacements.append(states)
-    before = None
-    if max(span.start for span in spans):
-        caches, _ = _walk(decoder, targets, [span.start for span in spans])
-        before = _Before(caches, [span.start for span in spans], 1)
+    others = [pair.other for pair in pairs]
+    _, entered = _walk(decoder, [pair.source for pair in pairs], [other.stop for other in others], keep=others)
+    replacements = [
+        [_to_grid(state, pair) for state in states] if pair.unequal else states
+        for pair, states in zip(pairs, entered, strict=True)
+    ]
+    targets, starts = [pair.target for pair in pairs], [pair.span.start for pair in pairs]
+    before = _Before(_walk(decoder, targets, starts)[0], starts, 1) if max(starts) else None
     ops = np.full((1 + len(layers), len(decoder.layers)), PLAIN)
     for row, layer in enumerate(layers, 1):
         ops[row, layer] = REPLACE
-    wave = _Wave(decoder, targets, [span.start for span in spans], ops, before, replacements)
-    return wave.run(max_new_tokens, stops)
+    return _Wave(decoder, targets, starts, ops, before, replacements).run(max_new_tokens, stops)
+
+
+def _to_grid(states: torch.Tensor, pair: _Pair) -> torch.Tensor:
+    """Hidden states of the source's vision tokens on the target's grid: [tokens, hidden], bilinear."""
+    if not (pair.target.grids and pair.source.grids):
+        raise InputError(f"{pair.grids()}: nothing to interpolate on; resize the source image to the target's size")
+    image = states.float().T.reshape(1, -1, *pair.grid(pair.source))
+    image = F.interpolate(image, size=pair.grid(pair.target), mode="bilinear", align_corners=False)
+    return image.flatten(2)[0].T.to(states.dtype)

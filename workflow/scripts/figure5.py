@@ -5,6 +5,8 @@ from frankenstein.regions import Regions
 
 logs.redirect(snakemake.log[0])
 regions = Regions.of_manifest(snakemake.input.manifest, snakemake.params.cuts)
-energy = profiles.energy(pd.concat(map(pd.read_csv, snakemake.input.records)), regions)
+records = pd.concat(map(pd.read_csv, snakemake.input.records))
+profiles.energy_shares(records, regions).to_csv(snakemake.output.shares, index=False)
+energy = profiles.energy(records, regions)
 energy.to_csv(snakemake.output.table, index=False)
 plots.save(plots.figure5(energy, regions), snakemake.output.pdf, snakemake.output.png)

@@ -1,23 +1,21 @@
 import pandas as pd
+from safetensors.numpy import save_file
 
 from frankenstein import checkpoints, logs, updates
 
 logs.redirect(snakemake.log[0])
-records, spectra = [], []
-before, after = (checkpoints.directory_of(path) for path in (snakemake.input.before, snakemake.input.after))
-for record, sigma in updates.updates(before, after):
-    label = {"recipe": snakemake.wildcards.recipe, "stage": snakemake.wildcards.stage.upper()}
+paths = (snakemake.input.base, snakemake.input.instruct, snakemake.input.reinforced)
+records, spectra, subspaces = [], [], {}
+for stage, record, sigma, space in updates.updates(
+    *map(checkpoints.directory_of, paths), int(snakemake.wildcards.shard), snakemake.params.shards
+):
+    label = {"recipe": snakemake.wildcards.recipe, "stage": stage}
     records.append({**label, **record})
-    spectra.append(
-        pd.DataFrame(
-            {
-                **label,
-                "layer": record["layer"],
-                "matrix": record["matrix"],
-                "rank": range(1, len(sigma) + 1),
-                "sigma": sigma,
-            }
-        )
-    )
+    named = {key: record[key] for key in ("component", "layer", "matrix")}
+    values = {"rank": range(1, len(sigma) + 1), "sigma": sigma, "log_ratio": updates.log_spectrum(sigma)}
+    spectra.append(pd.DataFrame({**label, **named, **values}))
+    for side in ("left", "right") if space else ():
+        subspaces[f"{stage}/{record['parameter']}/{side}"] = getattr(space, side).astype("float32")
 pd.DataFrame(records).to_csv(snakemake.output.records, index=False)
 pd.concat(spectra).to_parquet(snakemake.output.spectra, index=False)
+save_file(subspaces, snakemake.output.subspaces)
