@@ -24,6 +24,13 @@ def test_sweep():
     assert made["skip_speedup"] > 0
 
 
+def test_updates():
+    made = last_line("updates.py", "--hidden", "96", "--kv", "32", "--intermediate", "256")
+    assert made["max_rel_error_top50"] < 1e-8
+    assert made["max_rel_error_all"] < 1e-5
+    assert made["speedup"] > 0
+
+
 def test_attention():
     made = last_line("attention.py", "--layers", "4", "--hidden", "64", "--tokens", "300", "--vision-tokens", "64")
     assert made["max_difference"] == pytest.approx(0, abs=1e-6)

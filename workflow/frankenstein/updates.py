@@ -132,6 +132,8 @@ class _Gram:
             work = int(lapack.dsytrd_lwork(size, lower=1)[0])
             reduced, diagonal, off, tau, _ = lapack.dsytrd(self.sum, lower=1, lwork=work, overwrite_a=1)
             values = eigvalsh_tridiagonal(diagonal, off)
+            if not top:
+                return np.sqrt(np.maximum(values[::-1], 0)), np.empty((size, 0))
             _, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=(size - top, size - 1))
             reflectors, below = np.asfortranarray(reduced[1:, :-1]), np.asfortranarray(vectors[1:])
             work = int(lapack.dormqr("L", "N", reflectors, tau, below, -1)[1][0])
@@ -225,8 +227,11 @@ GEOMETRY = (
 )
 
 
-def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Subspace, earlier=None):
-    """(record, singular values, Subspace or None) of one update. earlier: (before, after) of the update to compare with."""
+def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Subspace | None, earlier=None):
+    """(record, singular values, Subspace or None) of one update. earlier: (before, after) of the update to compare with.
+
+    base: None where no geometry is asked for.
+    """
     gram = _Gram(min(matrix.rows, matrix.columns))
     sums = dict.fromkeys(("weight", "after", "dot", "earlier"), 0.0)
     changed = visible = 0
@@ -272,6 +277,8 @@ def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Su
         "changed_bf16": visible / entries,
         "cosine_with_in": sums["dot"] / (energy * sums["earlier"]) ** 0.5 if energy * sums["earlier"] else 0.0,
     }
+    if base is None:
+        return record, sigma, None
     if energy == 0:
         return {**record, **dict.fromkeys(GEOMETRY, 0.0)}, sigma, None
     space = _subspace(matrix, short, (_difference(*pair) for pair in _strips(matrix, before, after)))
@@ -297,6 +304,15 @@ def _principal(matrix: Matrix, before: Weights, after: Weights, base: Subspace, 
     return {"principal_left": left / energy, "principal_right": right / energy, "principal": both / energy}
 
 
+def _top_of(matrix: Matrix, weights: Weights, top: int) -> Subspace:
+    """Top singular vectors of the weight matrix itself."""
+    gram = _Gram(min(matrix.rows, matrix.columns))
+    for (strip,) in _strips(matrix, weights):
+        gram.add(strip.double().contiguous())
+    _, short = gram.spectrum(top)
+    return _subspace(matrix, short, (strip.double() for (strip,) in _strips(matrix, weights)))
+
+
 def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weights | None, top: int = 16):
     """{stage: (record, all singular values float64 descending, Subspace or None)} of one matrix.
 
@@ -307,21 +323,16 @@ def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weig
     update with the IN update; overlap and smallest principal angle of the update's top space with the
     Base's, and the share of its energy inside that space, left, right and both (principal; compare Zhu et al.,
     2025). rounding_floor: the spectral norm that rounding of the stored weights alone would have, at most.
-    top: how many singular vectors make a top space. Raises InputError for NaN or infinity.
+    top: how many singular vectors make a top space; 0: no geometry of spaces. Raises InputError for NaN or infinity.
     """
-    gram = _Gram(min(matrix.rows, matrix.columns))
-    for (strip,) in _strips(matrix, base):
-        gram.add(strip.double().contiguous())
-    _, short = gram.spectrum(top)
-    del gram
-    space = _subspace(matrix, short, (strip.double() for (strip,) in _strips(matrix, base)))
+    space = _top_of(matrix, base, top) if top else None
     made = {"IN": _measure(matrix, base, instruct, top, space)}
     if reinforced is not None:
         made["RL"] = _measure(matrix, instruct, reinforced, top, space, earlier=(base, instruct))
     return made
 
 
-def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0, blocks: int = 1):
+def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0, blocks: int = 1, top: int = 16):
     """(stage, record, singular values, Subspace or None) of every matrix whose number is `block` modulo `blocks`.
 
     See of_matrix. A matrix is a piece of work of its own: how the checkpoint is cut into blocks changes nothing.
@@ -331,7 +342,7 @@ def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0,
         checkpoints["RL"] = Weights(reinforced)
     mine = matrices(checkpoints)[block::blocks]
     for number, matrix in enumerate(mine, 1):
-        for stage, made in of_matrix(matrix, *checkpoints.values(), *[None] * (3 - len(checkpoints))).items():
+        for stage, made in of_matrix(matrix, *checkpoints.values(), *[None] * (3 - len(checkpoints)), top=top).items():
             yield stage, *made
         print(f"{number} of {len(mine)}: {matrix.name}", flush=True)
 
