@@ -123,17 +123,17 @@ class _Gram:
         """(all singular values of D, descending; its top right singular vectors [size, top]). Overwrites the sum."""
         size = len(self.sum)
         top = min(top, size)
-        if self.cuda or size < 3:
-            whole = torch.as_tensor(self.sum)
-            values, vectors = torch.linalg.eigh(whole)  # reads the lower triangle
+        if not top:
+            whole = torch.as_tensor(self.sum.T)  # the lower triangle of columns is the upper one of rows
+            values, vectors = torch.linalg.eigvalsh(whole, UPLO="U").cpu().numpy(), np.empty((size, 0))
+        elif self.cuda or size < 3:
+            values, vectors = torch.linalg.eigh(torch.as_tensor(self.sum.T), UPLO="U")
             values, vectors = values.cpu().numpy(), vectors[:, size - top :].cpu().numpy()
         else:
             # One reduction to tridiagonal form gives both all eigenvalues and the top vectors.
             work = int(lapack.dsytrd_lwork(size, lower=1)[0])
             reduced, diagonal, off, tau, _ = lapack.dsytrd(self.sum, lower=1, lwork=work, overwrite_a=1)
             values = eigvalsh_tridiagonal(diagonal, off)
-            if not top:
-                return np.sqrt(np.maximum(values[::-1], 0)), np.empty((size, 0))
             _, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=(size - top, size - 1))
             reflectors, below = np.asfortranarray(reduced[1:, :-1]), np.asfortranarray(vectors[1:])
             work = int(lapack.dormqr("L", "N", reflectors, tau, below, -1)[1][0])
@@ -233,7 +233,7 @@ def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Su
     base: None where no geometry is asked for.
     """
     gram = _Gram(min(matrix.rows, matrix.columns))
-    sums = dict.fromkeys(("weight", "after", "dot", "earlier"), 0.0)
+    weight = dot = other_energy = 0.0
     changed = visible = 0
     for strips in _strips(matrix, before, after, *(earlier or ())):
         old, new = strips[:2]
@@ -241,23 +241,22 @@ def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Su
         gram.add(delta)
         changed += int((old != new).sum())
         visible += int((old.bfloat16() != new.bfloat16()).sum())
-        sums["weight"] += float(old.double().square().sum())
-        sums["after"] += float(new.double().square().sum())
+        weight += float(old.double().square().sum())
         if earlier:
             other = _difference(*strips[2:])
-            sums["dot"] += float((delta * other).sum())
-            sums["earlier"] += float(other.square().sum())
-    for label, weights in (("weight", before), ("after", after)):
-        if not np.isfinite(sums[label]):
-            raise InputError(f"{weights.directory}: {matrix.name!r} holds NaN or infinity; fetch or train it again")
+            dot += float((delta * other).sum())
+            other_energy += float(other.square().sum())
     energy = float(gram.sum.diagonal().sum())
+    for value, weights in ((weight, before), (energy, after)):
+        if not np.isfinite(value):
+            raise InputError(f"{weights.directory}: {matrix.name!r} holds NaN or infinity; fetch or train it again")
     entries = matrix.rows * matrix.columns
     sigma, short = gram.spectrum(top)
     if energy == 0:
         sigma = np.zeros_like(sigma)
     del gram
     # Every stored entry is off by up to half a unit in the last place, of its own value at most eps times.
-    noise = np.sqrt(sum(_eps(w, matrix.name) ** 2 * sums[k] for w, k in ((before, "weight"), (after, "after"))) / 12)
+    noise = np.sqrt(weight * sum(_eps(weights, matrix.name) ** 2 for weights in (before, after)) / 12)
     record = {
         "parameter": matrix.name,
         "component": matrix.part.component,
@@ -267,15 +266,15 @@ def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Su
         "rows": matrix.rows,
         "columns": matrix.columns,
         "entries": entries,
-        "weight_norm": sums["weight"] ** 0.5,
+        "weight_norm": weight**0.5,
         "frobenius": energy**0.5,
         "frobenius_rms": (energy / entries) ** 0.5,
-        "frobenius_relative": (energy / sums["weight"]) ** 0.5 if sums["weight"] else 0.0,
+        "frobenius_relative": (energy / weight) ** 0.5 if weight else 0.0,
         **diversity(sigma),
         "rounding_floor": float(noise * (matrix.rows**0.5 + matrix.columns**0.5) / entries**0.5),
         "changed": changed / entries,
         "changed_bf16": visible / entries,
-        "cosine_with_in": sums["dot"] / (energy * sums["earlier"]) ** 0.5 if energy * sums["earlier"] else 0.0,
+        "cosine_with_in": dot / (energy * other_energy) ** 0.5 if energy * other_energy else 0.0,
     }
     if base is None:
         return record, sigma, None

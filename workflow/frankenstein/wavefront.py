@@ -27,9 +27,8 @@ from .tasks import MODES
 
 # What a row does at a layer.
 PLAIN, SOURCE, REPLACE, SKIP = range(4)
-# Vision-token swapping asks three questions of layer l.
-# the source's hidden states enter layer l, and go on; text reads the source's keys and values at all layers >= l;
-# at layer l alone: where vision is read.
+# Vision-token swapping asks three questions of layer l: the source's hidden states enter it, and go on; text reads
+# the source's keys and values at all layers from l on; text reads them at layer l alone: where vision is read.
 HIDDEN_STATE_AT_LAYER, KV_FROM_LAYER, KV_AT_LAYER_ONLY = MODES
 NONE = "none"
 
