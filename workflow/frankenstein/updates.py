@@ -21,7 +21,7 @@ from .checkpoints import Weights, check_same_shapes
 from .errors import InputError
 
 RANKS = 50  # ranks over which a line is fitted to the log spectrum
-STRIP = 1024
+STRIP = 256
 # A Gram matrix squares the spectrum: below this share of sigma_1 its singular values mean nothing.
 GRAM_FLOOR = 1e-8
 
