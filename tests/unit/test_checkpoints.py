@@ -210,3 +210,23 @@ def test_a_checkpoint_that_lacks_a_tensor_does_not_load(copy):
     rewrite(copy, lambda tensors: tensors.pop("model.layers.3.mlp.up_proj.weight"))
     with pytest.raises(InputError, match="missing keys"):
         checkpoints.load_model(copy)
+
+
+def test_strips_are_the_tensors_rows_and_columns(tiny, tmp_path):
+    tensors = {
+        "model.norm.weight": torch.randn(3).half(),
+        "model.layers.0.mlp.up_proj.weight": torch.randn(7, 11).bfloat16(),
+        "visual.patch_embed.proj.weight": torch.randn(5, 2, 3, 4),
+    }
+    save_file(tensors, tmp_path / "model.safetensors")
+    weights = checkpoints.Weights(tmp_path)
+    for name, tensor in tensors.items():
+        if tensor.ndim > 1:
+            whole = tensor.flatten(1)
+            for start, stop in ((0, 4), (3, 6), (4, 100)):
+                assert torch.equal(weights.strip(anatomy.canonical(name), 0, start, stop), whole[start:stop])
+                assert torch.equal(weights.strip(anatomy.canonical(name), 1, start, stop), whole[:, start:stop])
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-600])
+    with pytest.raises(InputError, match=r"model\.safetensors: ends within 'visual"):
+        weights.strip("visual.patch_embed.proj.weight", 0, 0, 9)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from . import anatomy
 from .errors import InputError
 
 MANIFEST = "manifest.json"
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class Weights:
@@ -44,6 +47,7 @@ class Weights:
         self.files: dict[str, str] = {}
         self.stored_names: dict[str, str] = {}
         self._headers: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._headers_of: dict[Path, tuple[int, dict]] = {}
         for file in files:
             opened = self._open(file)
             for stored in opened.keys():  # noqa: SIM118 (not a dict)
@@ -75,13 +79,38 @@ class Weights:
     def strip(self, name: str, axis: int, start: int, stop: int) -> torch.Tensor:
         """Rows (axis 0) or columns (axis 1) of a matrix, in its stored dtype; what has more axes is flattened to two.
 
-        The file is mapped for this strip alone, so that what was read does not stay resident.
+        Read, not mapped: the pages of a mapped file would count as this process's memory.
         """
-        stored = self._open(self.files[name]).get_slice(self.stored_names[name])
-        if len(self.shape(name)) > 2:
-            whole = stored[:].flatten(1)
-            return whole[start:stop] if axis == 0 else whole[:, start:stop]
-        return stored[start:stop] if axis == 0 else stored[:, start:stop]
+        shape, dtype = self.shape(name), _DTYPES[self.dtype(name)]
+        rows, columns = shape[0], math.prod(shape[1:])
+        size, (file, offset) = dtype.itemsize, self._place(name)
+        stop = min(stop, columns if axis else rows)
+        if axis == 0:
+            pieces = [(start * columns, (stop - start) * columns)]
+            shape = stop - start, columns
+        else:
+            pieces = [(row * columns + start, stop - start) for row in range(rows)]
+            shape = rows, stop - start
+        buffer = bytearray(math.prod(shape) * size)
+        view, filled = memoryview(buffer), 0
+        with open(file, "rb", buffering=0) as opened:
+            for first, count in pieces:
+                while count:  # a read may return less than it was asked for
+                    got = os.preadv(opened.fileno(), [view[filled : filled + count * size]], offset + first * size)
+                    if got % size or not got:
+                        raise InputError(f"{file}: ends within {name!r}; fetch or save it again")
+                    filled, first, count = filled + got, first + got // size, count - got // size
+        return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
+
+    def _place(self, name: str) -> tuple[Path, int]:
+        """The file of a tensor, and the byte at which it begins there."""
+        path = self.directory / self.files[name]
+        if path not in self._headers_of:
+            with open(path, "rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                self._headers_of[path] = 8 + length, json.loads(file.read(length))
+        start, header = self._headers_of[path]
+        return path, start + header[self.stored_names[name]]["data_offsets"][0]
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._headers[name][0]

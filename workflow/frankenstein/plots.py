@@ -221,7 +221,7 @@ def spectra(spectra: pd.DataFrame, slopes: pd.DataFrame, regions: Regions) -> Fi
             of_stage = slopes[(slopes.recipe == recipe) & (slopes.stage == stage)]
             _band(right, of_stage, "slope", STAGES[stage], stage, marker)
         right.set(ylabel="slope of log(σᵢ/σ₁) a rank")
-        right.set_title("mean of the layer's matrices, 95 % interval")
+        right.set_title("mean of the matrices, 95 %")
         right.legend()
     return figure
 

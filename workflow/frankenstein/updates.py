@@ -319,7 +319,7 @@ def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weig
     frobenius_relative: / the norm before), diversity (see there), and geometry: changed, the share of entries
     that differ at all, and changed_bf16, of those that differ once rounded to bfloat16, where an update below half
     a unit in the last place is invisible (the sparsity of Mukherjee et al., 2025); cosine_with_in, of the RL
-    update with the IN update; overlap and smallest principal angle of the update's top space with the
+    update with the IN update (0 in the IN record); overlap and smallest principal angle of the update's top space with the
     Base's, and the share of its energy inside that space, left, right and both (principal; compare Zhu et al.,
     2025). rounding_floor: the spectral norm that rounding of the stored weights alone would have, at most.
     top: how many singular vectors make a top space; 0: no geometry of spaces. Raises InputError for NaN or infinity.
