@@ -14,7 +14,8 @@ from .errors import InputError
 
 # Of a GPU that has faulted nothing more is to be had: not a sample's failure.
 _FATAL = getattr(torch, "AcceleratorError", ())
-_FAILURES = (InputError, RuntimeError, ValueError)  # torch's out of memory is a RuntimeError
+# Of a processor too, on an odd sample; torch's out of memory is a RuntimeError.
+_FAILURES = (InputError, RuntimeError, ValueError, LookupError)
 
 
 @dataclass(frozen=True)
