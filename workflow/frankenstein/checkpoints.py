@@ -19,7 +19,8 @@ from . import anatomy
 from .errors import InputError
 
 MANIFEST = "manifest.json"
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# What weights may be stored in, as safetensors writes it.
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class Weights:
@@ -81,7 +82,7 @@ class Weights:
 
         Read, not mapped: the pages of a mapped file would count as this process's memory.
         """
-        shape, dtype = self.shape(name), _DTYPES[self.dtype(name)]
+        shape, dtype = self.shape(name), DTYPES[self.dtype(name)]
         rows, columns = shape[0], math.prod(shape[1:])
         size, (file, offset) = dtype.itemsize, self._place(name)
         stop = min(stop, columns if axis else rows)

@@ -17,7 +17,7 @@ import torch
 from scipy.linalg import blas, eigh_tridiagonal, eigvalsh_tridiagonal, lapack
 
 from .anatomy import Part, part_of
-from .checkpoints import Weights, check_same_shapes
+from .checkpoints import DTYPES, Weights, check_same_shapes
 from .errors import InputError
 
 RANKS = 50  # ranks over which a line is fitted to the log spectrum
@@ -74,7 +74,7 @@ def _check_plain(label: str, weights: Weights) -> None:
             f"{label} ({weights.directory}): {len(adapters)} tensors of an adapter, {adapters[0]!r} first: "
             "merge it into its model first (peft: merge_and_unload)"
         )
-    packed = sorted(name for name in weights if weights.dtype(name) not in ("F64", "F32", "F16", "BF16"))
+    packed = sorted(name for name in weights if weights.dtype(name) not in DTYPES)
     if packed or "quantization_config" in _config(weights):
         what = (
             f"{packed[0]!r} is {weights.dtype(packed[0])}, {len(packed)} such tensors" if packed else "see config.json"
@@ -256,7 +256,9 @@ def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Su
         sigma = np.zeros_like(sigma)
     del gram
     # Every stored entry is off by up to half a unit in the last place, of its own value at most eps times.
-    noise = np.sqrt(weight * sum(_eps(weights, matrix.name) ** 2 for weights in (before, after)) / 12)
+    noise = np.sqrt(
+        weight * sum(torch.finfo(DTYPES[weights.dtype(matrix.name)]).eps ** 2 for weights in (before, after)) / 12
+    )
     record = {
         "parameter": matrix.name,
         "component": matrix.part.component,
@@ -282,10 +284,6 @@ def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Su
         return {**record, **dict.fromkeys(GEOMETRY, 0.0)}, sigma, None
     space = _subspace(matrix, short, (_difference(*pair) for pair in _strips(matrix, before, after)))
     return {**record, **geometry(space, base), **_principal(matrix, before, after, base, energy)}, sigma, space
-
-
-def _eps(weights: Weights, name: str) -> float:
-    return {"F64": 2.0**-52, "F32": 2.0**-23, "F16": 2.0**-10, "BF16": 2.0**-7}[weights.dtype(name)]
 
 
 def _principal(matrix: Matrix, before: Weights, after: Weights, base: Subspace, energy: float) -> dict[str, float]:
