@@ -21,7 +21,7 @@ import torch
 from transformers.utils import logging
 
 from frankenstein import attention
-from frankenstein.anatomy import Decoder, vision_mask
+from frankenstein.decoder import Decoder, vision_mask
 
 
 def main() -> None:

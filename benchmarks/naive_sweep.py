@@ -9,7 +9,7 @@ import contextlib
 
 import torch
 
-from frankenstein import anatomy
+from frankenstein.decoder import decoder_layers, vision_spans
 
 
 def _hidden(args, kwargs):
@@ -59,10 +59,10 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
     def keep(module, args, kwargs):
         states.append(_hidden(args, kwargs)[masks[1]].clone())
 
-    with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in anatomy.decoder_layers(model))):
+    with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in decoder_layers(model))):
         model(**sources, logits_to_keep=1)
     answers = {}
-    for layer, module in enumerate(anatomy.decoder_layers(model)):
+    for layer, module in enumerate(decoder_layers(model)):
         prefill = True
 
         def replace(module, args, kwargs, layer=layer):
@@ -83,7 +83,7 @@ def image_mask(model, inputs, image):
     """bool [batch, tokens]: the vision tokens of one image of each prompt."""
     mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
     for row, ids in enumerate(inputs["input_ids"]):
-        span = anatomy.vision_spans(model, ids)[image]
+        span = vision_spans(model, ids)[image]
         mask[row, span.start : span.stop] = True
     return mask
 
@@ -93,7 +93,7 @@ def swap_cache(model, target, source, layers, max_new_tokens, image=0):
 
     target, source: one prompt each; as many vision tokens in both. -> (tokens, first logits)
     """
-    span, other = (anatomy.vision_spans(model, inputs["input_ids"][0])[image] for inputs in (target, source))
+    span, other = (vision_spans(model, inputs["input_ids"][0])[image] for inputs in (target, source))
     positions, caches = [], []
 
     def keep(module, args, kwargs):
@@ -131,6 +131,6 @@ def skip(model, inputs, layers, max_new_tokens, every=False):
         hidden = _hidden(args, kwargs)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
-    modules = [anatomy.decoder_layers(model)[layer] for layer in layers]
+    modules = [decoder_layers(model)[layer] for layer in layers]
     with hooked(*(module.register_forward_hook(identity, with_kwargs=True) for module in modules)):
         return generate(model, inputs, max_new_tokens, every)

@@ -23,7 +23,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
 
 from frankenstein import wavefront
-from frankenstein.anatomy import Decoder
+from frankenstein.decoder import Decoder
 
 VOCABULARY, IMAGE = 1000, 990
 PREFIX = 20

@@ -68,11 +68,8 @@ def public(paths: list[Path], transpose: bool) -> tuple[float, dict]:
 
 def work(arguments):
     """One process's share: ({(stage, name): singular values}, peak MB of the process)."""
-    import torch
-
     from frankenstein import updates
 
-    torch.set_num_threads(1)
     paths, block, blocks, top = arguments
     made = {
         (stage, f"model.{record['parameter']}"): sigma
@@ -84,8 +81,6 @@ def work(arguments):
 
 def started(seconds: float) -> None:
     """Import what is needed, and keep the process busy so that the other one starts too."""
-    import torch  # noqa: F401
-
     from frankenstein import updates  # noqa: F401
 
     time.sleep(seconds)

@@ -4,7 +4,8 @@ import families
 import pytest
 import torch
 
-from frankenstein import anatomy, attention
+from frankenstein import attention
+from frankenstein.decoder import Decoder, vision_mask
 from frankenstein.generation import encode, generate, in_condition
 from frankenstein.mini import benchmarks
 from frankenstein.tasks import read_examples
@@ -50,7 +51,7 @@ def test_equation_1_against_the_obvious_loop(loaded, tmp_path):
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         zeros = torch.zeros(1, len(response.tokens), dtype=torch.long)
         inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], zeros], 1)
-        vision = anatomy.vision_mask(model, inputs["input_ids"])[0].nonzero()[:, 0].tolist()
+        vision = vision_mask(model, inputs["input_ids"])[0].nonzero()[:, 0].tolist()
         with torch.inference_mode():
             weights = model(**inputs, output_attentions=True).attentions
         span = attention.reasoning_span(processor.tokenizer, response.tokens)
@@ -104,11 +105,11 @@ def test_masses_of_a_padded_batch_against_output_attentions(family, implementati
     model = families.build(family)
     prompts = [[*families.text(n, n), families.image(n), *families.text(9 - n, n)] for n in (2, 5)]
     inputs = families.batch(model, prompts)
-    keys = anatomy.vision_mask(model, inputs["input_ids"])
+    keys = vision_mask(model, inputs["input_ids"])
     width = inputs["input_ids"].shape[1]
     asked = [torch.arange(width - n, width) for n in (4, 1)]
     model.set_attn_implementation(implementation)
-    found = attention.masses(anatomy.Decoder(model), inputs, asked, keys)
+    found = attention.masses(Decoder(model), inputs, asked, keys)
     assert model.model.language_model.config._attn_implementation == implementation
     model.set_attn_implementation("eager")
     with torch.inference_mode():

@@ -19,6 +19,9 @@ def plant(source, target, edit):
     return target
 
 
+NAME = "model.layers.0.mlp.up_proj.weight"
+
+
 def name_of(layer, matrix="mlp.up_proj"):
     return f"model.layers.{layer}.{matrix}.weight"
 
@@ -139,11 +142,11 @@ def test_spectra_of_the_four_kinds_of_update(tmp_path, shape, kind):
         "low rank": before.float() + 1e-3 * torch.randn(shape[0], 4) @ torch.randn(4, shape[1]),
         "zero": before,
     }[kind]
-    gram = updates._Gram(min(shape))
-    delta = updates._difference(before, after)
-    for strip in (delta if shape[0] >= shape[1] else delta.T).split(64):
-        gram.add(strip)
-    sigma, _ = gram.spectrum(16)
+    stages = {"before": before, "after": after}
+    for stage, tensor in stages.items():
+        (tmp_path / stage).mkdir()
+        save_file({NAME: tensor}, tmp_path / stage / "model.safetensors")
+    ((_, record, sigma, _),) = updates.updates(tmp_path / "before", tmp_path / "after", None)
     exact = torch.linalg.svdvals(after.double() - before.double()).numpy()
     if kind == "zero":
         assert not sigma.any()
@@ -152,7 +155,7 @@ def test_spectra_of_the_four_kinds_of_update(tmp_path, shape, kind):
     error = np.abs(sigma - exact) / exact
     assert error[:50][above[:50]].max() < 1e-8
     assert error[above].max() < 1e-5
-    assert updates.diversity(sigma)["rank"] >= above.sum()
+    assert record["rank"] >= above.sum()
 
 
 def test_a_zero_update_gives_zeros(tiny):
@@ -345,11 +348,12 @@ def test_a_steeper_spectrum_has_a_lower_slope():
     def record(layer, matrix, decay):
         sigma = np.exp(-decay * np.arange(60))
         label = {"recipe": "one", "stage": "RL", "component": "layer", "layer": layer, "matrix": matrix}
-        return {**label, **updates.diversity(sigma)}
+        return {**label, **updates.diversity(sigma), "rounding_floor": np.exp(-3.0)}
 
     rows = [record(layer, m, d + 0.01 * layer) for layer in (0, 1) for m, d in (("q", 0.1), ("k", 0.12), ("v", 0.11))]
     slopes = profiles.slopes(pd.DataFrame(rows), Regions((1, 2), 3)).set_index("layer")
     assert slopes.slope[0] == pytest.approx(-0.11)
     assert slopes.slope[1] == pytest.approx(-0.12)
     assert slopes.low[0] < -0.11 < slopes.high[0]
+    assert slopes.floor[0] == pytest.approx(-3)
     assert list(slopes.matrices) == [3, 3]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frankenstein import wavefront
-from frankenstein.anatomy import Decoder
+from frankenstein.decoder import Decoder
 from frankenstein.errors import InputError
 from frankenstein.wavefront import HIDDEN_STATE_AT_LAYER, KV_AT_LAYER_ONLY, KV_FROM_LAYER, MODES
 

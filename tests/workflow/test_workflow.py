@@ -323,6 +323,28 @@ def test_checkpoints_given_as_directories_are_probed_like_trained_ones(micro):
     assert not list((micro / "results/given/checkpoints/base").glob("*.safetensors"))
 
 
+def test_two_recipes_updates_are_compared(micro):
+    trained = micro / "results/micro/checkpoints"
+    config = study_of(str(trained / "base"), micro) | {"study": "two"}
+    # The second recipe's IN is the first one's RL: a little further on the same way.
+    config["checkpoints"] |= {
+        "two-in": {"path": str(trained / "one-rl")},
+        "two-rl": {"path": str(trained / "one-rl-late")},
+    }
+    config["recipes"]["two"] = config["recipes"]["one"] | {"in": "two-in", "rl": "two-rl"}
+    (micro / "config" / "two.yaml").write_text(yaml.safe_dump(config))
+    target = "results/two/tables/overlaps.csv"
+    snakemake(micro, target, config="config/two.yaml")
+    overlaps = pd.read_csv(micro / target)
+    assert set(overlaps.stage) == {"IN", "RL"}
+    assert set(overlaps.component) == {"layer", "vision_tower", "projector", "embeddings"}
+    assert overlaps.overlap.between(0, 1 + 1e-6).all()
+    assert (overlaps.recipe + overlaps.other == "onetwo").all()
+    by_stage = overlaps[overlaps.component == "layer"].groupby("stage").overlap.mean()
+    assert by_stage["IN"] > 0.9
+    assert by_stage["RL"] < by_stage["IN"]
+
+
 def test_a_bad_config_stops_before_anything_runs(micro):
     config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
     config["regions"]["cust"] = [1, 2]

@@ -10,8 +10,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .anatomy import Decoder, vision_mask
 from .batches import Size, in_batches
+from .decoder import Decoder, vision_mask
 from .generation import Prompt, encode, generate, in_condition
 from .tasks import Example
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .anatomy import Decoder
+from .decoder import Decoder
 from .errors import InputError
 
 # Of a GPU that has faulted nothing more is to be had: not a sample's failure.

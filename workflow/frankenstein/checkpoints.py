@@ -10,17 +10,32 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from . import anatomy
 from .errors import InputError
 
+# torch is imported where a tensor or a model is wanted: it takes 500 MB and 4 seconds.
+
 MANIFEST = "manifest.json"
-# What weights may be stored in, as safetensors writes it.
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+# What weights may be stored in, as safetensors writes it; numpy has no bfloat16: the upper half of a float32.
+DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor's bytes lie: file, [start, stop) in it; name and dtype as safetensors writes them; shape."""
+
+    name: str
+    file: str
+    start: int
+    stop: int
+    dtype: str
+    shape: tuple[int, ...]
 
 
 class Weights:
@@ -45,80 +60,106 @@ class Weights:
             files = sorted(path.name for path in self.directory.glob("*.safetensors"))
         if not files:
             raise InputError(f"{directory}: no .safetensors file (pickled weights are not read)")
-        self.files: dict[str, str] = {}
-        self.stored_names: dict[str, str] = {}
-        self._headers: dict[str, tuple[tuple[int, ...], str]] = {}
-        self._headers_of: dict[Path, tuple[int, dict]] = {}
+        self.stored: dict[str, Stored] = {}
         for file in files:
-            opened = self._open(file)
-            for stored in opened.keys():  # noqa: SIM118 (not a dict)
-                name = anatomy.canonical(stored)
-                if name in self.files:
-                    raise InputError(f"{directory}: tensor {stored!r} stands in {self.files[name]} and in {file}")
-                self.files[name], self.stored_names[name] = file, stored
-                header = opened.get_slice(stored)
-                self._headers[name] = tuple(header.get_shape()), header.get_dtype()
-        if missing := sorted(set(promised) - set(self.stored_names.values())):
+            for stored in self._read_header(file):
+                name = anatomy.canonical(stored.name)
+                if name in self.stored:
+                    raise InputError(
+                        f"{directory}: tensor {stored.name!r} stands in {self.stored[name].file} and in {file}"
+                    )
+                self.stored[name] = stored
+        if missing := sorted(set(promised) - {stored.name for stored in self.stored.values()}):
             raise InputError(f"{index}: {missing[0]!r} is not in {promised[missing[0]]}; fetch or save it again")
 
-    def _open(self, file: str):
+    def _open(self, file: str, framework: str):
         path = self.directory / file
         try:
-            return safe_open(path, framework="pt")
+            return safe_open(path, framework=framework)
         except FileNotFoundError:
             raise InputError(f"{path}: missing shard: the checkpoint is half-written, fetch or save it again") from None
         except SafetensorError as error:
             raise InputError(f"{path}: half-written or damaged ({error}); fetch or save it again") from None
 
+    def _read_header(self, file: str) -> list[Stored]:
+        self._open(file, "numpy")  # the library checks the file: sizes, overlaps, dtypes
+        with open(self.directory / file, "rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length))
+        header.pop("__metadata__", None)
+        return [
+            Stored(name, file, *(8 + length + at for at in of["data_offsets"]), of["dtype"], tuple(of["shape"]))
+            for name, of in header.items()
+        ]
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self.files)
+        return iter(self.stored)
 
-    def __getitem__(self, name: str) -> torch.Tensor:
-        """The tensor in its stored dtype."""
-        return self._open(self.files[name]).get_tensor(self.stored_names[name])
+    def __len__(self) -> int:
+        return len(self.stored)
 
-    def strip(self, name: str, axis: int, start: int, stop: int) -> torch.Tensor:
-        """Rows (axis 0) or columns (axis 1) of a matrix, in its stored dtype; what has more axes is flattened to two.
+    def __getitem__(self, name: str):
+        """The torch tensor in its stored dtype."""
+        return self._open(self.stored[name].file, "pt").get_tensor(self.stored[name].name)
 
-        Read, not mapped: the pages of a mapped file would count as this process's memory.
-        """
-        shape, dtype = self.shape(name), DTYPES[self.dtype(name)]
-        rows, columns = shape[0], math.prod(shape[1:])
-        size, (file, offset) = dtype.itemsize, self._place(name)
-        stop = min(stop, columns if axis else rows)
-        if axis == 0:
-            pieces = [(start * columns, (stop - start) * columns)]
-            shape = stop - start, columns
-        else:
-            pieces = [(row * columns + start, stop - start) for row in range(rows)]
-            shape = rows, stop - start
-        buffer = bytearray(math.prod(shape) * size)
-        view, filled = memoryview(buffer), 0
-        with open(file, "rb", buffering=0) as opened:
-            for first, count in pieces:
-                while count:  # a read may return less than it was asked for
-                    got = os.preadv(opened.fileno(), [view[filled : filled + count * size]], offset + first * size)
-                    if got % size or not got:
-                        raise InputError(f"{file}: ends within {name!r}; fetch or save it again")
-                    filled, first, count = filled + got, first + got // size, count - got // size
-        return torch.frombuffer(buffer, dtype=dtype).reshape(shape)
-
-    def _place(self, name: str) -> tuple[Path, int]:
-        """The file of a tensor, and the byte at which it begins there."""
-        path = self.directory / self.files[name]
-        if path not in self._headers_of:
-            with open(path, "rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                self._headers_of[path] = 8 + length, json.loads(file.read(length))
-        start, header = self._headers_of[path]
-        return path, start + header[self.stored_names[name]]["data_offsets"][0]
+    def path(self, name: str) -> Path:
+        """The file that holds a tensor."""
+        return self.directory / self.stored[name].file
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._headers[name][0]
+        return self.stored[name].shape
 
     def dtype(self, name: str) -> str:
         """As safetensors writes it: F32, BF16, ..."""
-        return self._headers[name][1]
+        return self.stored[name].dtype
+
+    def strip(self, name: str, axis: int, start: int, stop: int) -> np.ndarray:
+        """Rows (axis 0) or columns (axis 1) of a matrix; what has more axes is flattened to two.
+
+        float32, or float64 where stored so: no value is rounded. Read, not mapped: the pages of a mapped file
+        would count as this process's memory.
+        """
+        dtype, at, file = DTYPES[self.dtype(name)], self.stored[name].start, self.path(name)
+        rows, *rest = self.shape(name) or (1,)
+        columns = math.prod(rest)
+        stop = min(stop, columns if axis else rows)
+        shape = (rows, stop - start) if axis else (stop - start, columns)
+        size = dtype.itemsize
+        if axis:
+            pieces = [(at + (row * columns + start) * size, (stop - start) * size) for row in range(rows)]
+        else:
+            pieces = [(at + start * columns * size, (stop - start) * columns * size)]
+        buffer = bytearray(math.prod(shape) * size)
+        view, filled = memoryview(buffer), 0
+        with open(file, "rb", buffering=0) as opened:
+            for at, count in pieces:
+                while count:  # a read may return less than it was asked for
+                    got = os.preadv(opened.fileno(), [view[filled : filled + count]], at)
+                    if not got:
+                        raise InputError(f"{file}: ends within {name!r}; fetch or save it again")
+                    filled, at, count = filled + got, at + got, count - got
+        return from_stored(np.frombuffer(buffer, dtype=dtype).reshape(shape), self.dtype(name))
+
+    def finite(self, name: str) -> bool:
+        """Whether a tensor holds neither NaN nor infinity."""
+        shape = self.shape(name) or (1,)
+        rows = max(1, (1 << 22) // max(1, math.prod(shape[1:])))
+        return all(np.isfinite(self.strip(name, 0, at, at + rows)).all() for at in range(0, shape[0], rows))
+
+
+def as_stored(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Values rounded to a stored dtype (DTYPES), to nearest, ties to even."""
+    if dtype != "BF16":
+        return values.astype(DTYPES[dtype])
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(DTYPES["BF16"])
+
+
+def from_stored(stored: np.ndarray, dtype: str) -> np.ndarray:
+    """What is stored as float32, or as float64 where stored so; no value is rounded."""
+    if dtype == "BF16":
+        return np.left_shift(stored, 16, dtype=np.uint32).view(np.float32)
+    return stored.astype(np.float32) if dtype == "F16" else stored
 
 
 def check_same_shapes(weights: dict[str, Weights]) -> None:
@@ -126,7 +167,7 @@ def check_same_shapes(weights: dict[str, Weights]) -> None:
     (first, reference), *others = weights.items()
     for label, other in others:
         if missing := sorted(set(reference) ^ set(other)):
-            holder = first if missing[0] in reference.files else label
+            holder = first if missing[0] in reference.stored else label
             raise InputError(
                 f"{first} ({reference.directory}) and {label} ({other.directory}) differ: "
                 f"only {holder} has {missing[0]!r} ({len(missing)} such tensors)"
@@ -159,36 +200,43 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
             "config.json and the weights: the checkpoint is not whole"
         )
     for name in weights:
-        if not torch.isfinite(weights[name]).all():
-            raise InputError(
-                f"{directory / weights.files[name]}: {name!r} holds NaN or infinity; train or fetch it again"
-            )
+        if weights.dtype(name) in DTYPES and not weights.finite(name):
+            raise InputError(f"{weights.path(name)}: {name!r} holds NaN or infinity; train or fetch it again")
     files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
     record = {
         "directory": "." if manifest.parent == directory else str(directory.resolve()),
         "source": source,
         "layers": layers,
-        "tensors": len(weights.files),
-        "parameters": sum(torch.Size(weights.shape(name)).numel() for name in weights),
+        "tensors": len(weights),
+        "parameters": sum(math.prod(weights.shape(name)) for name in weights),
         "files": {path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in files},
     }
     manifest.write_text(json.dumps(record, indent=1))
 
 
 def directory_of(manifest: Path) -> Path:
-    """The checkpoint directory that a manifest speaks of; InputError where a file is gone or of another size."""
+    """The checkpoint directory that a manifest speaks of; InputError where a file is gone or has changed since."""
     manifest = Path(manifest)
     record = json.loads(manifest.read_text())
-    directory = manifest.parent / record["directory"]
+    directory, written = manifest.parent / record["directory"], manifest.stat().st_mtime_ns
     for name, file in record["files"].items():
         path = directory / name
-        if not path.exists() or path.stat().st_size != file["size"]:
+        same = path.exists() and path.stat().st_size == file["size"]
+        # A younger file may be a copy: its content decides.
+        if not same or (path.stat().st_mtime_ns > written and sha256(path) != file["sha256"]):
             raise InputError(f"{path}: gone or changed since {manifest} was written; delete the manifest and run again")
     return directory
 
 
+def check_unchanged(directory: Path) -> None:
+    """Where a checkpoint directory holds its manifest: InputError unless its files are the manifest's."""
+    if (manifest := Path(directory) / MANIFEST).exists():
+        directory_of(manifest)
+
+
 def load_model(directory: Path, attention: str = "sdpa"):
     """(model in eval mode, processor), from disk only."""
+    import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     processor = AutoProcessor.from_pretrained(directory, local_files_only=True)

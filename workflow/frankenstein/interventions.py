@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import anatomy, wavefront
-from .anatomy import Decoder
+from . import wavefront
 from .batches import Size, in_batches
+from .decoder import Decoder, boxes_to_canvas, vision_spans
 from .errors import InputError
 from .generation import Prompt, encode, in_condition, text_of
 from .tasks import UNEQUAL, Example, Pair, open_image
@@ -60,10 +60,10 @@ def swap_sweep(
         prompts = [Prompt(pair.prompt, image, system) for image in (target, source)]
         inputs = encode(processor, prompts[:1])
         ids = inputs["input_ids"][0]
-        spans = anatomy.vision_spans(model, ids)
+        spans = vision_spans(model, ids)
         if len(spans) != 1:
             raise InputError(f"{pair.id}: {len(spans)} runs of vision tokens in the prompt, one image was given")
-        span, asked = spans[0], _Asked(*prompts, resized, anatomy.boxes_to_canvas(model, inputs, target.size))
+        span, asked = spans[0], _Asked(*prompts, resized, boxes_to_canvas(model, inputs, target.size))
         sizes = [Size(span.stop, len(ids) - span.stop, max_new_tokens, rows)]
         if long := count if unequal == INTERPOLATE else decoder.deepstack_layers:
             sizes.append(Size(span.start, len(ids) - span.start, max_new_tokens, 1 + long))

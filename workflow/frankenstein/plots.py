@@ -194,7 +194,8 @@ def figure6(spectra: pd.DataFrame, regions: Regions) -> Figure:
 def spectra(spectra: pd.DataFrame, slopes: pd.DataFrame, regions: Regions) -> Figure:
     """Figure 6 to be read: where RL's log spectrum lies below IN's, and each layer's slope.
 
-    spectra: profiles.spectra; slopes: profiles.slopes. A row a recipe.
+    spectra: profiles.spectra; slopes: profiles.slopes. A row a recipe. Ranks above a stage's line, if there is one,
+    can be rounding of the stored weights alone.
     """
     recipes = list(dict.fromkeys(spectra.recipe))
     figure, axes = plt.subplots(len(recipes), 2, figsize=(6.8, 2.5 * len(recipes)), squeeze=False)
@@ -215,6 +216,12 @@ def spectra(spectra: pd.DataFrame, slopes: pd.DataFrame, regions: Regions) -> Fi
         left.set(xlabel="layer", ylabel="rank")
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.set_title(f"recipe {recipe}: log(σᵢ/σ₁), RL − IN")
+        for stage in ("IN", "RL"):
+            floor = slopes[(slopes.recipe == recipe) & (slopes.stage == stage)].set_index("layer").floor
+            meant = (tables[recipe][stage][floor.index] >= floor).sum()
+            if (meant < len(part)).any():
+                left.step(meant.index, meant + 0.5, where="mid", color=STAGES[stage], label=f"{stage}: rounding above")
+                left.legend(fontsize=6)
         figure.colorbar(image, ax=left, label="← RL steeper   IN steeper →")
         _shade(right, regions)
         for stage, marker in (("IN", "o"), ("RL", "s")):

@@ -212,15 +212,19 @@ def energy_shares(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
 
 
 def slopes(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
-    """Update records -> recipe, stage, layer, region, slope, low, high, matrices: of the log spectrum (lower is steeper).
+    """Update records -> recipe, stage, layer, region, slope, low, high, floor, matrices: of the log spectrum (lower: steeper).
 
     Mean over a decoder layer's weight matrices with its 95 % t interval over them; a zero update has no slope.
+    floor: mean log(rounding_floor / sigma_1): lower values of log(sigma_i / sigma_1) can be rounding of the weights alone.
     """
     frame = records[(records.component == "layer") & (records.spectral > 0)]
     rows = []
     for (recipe, stage, layer), part in frame.groupby(["recipe", "stage", "layer"]):
         label = {"recipe": recipe, "stage": stage, "layer": layer, "region": regions.of(layer)}
-        rows.append({**label, "slope": part.slope.mean(), **student(part.slope), "matrices": len(part)})
+        rows.append(
+            {**label, "slope": part.slope.mean(), **student(part.slope)}
+            | {"floor": np.log(part.rounding_floor / part.spectral).mean(), "matrices": len(part)}
+        )
     return pd.DataFrame(rows)
 
 

@@ -1,27 +1,32 @@
 """What changed in the weights: energy, diversity and geometry of updates, streamed (paper, Section 3.2, Figs. 5 and 6).
 
 A matrix is read in strips along its longer side, subtracted, and reduced to the Gram matrix of its shorter
-side in float64: its eigenvalues are the squared singular values of the update. Never more than a strip
-and two Gram matrices are in memory, however large the checkpoint.
+side in float64: its eigenvalues are the squared singular values of the update. Never more than a strip of each
+checkpoint and a Gram matrix a stage are in memory, however large the checkpoint.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.linalg import blas, eigh_tridiagonal, eigvalsh_tridiagonal, lapack
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from .anatomy import Part, part_of
-from .checkpoints import DTYPES, Weights, check_same_shapes
+from .checkpoints import DTYPES, Weights, as_stored, check_same_shapes, from_stored
 from .errors import InputError
 
 RANKS = 50  # ranks over which a line is fitted to the log spectrum
-STRIP = 256
+STRIP = 512
+# The spacing of the numbers just above 1, by what weights are stored in.
+EPS = {"F64": 2.0**-52, "F32": 2.0**-23, "F16": 2.0**-10, "BF16": 2.0**-7}
 # A Gram matrix squares the spectrum: below this share of sigma_1 its singular values mean nothing.
 GRAM_FLOOR = 1e-8
 
@@ -82,63 +87,100 @@ def _check_plain(label: str, weights: Weights) -> None:
         raise InputError(f"{label} ({weights.directory}): quantised ({what}); give the checkpoint it was made from")
 
 
-def _strips(matrix: Matrix, *checkpoints: Weights) -> Iterator[list[torch.Tensor]]:
-    """The matrix in each checkpoint, strip by strip, as [strip, shorter side] in the stored dtype."""
+def _strips(matrix: Matrix, *checkpoints: Weights) -> Iterator[list[np.ndarray]]:
+    """The matrix in each checkpoint, strip by strip: [strip, columns], or [rows, strip] of a wide matrix."""
     for start in range(0, max(matrix.rows, matrix.columns), STRIP):
-        strips = []
-        for weights in checkpoints:
-            strip = weights.strip(matrix.name, int(matrix.wide), start, start + STRIP)
-            strips.append(strip.T if matrix.wide else strip)
-        yield strips
+        yield [weights.strip(matrix.name, int(matrix.wide), start, start + STRIP) for weights in checkpoints]
 
 
-def _difference(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+def _difference(before: np.ndarray, after: np.ndarray, stored: set[str]) -> np.ndarray:
     """after - before, float64; subtracted in float32, or float64 where either is stored in float32 or float64."""
-    exact = torch.float64 if torch.float32 in (before.dtype, after.dtype) else torch.float32
-    exact = torch.promote_types(exact, torch.promote_types(before.dtype, after.dtype))
-    return (after.to(exact) - before.to(exact)).double()
+    exact = np.float64 if stored & {"F32", "F64"} else np.float32
+    return np.subtract(after, before, out=np.empty(after.shape), dtype=exact, casting="unsafe")
+
+
+def _descending(values: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.sqrt(np.maximum(values[::-1], 0)), np.ascontiguousarray(vectors[:, ::-1])
 
 
 class _Gram:
-    """D^T D of a tall matrix D, strip by strip, float64; of it the lower triangle. On the GPU where there is one."""
+    """D^T D of a tall matrix D (D D^T of a wide one), strip by strip, float64; of it the lower triangle."""
 
     def __init__(self, size: int):
-        self.cuda = torch.cuda.is_available()
-        self.sum = (
-            torch.zeros(size, size, dtype=torch.float64, device="cuda")
-            if self.cuda
-            else np.zeros((size, size), order="F")
-        )
+        self.sum = np.zeros((size, size), order="F")
 
-    def add(self, strip: torch.Tensor) -> None:
-        """strip [n, size], float64."""
-        if self.cuda:
-            strip = strip.cuda()
-            self.sum.addmm_(strip.T, strip)
-        else:
-            columns = np.asfortranarray(strip.numpy().T)  # a view where the strip is contiguous
-            self.sum = blas.dsyrk(1.0, columns, 1.0, self.sum, lower=1, overwrite_c=1)
+    def add(self, strip: np.ndarray, wide: bool) -> None:
+        """strip [n, size], or [size, n] of a wide matrix; float64."""
+        self.sum = blas.dsyrk(1.0, strip.T, 1.0, self.sum, trans=int(wide), lower=1, overwrite_c=1)
+
+    def trace(self) -> float:
+        return float(np.trace(self.sum))
 
     def spectrum(self, top: int) -> tuple[np.ndarray, np.ndarray]:
-        """(all singular values of D, descending; its top right singular vectors [size, top]). Overwrites the sum."""
+        """(all singular values of D, descending; its top singular vectors [size, top]). Overwrites the sum."""
         size = len(self.sum)
-        top = min(top, size)
-        if not top:
-            whole = torch.as_tensor(self.sum.T)  # the lower triangle of columns is the upper one of rows
-            values, vectors = torch.linalg.eigvalsh(whole, UPLO="U").cpu().numpy(), np.empty((size, 0))
-        elif self.cuda or size < 3:
-            values, vectors = torch.linalg.eigh(torch.as_tensor(self.sum.T), UPLO="U")
-            values, vectors = values.cpu().numpy(), vectors[:, size - top :].cpu().numpy()
-        else:
-            # One reduction to tridiagonal form gives both all eigenvalues and the top vectors.
-            work = int(lapack.dsytrd_lwork(size, lower=1)[0])
-            reduced, diagonal, off, tau, _ = lapack.dsytrd(self.sum, lower=1, lwork=work, overwrite_a=1)
-            values = eigvalsh_tridiagonal(diagonal, off)
+        if size < 3:
+            values, vectors = np.linalg.eigh(self.sum)
+            return _descending(values, vectors[:, size - top :])
+        # One reduction to tridiagonal form gives both all eigenvalues and the top vectors.
+        work = int(lapack.dsytrd_lwork(size, lower=1)[0])
+        reduced, diagonal, off, tau, _ = lapack.dsytrd(self.sum, lower=1, lwork=work, overwrite_a=1)
+        values, vectors = eigvalsh_tridiagonal(diagonal, off), np.empty((size, 0))
+        if top:
             _, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=(size - top, size - 1))
-            reflectors, below = np.asfortranarray(reduced[1:, :-1]), np.asfortranarray(vectors[1:])
-            work = int(lapack.dormqr("L", "N", reflectors, tau, below, -1)[1][0])
-            vectors[1:], _, _ = lapack.dormqr("L", "N", reflectors, tau, below, work)
-        return np.sqrt(np.maximum(values[::-1], 0)), np.ascontiguousarray(vectors[:, ::-1])
+            for start in reversed(range(0, size - 1, STRIP)):  # the last reflectors first; in pieces, for memory
+                stop = min(start + STRIP, size - 1)
+                reflectors, below = reduced[start + 1 :, start:stop], np.asfortranarray(vectors[start + 1 :])
+                work = int(lapack.dormqr("L", "N", reflectors, tau[start:stop], below, -1)[1][0])
+                vectors[start + 1 :], _, _ = lapack.dormqr("L", "N", reflectors, tau[start:stop], below, work)
+        return _descending(values, vectors)
+
+    def top(self, count: int) -> np.ndarray:
+        """Top singular vectors of D alone [size, count], by Lanczos iteration where they are few of many."""
+        size = len(self.sum)
+        if size <= 8 * count:
+            return self.spectrum(count)[1]
+        whole = LinearOperator((size, size), lambda vector: blas.dsymv(1.0, self.sum, vector.ravel(), lower=1))
+        start = np.random.default_rng(0).standard_normal(size)
+        return _descending(*eigsh(whole, count, v0=start, ncv=4 * count))[1]
+
+
+class _DeviceGram:
+    """The same as _Gram by torch on a device: the GPU where there is one."""
+
+    def __init__(self, size: int, device: str):
+        import torch
+
+        self.torch, self.sum = torch, torch.zeros(size, size, dtype=torch.float64, device=device)
+
+    def add(self, strip: np.ndarray, wide: bool) -> None:
+        strip = self.torch.from_numpy(strip).to(self.sum.device)
+        self.sum.addmm_(*((strip, strip.T) if wide else (strip.T, strip)))
+
+    def trace(self) -> float:
+        return float(self.sum.trace())
+
+    def spectrum(self, top: int) -> tuple[np.ndarray, np.ndarray]:
+        values, vectors = self.torch.linalg.eigh(self.sum)
+        return _descending(values.cpu().numpy(), vectors[:, len(values) - top :].cpu().numpy())
+
+    def top(self, count: int) -> np.ndarray:
+        return self.spectrum(count)[1]
+
+
+@functools.cache
+def _gpu() -> bool:
+    """Whether torch sees a GPU; where no driver is, torch (500 MB) is not imported to find out."""
+    if not any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _gram(matrix: Matrix) -> _Gram | _DeviceGram:
+    size = min(matrix.rows, matrix.columns)
+    return _DeviceGram(size, "cuda") if _gpu() else _Gram(size)
 
 
 @dataclass(frozen=True)
@@ -149,11 +191,10 @@ class Subspace:
     right: np.ndarray
 
 
-def _subspace(matrix: Matrix, short: np.ndarray, strips: Iterator[torch.Tensor]) -> Subspace:
-    """Both sides' top singular vectors from those of the shorter side."""
-    long = np.concatenate([strip.numpy() @ short for strip in strips])
-    long, _ = np.linalg.qr(long)  # already orthogonal but for rounding; a sign is of no matter
-    return Subspace(short, long) if matrix.wide else Subspace(long, short)
+def _subspace(matrix: Matrix, short: np.ndarray, long: list[np.ndarray]) -> Subspace:
+    """Both sides' top singular vectors from those of the shorter side and D times them, strip by strip."""
+    along, _ = np.linalg.qr(np.concatenate(long))  # already orthogonal but for rounding; a sign is of no matter
+    return Subspace(short, along) if matrix.wide else Subspace(along, short)
 
 
 def log_spectrum(sigma: np.ndarray) -> np.ndarray:
@@ -227,87 +268,112 @@ GEOMETRY = (
 )
 
 
-def _measure(matrix: Matrix, before: Weights, after: Weights, top: int, base: Subspace | None, earlier=None):
-    """(record, singular values, Subspace or None) of one update. earlier: (before, after) of the update to compare with.
+class _Update:
+    """One update of one matrix, after - before: what is summed over its strips."""
 
-    base: None where no geometry is asked for.
-    """
-    gram = _Gram(min(matrix.rows, matrix.columns))
-    weight = dot = other_energy = 0.0
-    changed = visible = 0
-    for strips in _strips(matrix, before, after, *(earlier or ())):
-        old, new = strips[:2]
-        delta = _difference(old, new).contiguous()
-        gram.add(delta)
-        changed += int((old != new).sum())
-        visible += int((old.bfloat16() != new.bfloat16()).sum())
-        weight += float(old.double().square().sum())
-        if earlier:
-            other = _difference(*strips[2:])
-            dot += float((delta * other).sum())
-            other_energy += float(other.square().sum())
-    energy = float(gram.sum.diagonal().sum())
-    for value, weights in ((weight, before), (energy, after)):
-        if not np.isfinite(value):
-            raise InputError(f"{weights.directory}: {matrix.name!r} holds NaN or infinity; fetch or train it again")
-    entries = matrix.rows * matrix.columns
-    sigma, short = gram.spectrum(top)
-    if energy == 0:
-        sigma = np.zeros_like(sigma)
-    del gram
-    # Every stored entry is off by up to half a unit in the last place, of its own value at most eps times.
-    noise = np.sqrt(
-        weight * sum(torch.finfo(DTYPES[weights.dtype(matrix.name)]).eps ** 2 for weights in (before, after)) / 12
-    )
-    record = {
-        "parameter": matrix.name,
-        "component": matrix.part.component,
-        "layer": matrix.part.depth,
-        "block": matrix.part.block,
-        "matrix": matrix.part.matrix,
-        "rows": matrix.rows,
-        "columns": matrix.columns,
-        "entries": entries,
-        "weight_norm": weight**0.5,
-        "frobenius": energy**0.5,
-        "frobenius_rms": (energy / entries) ** 0.5,
-        "frobenius_relative": (energy / weight) ** 0.5 if weight else 0.0,
-        **diversity(sigma),
-        "rounding_floor": float(noise * (matrix.rows**0.5 + matrix.columns**0.5) / entries**0.5),
-        "changed": changed / entries,
-        "changed_bf16": visible / entries,
-        "cosine_with_in": dot / (energy * other_energy) ** 0.5 if energy * other_energy else 0.0,
-    }
-    if base is None:
-        return record, sigma, None
-    if energy == 0:
-        return {**record, **dict.fromkeys(GEOMETRY, 0.0)}, sigma, None
-    space = _subspace(matrix, short, (_difference(*pair) for pair in _strips(matrix, before, after)))
-    return {**record, **geometry(space, base), **_principal(matrix, before, after, base, energy)}, sigma, space
+    def __init__(self, matrix: Matrix, before: Weights, after: Weights):
+        self.matrix, self.before, self.after = matrix, before, after
+        self.stored = {before.dtype(matrix.name), after.dtype(matrix.name)}
+        self.gram = _gram(matrix)
+        self.changed = self.visible = 0
+        self.weight = self.dot = self.inside = 0.0
+        self.along: list[np.ndarray] = []
+        self.crossed: np.ndarray | float = 0.0
+
+    def add(self, before: np.ndarray, after: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
+        """Take in one strip, return its difference; earlier: that of the update to compare with."""
+        delta = _difference(before, after, self.stored)
+        self.gram.add(delta, self.matrix.wide)
+        changed = np.count_nonzero(before != after)
+        self.changed += changed
+        if self.stored == {"BF16"}:
+            self.visible += changed
+        else:
+            rounded = [from_stored(as_stored(strip, "BF16"), "BF16") for strip in (before, after)]
+            self.visible += np.count_nonzero(rounded[0] != rounded[1])
+        self.weight += _squares(before)
+        if earlier is not None:
+            self.dot += float(np.vdot(delta, earlier))
+        return delta
+
+    def finish(self, top: int, other_energy: float) -> None:
+        """From the sums to the record, the singular values, and the top vectors of the shorter side."""
+        matrix, weight, energy = self.matrix, self.weight, self.gram.trace()
+        for value, weights in ((weight, self.before), (energy, self.after)):
+            if not np.isfinite(value):
+                raise InputError(f"{weights.path(matrix.name)}: {matrix.name!r} holds NaN or infinity; fetch it again")
+        size = min(matrix.rows, matrix.columns)
+        if energy:
+            self.sigma, self.short = self.gram.spectrum(min(top, size))
+        else:
+            self.sigma, self.short = np.zeros(size), np.empty((size, 0))
+        del self.gram
+        self.energy, entries = energy, matrix.rows * matrix.columns
+        # Every stored entry is off by up to half a unit in the last place, of its own value at most eps times.
+        squares = sum(EPS[weights.dtype(matrix.name)] ** 2 for weights in (self.before, self.after))
+        noise = np.sqrt(weight * squares / 12)
+        self.record = {
+            "parameter": matrix.name,
+            "component": matrix.part.component,
+            "layer": matrix.part.depth,
+            "block": matrix.part.block,
+            "matrix": matrix.part.matrix,
+            "rows": matrix.rows,
+            "columns": matrix.columns,
+            "entries": entries,
+            "weight_norm": weight**0.5,
+            "frobenius": energy**0.5,
+            "frobenius_rms": (energy / entries) ** 0.5,
+            "frobenius_relative": (energy / weight) ** 0.5 if weight else 0.0,
+            **diversity(self.sigma),
+            "rounding_floor": float(noise * (matrix.rows**0.5 + matrix.columns**0.5) / entries**0.5),
+            "changed": self.changed / entries,
+            "changed_bf16": self.visible / entries,
+            "cosine_with_in": self.dot / (energy * other_energy) ** 0.5 if energy * other_energy else 0.0,
+        }
+
+    def add_along(self, before: np.ndarray, after: np.ndarray, base: Subspace) -> None:
+        """Take in one strip once more, when the top vectors are known, for the geometry against the base."""
+        long, short = (base.right, base.left) if self.matrix.wide else (base.left, base.right)
+        delta = _tall(self.matrix, _difference(before, after, self.stored))
+        own, inside = np.split(delta @ np.hstack([self.short, short]), [self.short.shape[1]], axis=1)
+        done = sum(map(len, self.along))
+        self.along.append(own)
+        self.inside += float(np.linalg.norm(inside) ** 2)
+        self.crossed += long[done : done + len(delta)].T @ delta
+
+    def compare(self, base: Subspace) -> Subspace:
+        """The update's own top space; its geometry against the base's goes into the record."""
+        space = _subspace(self.matrix, self.short, self.along)
+        of_long = float(np.linalg.norm(self.crossed) ** 2)
+        left, right = (self.inside, of_long) if self.matrix.wide else (of_long, self.inside)
+        both = float(np.linalg.norm(self.crossed @ (base.left if self.matrix.wide else base.right)) ** 2)
+        shares = {"principal_left": left, "principal_right": right, "principal": both}
+        self.record |= geometry(space, base) | {name: value / self.energy for name, value in shares.items()}
+        return space
 
 
-def _principal(matrix: Matrix, before: Weights, after: Weights, base: Subspace, energy: float) -> dict[str, float]:
-    """Share of the update's energy inside the base's top space: principal_left, principal_right, both at once (principal)."""
-    long, short = (base.right, base.left) if matrix.wide else (base.left, base.right)
-    start, inside, crossed = 0, 0.0, np.zeros((long.shape[1], len(short)))
-    for pair in _strips(matrix, before, after):
-        delta = _difference(*pair).numpy()
-        inside += float(np.linalg.norm(delta @ short) ** 2)
-        crossed += long[start : start + len(delta)].T @ delta
-        start += len(delta)
-    of_long = float(np.linalg.norm(crossed) ** 2)
-    left, right = (inside, of_long) if matrix.wide else (of_long, inside)
-    both = float(np.linalg.norm(crossed @ short) ** 2)
-    return {"principal_left": left / energy, "principal_right": right / energy, "principal": both / energy}
+def _squares(strip: np.ndarray) -> float:
+    strip = strip.astype(np.float64)
+    return float(np.vdot(strip, strip))
 
 
-def _top_of(matrix: Matrix, weights: Weights, top: int) -> Subspace:
-    """Top singular vectors of the weight matrix itself."""
-    gram = _Gram(min(matrix.rows, matrix.columns))
+def _top_of(matrix: Matrix, weights: Weights, top: int) -> Subspace | None:
+    """Top singular vectors of the weight matrix itself; None where all of it is zero."""
+    gram = _gram(matrix)
     for (strip,) in _strips(matrix, weights):
-        gram.add(strip.double().contiguous())
-    _, short = gram.spectrum(top)
-    return _subspace(matrix, short, (strip.double() for (strip,) in _strips(matrix, weights)))
+        gram.add(strip.astype(np.float64), matrix.wide)
+    energy = gram.trace()
+    if not np.isfinite(energy):
+        raise InputError(f"{weights.path(matrix.name)}: {matrix.name!r} holds NaN or infinity; fetch it again")
+    if not energy:
+        return None
+    short = gram.top(min(top, matrix.rows, matrix.columns))
+    return _subspace(matrix, short, [_tall(matrix, strip) @ short for (strip,) in _strips(matrix, weights)])
+
+
+def _tall(matrix: Matrix, strip: np.ndarray) -> np.ndarray:
+    return strip.T if matrix.wide else strip
 
 
 def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weights | None, top: int = 16):
@@ -322,11 +388,30 @@ def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weig
     2025). rounding_floor: the spectral norm that rounding of the stored weights alone would have, at most.
     top: how many singular vectors make a top space; 0: no geometry of spaces. Raises InputError for NaN or infinity.
     """
+    checkpoints = [base, instruct, *([reinforced] if reinforced is not None else [])]
     space = _top_of(matrix, base, top) if top else None
-    made = {"IN": _measure(matrix, base, instruct, top, space)}
-    if reinforced is not None:
-        made["RL"] = _measure(matrix, instruct, reinforced, top, space, earlier=(base, instruct))
-    return made
+    made = [_Update(matrix, *pair) for pair in itertools.pairwise(checkpoints)]
+    for strips in _strips(matrix, *checkpoints):
+        delta = None
+        for update, pair in zip(made, itertools.pairwise(strips), strict=True):
+            delta = update.add(*pair, earlier=delta)
+    energy = 0.0
+    for update in made:
+        update.finish(top, energy)
+        energy = update.energy
+        if top:
+            update.record |= dict.fromkeys(GEOMETRY, 0.0)
+    spaces: list[Subspace | None] = [None] * len(made)
+    moved = [number for number, update in enumerate(made) if update.energy and space is not None]
+    for strips in _strips(matrix, *checkpoints) if moved else ():
+        for number in moved:
+            made[number].add_along(*strips[number : number + 2], space)
+    for number in moved:
+        spaces[number] = made[number].compare(space)
+    return {
+        stage: (update.record, update.sigma, own)
+        for stage, update, own in zip(("IN", "RL"), made, spaces, strict=False)
+    }
 
 
 def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0, blocks: int = 1, top: int = 16):

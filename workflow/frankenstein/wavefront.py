@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AttentionInterface
 
-from .anatomy import Decoder, Embedded, vision_spans
+from .decoder import Decoder, Embedded, vision_spans
 from .errors import InputError
 from .generation import stop_tokens
 from .tasks import MODES
