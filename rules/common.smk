@@ -1,4 +1,5 @@
 # What the chapters share: the checked configuration, where things lie, and small helpers.
+import json
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,6 +19,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 
 MANIFEST = f"{RESULTS}/checkpoints/{{checkpoint}}/manifest.json"
 WEIGHTS = f"{RESULTS}/checkpoints/{{checkpoint}}/model.safetensors"
+MODEL = f"{RESULTS}/checkpoints/{{checkpoint}}/model"  # of a hybrid
 TRAINING_LOG = f"{RESULTS}/training/{{checkpoint}}.csv"
 EXAMPLES = f"{RESULTS}/data/{{task}}.jsonl"
 PAIRS = f"{RESULTS}/pairs/{{function}}.jsonl"
@@ -30,6 +32,7 @@ RECIPES = list(study.recipes)
 BASE = study.recipes[
     RECIPES[0]
 ].base  # every recipe's: the schema allows one Base a study
+HYBRIDS = [name.partition(".")[2] for name in study.hybrids(RECIPES[0]).values()]
 FROZEN = [name for name, recipe in study.recipes.items() if recipe.frozen]
 
 
@@ -39,9 +42,9 @@ def one_of(names):
 
 
 wildcard_constraints:
-    checkpoint=r"[A-Za-z0-9_-]+(\.(IN|RL)-(IN|RL)-(IN|RL))?",
+    checkpoint=rf"[A-Za-z0-9_-]+(\.({one_of(HYBRIDS)}))?",
     recipe=one_of(study.recipes),
-    donors=r"(IN|RL)-(IN|RL)-(IN|RL)",
+    hybrid=one_of(HYBRIDS),
     task=r"[a-z_]+",
     function=one_of(study.probes.functions),
     shard=r"\d+",

@@ -7,6 +7,12 @@ GRADES = f"{RESULTS}/grades/{{checkpoint}}.csv"
 rule generate:
     input:
         manifest=MANIFEST,
+        # A hybrid may go once its responses are made.
+        model=lambda wildcards: (
+            MODEL.format(checkpoint=wildcards.checkpoint)
+            if "." in wildcards.checkpoint
+            else []
+        ),
         examples=expand(EXAMPLES, task=study.tasks()),
         images=expand(f"{RESULTS}/data/{{task}}", task=study.tasks()),
     output:

@@ -1,26 +1,81 @@
-# Section 3.3: the six hybrids of IN and RL, each a checkpoint like any other.
+# Section 3.3: the six hybrids of IN and RL, and the study's own, each a checkpoint like any other.
+
+SHARDS = f"{RESULTS}/shards/{{checkpoint}}"
+
+
+def kept(path):
+    """Hybrids stay, or go once their responses are made."""
+    return path if study.merging.keep else temp(path)
+
+
+def donor_manifests(wildcards):
+    recipe = study.recipes[wildcards.recipe]
+    donors = {"IN": recipe.instruct, "RL": recipe.rl, "BASE": recipe.base}
+    return {label: manifest(donors[label]) for label in study.donors(wildcards.hybrid)}
+
+
+def donor_shards(wildcards):
+    """With layout link: the donors' shards, to be linked to."""
+    if study.merging.layout == "copy":
+        return []
+    return [
+        SHARDS.format(checkpoint=Path(path).parent.name)
+        for path in donor_manifests(wildcards).values()
+    ]
+
+
+def size_mb(path):
+    """Of a checkpoint; unknown (a job's resource is then <TBD>) before it is there."""
+    files = json.loads(Path(path).read_text())["files"].values()
+    return 1 + sum(file["size"] for file in files) // 10**6
+
+
+rule shard_for_links:
+    input:
+        manifest=MANIFEST,
+    output:
+        shards=kept(directory(SHARDS)),
+    log:
+        f"{LOG}/shard_for_links/{{checkpoint}}.log",
+    benchmark:
+        f"{BENCHMARK}/shard_for_links/{{checkpoint}}.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=500,
+        runtime=60,
+        disk_mb=lambda wildcards, input: size_mb(input.manifest),
+    params:
+        code=code("shard_for_links.py"),
+    script:
+        "../workflow/scripts/shard_for_links.py"
 
 
 rule merge:
     input:
-        instruct=lambda wildcards: manifest(study.recipes[wildcards.recipe].instruct),
-        reinforced=lambda wildcards: manifest(study.recipes[wildcards.recipe].rl),
+        unpack(donor_manifests),
+        shards=donor_shards,
     output:
-        manifest=MANIFEST.format(checkpoint="{recipe}.{donors}"),
-        account=f"{RESULTS}/checkpoints/{{recipe}}.{{donors}}/merge_manifest.json",
-        weights=WEIGHTS.format(checkpoint="{recipe}.{donors}"),
+        manifest=kept(MANIFEST.format(checkpoint="{recipe}.{hybrid}")),
+        model=kept(directory(MODEL.format(checkpoint="{recipe}.{hybrid}"))),
     log:
-        f"{LOG}/merge/{{recipe}}.{{donors}}.log",
+        f"{LOG}/merge/{{recipe}}.{{hybrid}}.log",
     benchmark:
-        f"{BENCHMARK}/merge/{{recipe}}.{{donors}}.tsv"
+        f"{BENCHMARK}/merge/{{recipe}}.{{hybrid}}.tsv"
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=1000,
         runtime=60,
+        # What a hybrid takes on the disk: linked, next to nothing.
+        disk_mb=lambda wildcards, input: (
+            size_mb(input[0]) if study.merging.layout == "copy" else 1
+        ),
     params:
-        cuts=study.regions.cuts,
-        rest_from=study.rest_from,
+        spec=lambda wildcards: study.assignment(wildcards.hybrid),
+        donors=lambda wildcards: study.donors(wildcards.hybrid),
+        rest_from=study.merging.rest_from,
+        layout=study.merging.layout,
         code=code("merge.py"),
     script:
         "../workflow/scripts/merge.py"

@@ -1,4 +1,6 @@
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -43,3 +45,64 @@ def test_nan_is_found_before_any_long_work(tiny, tmp_path, monkeypatch):
         cli.main(
             ["updates", "--base", str(tiny), "--in", str(tmp_path / "in"), "-o", str(tmp_path / "x.csv"), "--jobs", "1"]
         )
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_merge_verify_inspect(tiny, moved, tmp_path, capsys, link):
+    out = tmp_path / "out"
+    arguments = [
+        "merge",
+        "--in",
+        str(tiny),
+        "--rl",
+        str(moved),
+        "--rest",
+        "vision_tower=RL,head=IN",
+        "IN:RL:RL+IN@8",
+        str(out),
+    ]
+    arguments += ["--link", str(tmp_path / "shards")] if link else []
+    cli.main([*arguments, "--dry-run"])
+    said = capsys.readouterr().out
+    assert "disk: 0.00 GB" in said
+    assert ("once a parent" in said) == link
+    assert not any(tmp_path.iterdir())
+    cli.main(arguments)
+    cli.main(["verify", str(out)])
+    cli.main(["inspect", str(out)])
+    said = capsys.readouterr().out
+    assert "every tensor is its donor's" in said
+    assert "vision_tower  RL" in said
+    assert "layer-008     IN" in said
+    assert "frankenstein merge --in" in (out / "README.md").read_text()
+    if link:  # the same stores serve the next hybrid
+        before = {path: path.stat().st_ino for path in tmp_path.glob("shards/*/*.safetensors")}
+        cli.main([*arguments[:-3], str(tmp_path / "next"), *arguments[-2:]])
+        assert before == {path: path.stat().st_ino for path in tmp_path.glob("shards/*/*.safetensors")}
+
+
+def test_merge_says_what_is_wrong(tiny, moved, tmp_path):
+    out = str(tmp_path / "out")
+    for arguments, says in (
+        (["IN:RL:RL", out], "error: no donors: give --in and --rl"),
+        (["--in", str(tiny), "--donor", f"IN={moved}", "IN", out], "error: donor IN is given twice"),
+        (["--donor", "x", "IN", out], "error: --donor x: not NAME=DIR"),
+        (["--in", str(tiny), "IN:RL:RL", out], "error: hybrid 'IN:RL:RL': no donor 'RL'; given: IN"),
+        (["--in", str(tiny), "--rl", str(moved), "--cuts", "3;6", "IN:RL:RL", out], "error: --cuts 3;6: not layers"),
+        (
+            ["--in", str(tiny), "--rl", str(moved), "--rest", "early=1", "IN:RL:RL", out],
+            "error: rest_from: 'early' is none",
+        ),
+    ):
+        with pytest.raises(SystemExit, match=says):
+            cli.main(["merge", *arguments])
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_merge_imports_neither_torch_nor_pandas(tiny, moved, tmp_path):
+    script = (
+        "import sys; from frankenstein import cli; "
+        f"cli.main(['merge', '--in', {str(tiny)!r}, '--rl', {str(moved)!r}, 'IN:RL:RL', {str(tmp_path / 'out')!r}]); "
+        "assert not {'torch', 'pandas', 'scipy', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -1,92 +1,397 @@
+import errno
+import hashlib
 import json
+import os
+import shutil
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from frankenstein import anatomy, checkpoints, merging
+from frankenstein import checkpoints, merging
+from frankenstein.anatomy import canonical, part_of
+from frankenstein.assignment import REST, Assignment
 from frankenstein.errors import InputError
 from frankenstein.generation import Prompt, encode
-from frankenstein.regions import HYBRIDS, Hybrid, Regions
+from frankenstein.regions import HYBRIDS
 
-REGIONS = Regions((3, 6), 9)
+NAME = "model.layers.7.mlp.up_proj.weight"
 
 
-@pytest.mark.parametrize("hybrid", HYBRIDS, ids=str)
+def twin(donors, spec, cuts=None, rest_from="early"):
+    """The slow, obvious way: every tensor in memory, chosen by its name."""
+    tensors = {label: {canonical(n): t for n, t in stored(path).items()} for label, path in donors.items()}
+    assignment = Assignment.parse(spec, 9, cuts, rest_from)
+    made = {}
+    for name, tensor in next(iter(tensors.values())).items():
+        choice = assignment.choice(part_of(name))
+        made[name] = tensors[choice.donor][name]
+        if choice.towards:
+            start, end = made[name].double(), tensors[choice.towards][name].double()
+            made[name] = (start + choice.alpha * (end - start)).to(tensor.dtype)
+    return made
+
+
+def stored(path):
+    tensors = {}
+    for file in sorted(path.glob("*.safetensors")):
+        tensors |= load_file(file)
+    return tensors
+
+
+def check_equal(out, expected):
+    found = {canonical(name): tensor for name, tensor in stored(out).items()}
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name].contiguous().view(torch.uint8), tensor.contiguous().view(torch.uint8)), name
+
+
+def edited(source, target, edit=None, config=None, shards=1, prefix="model."):
+    """A copy of a checkpoint, changed: its tensors, its config, its files, its names."""
+    target.mkdir()
+    for path in source.iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copy(path, target / path.name)
+    tensors = {
+        name if name.startswith("visual.") else prefix + name.removeprefix("model."): tensor
+        for name, tensor in stored(source).items()
+    }
+    if edit:
+        edit(tensors)
+    if config:
+        record = json.loads((target / "config.json").read_text())
+        config(record)
+        (target / "config.json").write_text(json.dumps(record))
+    if shards == 1:
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        return target
+    index = {}
+    for shard in range(shards):
+        part = {name: tensors[name] for name in sorted(tensors)[shard::shards]}
+        save_file(part, target / f"model-{shard}.safetensors", metadata={"format": "pt"})
+        index |= dict.fromkeys(part, f"model-{shard}.safetensors")
+    (target / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    return target
+
+
+@pytest.fixture(scope="module")
+def donors(tiny, moved):
+    return {"IN": tiny, "RL": moved}
+
+
+@pytest.mark.parametrize("hybrid", HYBRIDS)
 @pytest.mark.parametrize("rest_from", ["early", "in", "rl"])
-def test_every_tensor_is_its_donors(tiny, moved, tmp_path, hybrid, rest_from):
-    """Against the plain twin: walk the names by hand and compare bytes."""
+def test_every_tensor_is_its_donors(donors, tmp_path, hybrid, rest_from):
     out = tmp_path / "hybrid"
-    merging.merge(tiny, moved, out, hybrid, REGIONS, rest_from)
-    merging.verify(out)
-    parents = {"IN": load_file(tiny / "model.safetensors"), "RL": load_file(moved / "model.safetensors")}
-    merged = load_file(out / "model.safetensors")
-    account = json.loads((out / "merge_manifest.json").read_text())["tensors"]
-    assert set(merged) == set(parents["IN"]) == set(account)
-    early, mid, late = hybrid.donors
-    for name, tensor in merged.items():
-        if ".layers." in name:
-            layer = int(name.split(".layers.")[1].split(".")[0])
-            donor = early if layer < 3 else mid if layer < 6 else late
-        else:
-            donor = {"early": early, "in": "IN", "rl": "RL"}[rest_from]
-        assert torch.equal(tensor, parents[donor][name]), name
-        assert not torch.equal(tensor, parents["RL" if donor == "IN" else "IN"][name]), name
-        assert account[name]["donor"] == donor
+    merging.merge(donors, hybrid, out, rest_from=rest_from)
+    assert merging.verify(out) == []
+    check_equal(out, twin(donors, hybrid, (3, 6), rest_from))
+    account = json.loads((out / "merge_manifest.json").read_text())
+    weights = load_file(out / "model.safetensors")
+    assert set(account["tensors"]) == set(weights)
+    for name, entry in account["tensors"].items():
+        assert entry["sha256"] == hashlib.sha256(weights[name].contiguous().numpy().tobytes()).hexdigest()
 
 
-def test_a_hybrid_loads_and_differs_from_both_parents(tiny, moved, tmp_path):
-    merging.merge(tiny, moved, tmp_path / "hybrid", Hybrid.parse("IN:RL:RL"), REGIONS, "early")
+SPECS = ["RL", "IN+RL@4", "IN+RL@2-5.attention", "IN:RL+IN@mlp", "0.3:RL:IN", "IN:0.5:IN+RL@4.mlp", "IN:IN:RL:RL:0.9"]
+
+
+@pytest.mark.parametrize("layout", ["copy", "link"])
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_against_the_twin(donors, tmp_path, spec, layout, dtype):
+    def convert(tensors):
+        tensors |= {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+    parents = {label: edited(path, tmp_path / label, convert) for label, path in donors.items()}
+    stores = {label: tmp_path / f"{label}-shards" for label in parents}
+    for label, path in stores.items() if layout == "link" else ():
+        merging.store(parents[label], path)
+    merging.merge(parents, spec, tmp_path / "hybrid", layout=layout, stores=stores)
+    check_equal(tmp_path / "hybrid", twin(parents, spec))
+    assert merging.verify(tmp_path / "hybrid") == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_assignment_against_the_twin(donors, tmp_path_factory, data):
+    source = st.sampled_from(["IN", "RL", "0.25"])
+    cuts = tuple(sorted(data.draw(st.sets(st.integers(1, 8), max_size=4))))
+    spec = ":".join(data.draw(source) for _ in range(len(cuts) + 1))
+    for _ in range(data.draw(st.integers(0, 2))):
+        first = data.draw(st.integers(0, 8))
+        last = data.draw(st.integers(first, 8))
+        spec += f"+{data.draw(source)}@{first}-{last}{data.draw(st.sampled_from(['', '.mlp', '.attention']))}"
+    rest = {part: data.draw(st.sampled_from(["IN", "RL", "early"])) for part in REST}
+    out = tmp_path_factory.mktemp("any") / "hybrid"
+    merging.merge(donors, spec, out, cuts=cuts, rest_from=rest)
+    check_equal(out, twin(donors, spec, cuts, rest))
+
+
+def test_shards_and_prefixes_are_no_matter(tiny, moved, tmp_path):
+    other = edited(moved, tmp_path / "other", shards=3, prefix="model.language_model.")
+    expected = twin({"IN": tiny, "RL": moved}, "IN:RL:RL")
+    for donors in ({"IN": tiny, "RL": other}, {"IN": other, "RL": tiny}):
+        out = tmp_path / f"hybrid-{len(list(tmp_path.iterdir()))}"
+        merging.merge(donors, "IN:RL:RL" if donors["IN"] == tiny else "RL:IN:IN", out)
+        check_equal(out, expected)
+        # One convention within a hybrid: the first donor's.
+        names = set(stored(donors["IN"])) if len(donors) else set()
+        assert set(stored(out)) <= names | set(stored(donors["RL"]))
+        assert len({name.split("layers.")[0] for name in stored(out) if "layers." in name}) == 1
+
+
+def test_links_across_naming_conventions_are_written_instead(tiny, moved, tmp_path):
+    other = edited(moved, tmp_path / "other", prefix="model.language_model.")
+    stores = {"IN": tmp_path / "a", "RL": tmp_path / "b"}
+    merging.store(tiny, stores["IN"])
+    merging.store(other, stores["RL"])
+    merging.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores=stores)
+    check_equal(tmp_path / "hybrid", twin({"IN": tiny, "RL": moved}, "IN:RL:RL"))
+    assert set(stored(tmp_path / "hybrid")) == set(stored(tiny))
+
+
+def test_large_hybrids_are_sharded(donors, tmp_path, monkeypatch):
+    monkeypatch.setattr(merging, "SHARD_BYTES", 300_000)
+    merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
+    files = sorted(tmp_path.glob("hybrid/*.safetensors"))
+    assert len(files) > 3
+    assert files[0].name == f"model-00001-of-{len(files):05}.safetensors"
+    check_equal(tmp_path / "hybrid", twin(donors, "IN:RL:RL"))
+    assert merging.verify(tmp_path / "hybrid") == []
+    checkpoints.load_model(tmp_path / "hybrid")
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_bytes_are_copied_with_and_without_the_kernels_help(donors, tmp_path, monkeypatch, kernel):
+    if kernel:
+        calls = []
+
+        def refuse(*arguments):
+            calls.append(arguments)
+            raise OSError(errno.EXDEV, "another file system")
+
+        monkeypatch.setattr(os, "copy_file_range", refuse, raising=False)
+    else:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    monkeypatch.setattr(merging, "_CHUNK", 1000)
+    merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
+    check_equal(tmp_path / "hybrid", twin(donors, "IN:RL:RL"))
+
+
+@pytest.mark.parametrize("layout", ["copy", "link"])
+def test_a_hybrid_loads_and_differs_from_both_parents(donors, tmp_path, layout):
+    stores = {label: tmp_path / label for label in donors}
+    for label, path in donors.items() if layout == "link" else ():
+        merging.store(path, stores[label])
+    merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid", layout=layout, stores=stores)
     logits = {}
-    for name, path in {"IN": tiny, "RL": moved, "hybrid": tmp_path / "hybrid"}.items():
-        model, processor = checkpoints.load_model(path)
+    for name, path in {**donors, "hybrid": tmp_path / "hybrid"}.items():
+        model, processor = checkpoints.load_model(path)  # refuses missing and unexpected tensors
         logits[name] = model(**encode(processor, [Prompt("how many shapes are there?")])).logits
     assert not torch.allclose(logits["hybrid"], logits["IN"])
     assert not torch.allclose(logits["hybrid"], logits["RL"])
 
 
-def test_the_hybrid_of_one_donor_is_that_donor(tiny, moved, tmp_path):
-    merging.merge(tiny, moved, tmp_path / "hybrid", Hybrid(("RL", "RL", "RL")), REGIONS, "early")
-    merged, donor = (load_file(path / "model.safetensors") for path in (tmp_path / "hybrid", moved))
-    assert all(torch.equal(merged[name], donor[name]) for name in donor)
+def test_the_hybrid_of_one_donor_is_that_donor_in_outputs(donors, tmp_path):
+    merging.merge(donors, "RL:1:RL", tmp_path / "hybrid")
+    made = []
+    for path in (tmp_path / "hybrid", donors["RL"]):
+        model, processor = checkpoints.load_model(path)
+        made.append(model(**encode(processor, [Prompt("how many shapes are there?")])).logits)
+    assert torch.equal(*made)
 
 
-def test_verify_finds_a_tensor_that_is_not_its_donors(tiny, moved, tmp_path):
+def test_links_are_the_stores_own_files(donors, tmp_path):
+    stores = {label: tmp_path / f"store-{label}" for label in donors}
+    for label, path in donors.items():
+        merging.store(path, stores[label])
+    merging.merge(donors, "IN:RL:RL+RL@1.mlp", tmp_path / "hybrid", layout="link", stores=stores)
+    files = {path.name: path for path in tmp_path.glob("hybrid/*.safetensors")}
+    assert [name for name in files if name.startswith("mixed")] == ["mixed-layer-001.safetensors"]
+    assert files["IN-layer-000.safetensors"].samefile(stores["IN"] / "layer-000.safetensors")
+    assert files["RL-layer-008.safetensors"].samefile(stores["RL"] / "layer-008.safetensors")
+    assert files["IN-vision_tower.safetensors"].samefile(stores["IN"] / "vision_tower.safetensors")
+    with pytest.raises(PermissionError) if os.getuid() else pytest.raises(AssertionError):
+        open(files["IN-layer-000.safetensors"], "r+b").close()
+        assert os.getuid()
+    shutil.rmtree(stores["IN"])  # a hybrid stands without its store
+    assert merging.verify(tmp_path / "hybrid") == []
+
+
+def test_a_parent_that_changed_after_its_store_was_made(donors, tmp_path):
+    parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
+    stores = {label: tmp_path / f"store-{label}" for label in donors}
+    for label, path in parents.items():
+        merging.store(path, stores[label])
+    edited_file = parents["RL"] / "model.safetensors"
+    os.utime(edited_file, ns=(1, 1))
+    with pytest.raises(InputError, match="has changed since; make the store again"):
+        merging.merge(parents, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores=stores)
+    with pytest.raises(InputError, match="no store of RL"):
+        merging.merge(parents, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores={"IN": stores["IN"]})
+    assert not (tmp_path / "hybrid").exists()
+
+
+def test_a_parent_that_changed_after_its_manifest_was_made(donors, tmp_path):
+    parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
+    for path in parents.values():
+        checkpoints.write_manifest(path / "manifest.json", path, {"path": str(path)})
+    merging.merge(parents, "IN:RL:RL", tmp_path / "good")
+    os.utime(parents["RL"] / "model.safetensors")  # touched, not changed
+    merging.merge(parents, "IN:RL:RL", tmp_path / "touched")
+    with open(parents["RL"] / "model.safetensors", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    with pytest.raises(InputError, match=r"RL/model\.safetensors: gone or changed since"):
+        merging.merge(parents, "IN:RL:RL", tmp_path / "bad")
+
+
+def test_tied_heads_are_dropped_and_said(tiny, moved, tmp_path):
+    def head(tensors):
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+
+    config = json.loads((tiny / "config.json").read_text())
+    assert config.get("tie_word_embeddings") or config["text_config"].get("tie_word_embeddings")
+    merging.merge({"IN": edited(tiny, tmp_path / "in", head), "RL": moved}, "IN:RL:RL", tmp_path / "hybrid")
+    assert json.loads((tmp_path / "hybrid" / "merge_manifest.json").read_text())["dropped"] == ["lm_head.weight"]
+    check_equal(tmp_path / "hybrid", twin({"IN": tiny, "RL": moved}, "IN:RL:RL"))
+    assert merging.verify(tmp_path / "hybrid") == []
+    checkpoints.load_model(tmp_path / "hybrid")
+
+
+def test_verify_finds_what_is_not_as_it_was_made(donors, tmp_path):
     out = tmp_path / "hybrid"
-    merging.merge(tiny, moved, out, Hybrid.parse("IN:RL:RL"), REGIONS, "early")
+    merging.merge(donors, "IN:RL:RL", out)
     tensors = load_file(out / "model.safetensors")
-    name = "model.layers.7.mlp.up_proj.weight"
-    tensors[name][0, 0] += 1e-6
+    tensors[NAME][0, 0] += 1e-6
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"layers\.7\.mlp\.up_proj\.weight' is not what merge_manifest"):
+        merging.verify(out)
+    record = json.loads((out / "merge_manifest.json").read_text())
+    record["tensors"][NAME]["sha256"] = hashlib.sha256(tensors[NAME].numpy().tobytes()).hexdigest()
+    (out / "merge_manifest.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"layers\.7\.mlp\.up_proj\.weight' differs from its donor RL"):
         merging.verify(out)
-    del tensors[name]
+    del tensors[NAME]
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="but not in both"):
         merging.verify(out)
+    (out / "merge_manifest.json").unlink()
+    with pytest.raises(InputError, match="not a hybrid of ours"):
+        merging.verify(out)
 
 
-def test_parents_of_another_depth_are_refused(tiny, moved, tmp_path):
-    with pytest.raises(InputError, match="9 decoder layers, but the regions were cut for 12"):
-        merging.merge(tiny, moved, tmp_path / "x", HYBRIDS[0], Regions((3, 6), 12), "early")
-    assert not (tmp_path / "x").exists()
+def test_verify_without_a_parent_says_so(donors, tmp_path):
+    parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
+    merging.merge(parents, "IN:RL:RL", tmp_path / "hybrid")
+    shutil.rmtree(parents["RL"])
+    assert "RL" in merging.verify(tmp_path / "hybrid")[0]
 
 
-def test_bf16_parents_are_copied_byte_for_byte(tiny, moved, tmp_path):
-    halves = []
-    for name, path in (("a", tiny), ("b", moved)):
-        tensors = {key: value.bfloat16() for key, value in load_file(path / "model.safetensors").items()}
-        (tmp_path / name).mkdir()
-        save_file(tensors, tmp_path / name / "model.safetensors", metadata={"format": "pt"})
-        (tmp_path / name / "config.json").write_text((path / "config.json").read_text())
-        halves.append(tmp_path / name)
-    merging.merge(*halves, tmp_path / "hybrid", HYBRIDS[0], REGIONS, "early")
-    merging.verify(tmp_path / "hybrid")
-    assert {t.dtype for t in load_file(tmp_path / "hybrid" / "model.safetensors").values()} == {torch.bfloat16}
+def change(section, key, value):
+    def edit(config):
+        (config[section] if section else config)[key] = value
+
+    return edit
 
 
-def test_donors_cover_every_tensor_once(tiny):
-    names = sorted(checkpoints.Weights(tiny))
-    plan = merging.donors(names, Hybrid.parse("RL:IN:RL"), REGIONS, "in")
-    assert list(plan) == names
-    assert {plan[name] for name in names if anatomy.part_of(name).layer is None} == {"IN"}
+@pytest.mark.parametrize(
+    ("edit", "config", "says"),
+    [
+        (lambda t: t.pop(NAME), None, r"only IN has 'layers\.7\.mlp\.up_proj\.weight'"),
+        (lambda t: t.update({NAME: t[NAME][:8].contiguous()}), None, "not the same model size"),
+        (lambda t: t.update({NAME: t[NAME].half()}), None, r"is F32 in IN .* but F16 in RL"),
+        (None, change("text_config", "rms_norm_eps", 0.1), r"rms_norm_eps is .* but 0\.1 in RL .*\(1 such"),
+        (lambda t: t.update({"visual.extra.weight": torch.zeros(2)}), None, "only RL has"),
+    ],
+)
+def test_donors_that_do_not_fit(tiny, moved, tmp_path, edit, config, says):
+    bad = edited(moved, tmp_path / "bad", edit, config)
+    before = hashlib.sha256((bad / "model.safetensors").read_bytes()).digest()
+    with pytest.raises(InputError, match=says):
+        merging.merge({"IN": tiny, "RL": bad}, "IN:RL:RL", tmp_path / "hybrid")
+    assert not (tmp_path / "hybrid").exists()
+    assert before == hashlib.sha256((bad / "model.safetensors").read_bytes()).digest()
+
+
+def test_donors_of_another_depth_are_refused(tiny, moved, tmp_path):
+    def shorter(tensors):
+        for name in [name for name in tensors if ".layers.8." in name]:
+            del tensors[name]
+
+    bad = edited(moved, tmp_path / "bad", shorter, change("text_config", "num_hidden_layers", 8))
+    with pytest.raises(InputError, match=r"IN \(.*\) has 9 decoder layers, RL \(.*\) 8"):
+        merging.merge({"IN": tiny, "RL": bad}, "IN:RL:RL", tmp_path / "hybrid")
+
+
+def test_harmless_differences_are_warned_of(tiny, moved, tmp_path, capsys):
+    other = edited(moved, tmp_path / "other", None, change(None, "transformers_version", "4.49.0"))
+    assert merging.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings == []
+    (other / "chat_template.jinja").write_text("{{ messages }}")
+    made = merging.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid")
+    assert len(made.warnings) == 1
+    assert "chat templates of IN" in capsys.readouterr().err
+    record = json.loads((other / "tokenizer.json").read_text())
+    record["added_tokens"] = record["added_tokens"][:-1]
+    (other / "tokenizer.json").write_text(json.dumps(record))
+    assert len(merging.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings) == 2
+    assert "Warning: the chat templates" in (tmp_path / "hybrid" / "README.md").read_text()
+
+
+def test_texts_come_from_the_stated_donor(tiny, moved, tmp_path):
+    other = edited(moved, tmp_path / "other")
+    (other / "chat_template.jinja").write_text("{{ messages }}")
+    for number, (spec, options, theirs) in enumerate(
+        [("IN:RL:RL", {}, False), ("RL:IN:IN", {}, True), ("IN:RL:RL", {"config_from": "RL"}, True)]
+    ):
+        out = tmp_path / str(number)
+        merging.merge({"IN": tiny, "RL": other}, spec, out, **options)
+        assert ((out / "chat_template.jinja").read_text() == "{{ messages }}") == theirs
+
+
+def test_a_full_disk_is_known_before_the_first_byte_and_cleaned_up_after(donors, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
+        with pytest.raises(InputError, match=r"0\.0 GB free on its disk; nothing written"):
+            merging.merge(donors, "IN:RL:RL", tmp_path / "a" / "hybrid")
+        assert list((tmp_path / "a").iterdir()) == []
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(merging, "_copy", full)
+    with pytest.raises(InputError, match="the disk is full; what was written of the hybrid is removed"):
+        merging.merge(donors, "IN:RL:RL", tmp_path / "b" / "hybrid")
+    assert list((tmp_path / "b").iterdir()) == []
+
+
+def test_a_directory_that_is_not_empty_is_left_alone(donors, tmp_path):
+    (tmp_path / "hybrid").mkdir()
+    (tmp_path / "hybrid" / "mine").write_text("x")
+    with pytest.raises(InputError, match="not empty"):
+        merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
+    assert [path.name for path in (tmp_path / "hybrid").iterdir()] == ["mine"]
+
+
+def test_the_card_names_parts_and_parents(donors, tmp_path):
+    merging.merge(donors, "IN:RL:RL+IN@7.mlp", tmp_path / "hybrid", command="frankenstein merge …")
+    card = (tmp_path / "hybrid" / "README.md").read_text()
+    for text in (
+        "| decoder layers 0 to 2 | IN |",
+        "layers 7 to 7, mlp | IN |",
+        "| vision tower | IN |",
+        "    frankenstein merge …",
+    ):
+        assert text in card
+    assert str(donors["RL"].resolve()) in card
+    text = merging.describe(tmp_path / "hybrid")
+    assert "layer-007     IN, RL" in text
+    assert "qwen2_5_vl, 9 decoder layers" in text
+    assert np.char.count(text, "hybrid IN:RL:RL+IN@7.mlp") == 1

@@ -213,12 +213,34 @@ def test_hybrids_differ_from_both_parents(results):
 def test_hybrids_are_checkpoints_of_known_donors(results):
     for donors in HYBRIDS:
         directory = results / "checkpoints" / f"one.{donors}"
-        account = json.loads((directory / "merge_manifest.json").read_text())
+        account = json.loads((directory / "model" / "merge_manifest.json").read_text())
         assert account["hybrid"] == donors.replace("-", ":")
-        by_region = {(entry["region"], entry["donor"]) for entry in account["tensors"].values()}
         early, mid, late = donors.split("-")
-        assert by_region == {("early", early), ("mid", mid), ("late", late), ("rest", early)}
+        for name, entry in account["tensors"].items():
+            layer = int(name.split(".layers.")[1].split(".")[0]) if ".layers." in name else 0
+            assert entry["donor"] == (early if layer < 3 else mid if layer < 6 else late)
         assert json.loads((directory / "manifest.json").read_text())["layers"] == 9
+
+
+def test_linked_and_temporary_hybrids_score_like_copies(micro, results):
+    """Layout link, hybrids of the study's own, and hybrids that go once their responses are made."""
+    trained = micro / "results/micro/checkpoints"
+    config = study_of(str(trained / "base"), micro) | {"study": "linked"}
+    config["merging"] = {"layout": "link", "keep": False, "hybrids": {"window": "IN+RL@3-5", "half": "IN:0.5:IN"}}
+    (micro / "config" / "linked.yaml").write_text(yaml.safe_dump(config))
+    copied = pd.read_csv(results / "grades" / "one.IN-RL-IN.csv")
+    hybrids = ("one.IN-RL-IN", "one.window", "one.half")
+    targets = [f"results/linked/grades/{hybrid}.csv" for hybrid in hybrids]
+    output = snakemake(micro, "-n", *targets, config="config/linked.yaml")
+    assert "shard_for_links" in output
+    snakemake(micro, *targets, config="config/linked.yaml")
+    grades = [pd.read_csv(micro / target) for target in targets]
+    pd.testing.assert_frame_equal(grades[0], copied)
+    pd.testing.assert_frame_equal(grades[1], copied)  # IN:RL:IN in other words
+    checkpoints = micro / "results/linked/checkpoints"
+    assert not list(checkpoints.glob("one.*/model"))
+    assert not (micro / "results/linked/shards/one-in").exists()
+    assert "Nothing to be done" in snakemake(micro, *targets, config="config/linked.yaml")
 
 
 def test_training_is_logged_as_a_table(results):

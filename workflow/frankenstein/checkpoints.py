@@ -185,6 +185,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _from(place: Path, directory: Path) -> Path:
+    """The directory as seen from a place above it, so that both can move together; elsewhere its full path."""
+    full = directory.resolve()
+    return full.relative_to(place.resolve()) if full.is_relative_to(place.resolve()) else full
+
+
 def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     """Check a whole checkpoint, then write its manifest: where it is, how it came to be, each file's sha256.
 
@@ -204,7 +210,7 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
             raise InputError(f"{weights.path(name)}: {name!r} holds NaN or infinity; train or fetch it again")
     files = sorted(path for path in directory.iterdir() if path.is_file() and path.name != MANIFEST)
     record = {
-        "directory": "." if manifest.parent == directory else str(directory.resolve()),
+        "directory": str(_from(manifest.parent, directory)),
         "source": source,
         "layers": layers,
         "tensors": len(weights),

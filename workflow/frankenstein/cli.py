@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -22,7 +23,40 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("-o", "--out", type=Path, required=True, help="table to write (.parquet or .csv)")
     command.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of one thread (all cores)")
     command.set_defaults(run=_updates)
+
+    command = commands.add_parser(
+        "merge", help="a hybrid of checkpoints, byte for byte, with an account of every tensor"
+    )
+    command.add_argument("--in", type=Path, dest="instruct", help="donor IN, after supervised training")
+    command.add_argument("--rl", type=Path, help="donor RL, after reinforcement learning")
+    command.add_argument("--base", type=Path, help="donor BASE")
+    command.add_argument("--donor", action="append", default=[], metavar="NAME=DIR", help="any other donor")
+    command.add_argument("--cuts", help="first layer of the second, third ... region: 10,19 (even regions)")
+    command.add_argument(
+        "--rest", default="early", help="early, a donor, or part=donor,part=donor: what is in no layer"
+    )
+    command.add_argument(
+        "--config-from", metavar="NAME", help="donor of config, tokenizer, processor (the embeddings')"
+    )
+    command.add_argument(
+        "--link", type=Path, metavar="DIR", help="hard links to files kept in DIR, written once a parent"
+    )
+    command.add_argument("--dry-run", action="store_true", help="check the donors, say what would be written")
+    command.add_argument("spec", help="IN:RL:RL, IN+RL@14-17, IN+RL@attention, IN:0.5:RL ... (config/README.md)")
+    command.add_argument("out", type=Path, help="directory to write")
+    command.set_defaults(run=_merge)
+
+    command = commands.add_parser("verify", help="read a hybrid back against its account and its parents")
+    command.add_argument("directory", type=Path)
+    command.set_defaults(run=_verify)
+
+    command = commands.add_parser("inspect", help="a checkpoint in a few lines; of a hybrid, who gave what")
+    command.add_argument("directory", type=Path)
+    command.set_defaults(run=_inspect)
+
+    arguments = sys.argv[1:] if arguments is None else arguments
     parsed = parser.parse_args(arguments)
+    parsed.command = shlex.join(["frankenstein", *arguments])
     try:
         parsed.run(parsed)
     except InputError as error:
@@ -42,3 +76,63 @@ def _updates(parsed) -> None:
     else:
         table.to_parquet(parsed.out, index=False)
     print(f"{parsed.out}: {len(table)} rows")
+
+
+def _donors(parsed) -> dict[str, Path]:
+    given = [("IN", parsed.instruct), ("RL", parsed.rl), ("BASE", parsed.base)]
+    for text in parsed.donor:
+        name, equals, path = text.partition("=")
+        if not equals:
+            raise InputError(f"--donor {text}: not NAME=DIR")
+        given.append((name, Path(path)))
+    donors: dict[str, Path] = {}
+    for name, path in given:
+        if path is None:
+            continue
+        if name in donors:
+            raise InputError(f"donor {name} is given twice: {donors[name]} and {path}")
+        donors[name] = path
+    if not donors:
+        raise InputError("no donors: give --in and --rl, or --donor NAME=DIR")
+    return donors
+
+
+def _rest_of(text: str) -> str | dict[str, str]:
+    return dict(part.split("=", 1) for part in text.split(",")) if "=" in text else text
+
+
+def _merge(parsed) -> None:
+    from . import merging
+
+    donors = _donors(parsed)
+    try:
+        cuts = tuple(map(int, parsed.cuts.split(","))) if parsed.cuts else None
+    except ValueError:
+        raise InputError(f"--cuts {parsed.cuts}: not layers parted by commas, like 10,19") from None
+    options = {"cuts": cuts, "rest_from": _rest_of(parsed.rest), "config_from": parsed.config_from}
+    made = merging.plan(donors, parsed.spec, **options)
+    layout = "link" if parsed.link else "copy"
+    print(merging.summary(made, layout))
+    if parsed.dry_run:
+        return
+    stores = {label: merging.stored_in(parsed.link, donors[label]) for label in made.parents} if parsed.link else {}
+    merging.merge(donors, parsed.spec, parsed.out, **options, layout=layout, stores=stores, command=parsed.command)
+    print(f"{parsed.out}: written")
+
+
+def _verify(parsed) -> None:
+    from . import merging
+
+    for warning in merging.verify(parsed.directory):
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{parsed.directory}: every tensor is its donor's")
+
+
+def _inspect(parsed) -> None:
+    from . import merging
+
+    print(merging.describe(parsed.directory))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from . import regions, tasks
+from . import assignment, regions, tasks
 from .errors import InputError
 from .mini import questions
 
@@ -172,6 +172,15 @@ class Updates(Closed):
     shards: Count
 
 
+class Merging(Closed):
+    """How hybrids are made, and which beside the paper's six."""
+
+    rest_from: str | dict[str, str] = assignment.EARLY
+    layout: Literal[regions.LAYOUTS] = "copy"
+    keep: bool = True
+    hybrids: dict[Name, str] = {}
+
+
 class Study(Closed):
     """A whole study. Every key of config/config.yaml."""
 
@@ -179,7 +188,7 @@ class Study(Closed):
     seed: int
     base_system_prompt: str
     regions: Regions
-    rest_from: Literal[regions.REST_FROM]
+    merging: Merging = Merging()
     checkpoints: dict[Name, Source]
     recipes: Annotated[dict[Name, Recipe], Field(min_length=1)]
     abilities: Abilities
@@ -192,8 +201,19 @@ class Study(Closed):
         return [name for name, source in self.checkpoints.items() if isinstance(source, _SOURCES[kind])]
 
     def hybrids(self, recipe: str) -> dict[str, str]:
-        """Checkpoint name of each hybrid of a recipe: "IN:RL:RL" -> "one.IN-RL-RL"."""
-        return {str(hybrid): f"{recipe}.{hybrid.stem}" for hybrid in regions.HYBRIDS}
+        """Checkpoint name of each hybrid of a recipe: "IN:RL:RL" -> "one.IN-RL-RL", the study's own by their names."""
+        paper = {spec: f"{recipe}.{spec.replace(':', '-')}" for spec in regions.HYBRIDS}
+        return paper | {name: f"{recipe}.{name}" for name in self.merging.hybrids}
+
+    def assignment(self, hybrid: str) -> tuple[str, tuple[int, ...] | None]:
+        """(spec, cuts) of a hybrid by its name in file names: "IN-RL-RL" -> ("IN:RL:RL", the study's cuts)."""
+        spec = self.merging.hybrids.get(hybrid) or hybrid.replace("-", ":")
+        return spec, self.regions.cuts if spec.split("+")[0].count(":") == len(self.regions.cuts) else None
+
+    def donors(self, hybrid: str) -> list[str]:
+        """Which of IN, RL and BASE give something to a hybrid."""
+        # Layers are checked when they are known; these are more than any model has.
+        return assignment.Assignment.parse(*self.assignment(hybrid)[:1], 10**6, None, self.merging.rest_from).donors
 
     def system_prompt(self, checkpoint: str) -> str:
         """The system prompt that a checkpoint is trained and asked under: its recipe's; none of its own for a Base."""
@@ -271,9 +291,30 @@ def _refuse(key: str, why: str) -> None:
 
 
 def _check_references(study: Study) -> None:
+    _check_hybrids(study)
     _check_checkpoints(study)
     _check_recipes(study)
     _check_tasks(study)
+
+
+def _check_hybrids(study: Study) -> None:
+    rest = study.merging.rest_from
+    for part, donor in (rest if isinstance(rest, dict) else {"": rest}).items():
+        key = "merging.rest_from" + (part and f".{part}")
+        if part not in ("", *assignment.REST):
+            _refuse(key, f"unknown part; known: {', '.join(assignment.REST)}")
+        if donor not in (assignment.EARLY, "in", "rl", "base"):
+            _refuse(key, f"{donor!r} is none of early, in, rl, base")
+    for name in study.merging.hybrids:
+        key = f"merging.hybrids.{name}"
+        if name.replace("-", ":") in regions.HYBRIDS:
+            _refuse(key, "is one of the paper's six, which are made anyway")
+        try:
+            unknown = set(study.donors(name)) - {"IN", "RL", "BASE"}
+        except InputError as error:
+            _refuse(key, str(error))
+        if unknown:
+            _refuse(key, f"no donor {min(unknown)!r}: a recipe has IN, RL and BASE")
 
 
 def _check_checkpoints(study: Study) -> None:

@@ -38,7 +38,7 @@ def figure2(scores: pd.DataFrame, benchmarks: list[str]) -> pd.DataFrame:
 
 def table2(scores: pd.DataFrame) -> pd.DataFrame:
     """recipe, ability, n, and a column a model in the order of the paper's Table 2, each followed by low and high."""
-    models = ["Base", "IN", *map(str, HYBRIDS), "RL"]
+    models = ["Base", "IN", *HYBRIDS, "RL"]
     rows = []
     for recipe, part in scores.groupby("recipe", sort=False):
         for metric, ability in ABILITIES.items():

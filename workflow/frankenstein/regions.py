@@ -1,8 +1,7 @@
-"""Early, Mid and Late as cut points, and hybrids such as IN:RL:RL (paper, Appendix E)."""
+"""Early, Mid and Late as cut points, and the paper's hybrids of them (Appendix E)."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 from .errors import InputError
 
 NAMES = ("early", "mid", "late")
-# Where a hybrid takes what is in no decoder layer from: the donor of its Early region, IN, or RL.
-REST_FROM = ("early", "in", "rl")
+# Hybrids as copies of their parents' tensors, or as hard links to files that are made once a parent.
+LAYOUTS = ("copy", "link")
 
 
 @dataclass(frozen=True)
@@ -48,32 +47,5 @@ class Regions:
         return NAMES[(layer >= self.cuts[0]) + (layer >= self.cuts[1])]
 
 
-@dataclass(frozen=True)
-class Hybrid:
-    """Which donor, IN or RL, gives the layers of each region."""
-
-    donors: tuple[str, str, str]
-
-    @classmethod
-    def parse(cls, text: str) -> Hybrid:
-        """From "IN:RL:RL", or "IN-RL-RL" as it stands in file names."""
-        donors = tuple(text.replace("-", ":").split(":"))
-        if len(donors) != len(NAMES) or set(donors) - {"IN", "RL"}:
-            raise InputError(f"hybrid {text!r}: need one of IN and RL for each of {', '.join(NAMES)}, like IN:RL:RL")
-        return cls(donors)
-
-    def __str__(self) -> str:
-        return ":".join(self.donors)
-
-    @property
-    def stem(self) -> str:
-        """The name without characters that a file system may refuse."""
-        return "-".join(self.donors)
-
-    def donor(self, region: str) -> str:
-        return self.donors[NAMES.index(region)]
-
-
-# The order of the paper's Table 2.
-HYBRIDS = tuple(Hybrid.parse(text) for text in ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL"))
-assert set(HYBRIDS) == {Hybrid(donors) for donors in itertools.product(("IN", "RL"), repeat=3) if len(set(donors)) > 1}
+# The order of the paper's Table 2: the donor of Early, Mid and Late.
+HYBRIDS = ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL")

@@ -107,7 +107,7 @@ class _Gram:
     """D^T D of a tall matrix D (D D^T of a wide one), strip by strip, float64; of it the lower triangle."""
 
     def __init__(self, size: int):
-        self.sum = np.zeros((size, size), order="F")
+        self.sum = np.full((size, size), 0.0, order="F")  # huge pages, which zeros do not get
 
     def add(self, strip: np.ndarray, wide: bool) -> None:
         """strip [n, size], or [size, n] of a wide matrix; float64."""

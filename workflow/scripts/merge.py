@@ -1,15 +1,20 @@
 from pathlib import Path
 
-from frankenstein import anatomy, checkpoints, logs, merging
-from frankenstein.regions import Hybrid, Regions
+from frankenstein import checkpoints, logs, merging
 
 logs.redirect(snakemake.log[0])
-instruct, reinforced = (
-    checkpoints.directory_of(path) for path in (snakemake.input.instruct, snakemake.input.reinforced)
+params, labels = snakemake.params, snakemake.params.donors
+spec, cuts = params.spec
+out = Path(snakemake.output.model)
+merging.merge(
+    {label: checkpoints.directory_of(snakemake.input[label]) for label in labels},
+    spec,
+    out,
+    cuts=cuts,
+    rest_from=params.rest_from,
+    layout=params.layout,
+    stores=dict(zip(labels, map(Path, snakemake.input.shards), strict=False)),
+    command=f"snakemake {snakemake.output.model}",
 )
-directory = Path(snakemake.output.weights).parent
-hybrid = Hybrid.parse(snakemake.wildcards.donors)
-regions = Regions(tuple(snakemake.params.cuts), anatomy.layer_count(instruct))
-merging.merge(instruct, reinforced, directory, hybrid, regions, snakemake.params.rest_from)
-merging.verify(directory)
-checkpoints.write_manifest(snakemake.output.manifest, directory, {"hybrid": str(hybrid)})
+merging.verify(out)
+checkpoints.write_manifest(snakemake.output.manifest, out, {"hybrid": spec, "cuts": cuts})
