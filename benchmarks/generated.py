@@ -29,7 +29,11 @@ def config(layers: int, blocks: int, vocabulary: int = 152064, scale: int = 1):
             "num_hidden_layers": layers,
             "num_attention_heads": 28,
             "num_key_value_heads": 4,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e6,
+                "mrope_section": [n // scale for n in (16, 24, 24)],
+            },
             "bos_token_id": 0,
             "eos_token_id": 1,
         },
@@ -83,13 +87,15 @@ def write(folder: Path, configuration, stages=STAGES) -> list[Path]:
     if all((path / "model.safetensors.index.json").exists() for path in paths):
         return paths
     with torch.device("meta"):
-        shapes = {
-            name: tensor.shape
-            for name, tensor in Qwen2_5_VLForConditionalGeneration(configuration).state_dict().items()
-        }
+        model = Qwen2_5_VLForConditionalGeneration(configuration)
+    # The names of the Hub's own files.
+    shapes = {
+        name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): tensor.shape
+        for name, tensor in model.state_dict().items()
+    }
     shards: dict[str, list[str]] = {}
     for name in shapes:
-        layer = name.split("language_model.layers.")[1].split(".")[0] if "language_model.layers." in name else "rest"
+        layer = name.split(".")[2] if name.startswith("model.layers.") else "rest"
         shards.setdefault(f"model-{layer}.safetensors", []).append(name)
     for path in paths:
         path.mkdir(parents=True, exist_ok=True)
@@ -110,5 +116,8 @@ if __name__ == "__main__":
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--vocabulary", type=int, default=152064)
+    parser.add_argument("--scale", type=int, default=1, help="divides the widths")
+    parser.add_argument("--stages", nargs="+", default=STAGES, help="names of up to three directories")
     parsed = parser.parse_args()
-    print(*write(parsed.directory, config(parsed.layers, parsed.blocks, parsed.vocabulary)), sep="\n")
+    shape = config(parsed.layers, parsed.blocks, parsed.vocabulary, parsed.scale)
+    print(*write(parsed.directory, shape, parsed.stages), sep="\n")

@@ -20,8 +20,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import generated
-
 PLAIN = """
 import json, sys
 from pathlib import Path
@@ -31,7 +29,7 @@ early, late, cut, out = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), 
 out.mkdir()
 made = {}
 for name, file in json.loads((early / "model.safetensors.index.json").read_text())["weight_map"].items():
-    layer = int(name.split("layers.")[1].split(".")[0]) if "language_model.layers." in name else 0
+    layer = int(name.split(".")[2]) if name.startswith("model.layers.") else 0
     with safe_open((early if layer < cut else late) / file, "pt") as opened:
         made[name] = opened.get_tensor(name)
 save_file(made, out / "model.safetensors")
@@ -62,7 +60,7 @@ def mergekit_config(parents: list[Path], layers: int, cut: int) -> dict:
     ]
     return {
         "merge_method": "passthrough",
-        "modules": {"text_decoder": {"slices": slices}, "vision_tower": {"slices": [{"sources": [instruct]}]}},
+        "modules": {"text_decoder": {"slices": slices}, "vision_tower": {"models": [instruct]}},
         "dtype": "bfloat16",
     }
 
@@ -79,8 +77,12 @@ def main() -> None:
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = parsed.directory or Path(folder)
-        shape = generated.config(parsed.layers, parsed.blocks, parsed.vocabulary, parsed.scale)
-        parents = generated.write(place, shape, ("in", "rl"))
+        sizes = {"--layers": parsed.layers, "--blocks": parsed.blocks, "--vocabulary": parsed.vocabulary}
+        sizes = [str(word) for pair in {**sizes, "--scale": parsed.scale}.items() for word in pair]
+        # In another process: what a process has used counts for those that it starts.
+        generate = [sys.executable, str(Path(__file__).with_name("generated.py")), str(place), *sizes]
+        subprocess.run([*generate, "--stages", "in", "rl"], check=True, stdout=subprocess.DEVNULL)
+        parents = [place / "in", place / "rl"]
         cut, out = parsed.layers // 2, place / "out"
         donors = ["--in", str(parents[0]), "--rl", str(parents[1]), "--cuts", str(cut), "IN:RL", str(out)]
         merge = [sys.executable, "-m", "frankenstein.cli", "merge"]

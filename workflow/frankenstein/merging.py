@@ -1,10 +1,11 @@
 """Hybrids: checkpoints whose every tensor has a known donor (paper, Section 3.3, Appendix E).
 
-Bytes are copied from file to file, or files are linked; only tensors between two donors are computed.
+Bytes go from file to file, or files are linked; only tensors between two donors are computed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -14,7 +15,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from .errors import InputError
 
 ACCOUNT = "merge_manifest.json"
 SHARD_BYTES = 5_000_000_000  # as the Hub's own tools write it
-_CHUNK = 8 << 20
+_CHUNK = 1 << 20  # fits a core's own cache
 # Configs may differ in these and the model be the same.
 _HARMLESS = {
     "_name_or_path",
@@ -246,17 +247,16 @@ def merge(
     part = out.parent / f".{out.name}.{os.getpid()}.partial"
     part.mkdir()
     try:
-        with ThreadPoolExecutor(1) as hashing:
-            # Hashed while it is copied: the bytes are read once from the disk, and then from memory.
-            ahead = hashing.submit(_hashes, made, written)
+        hashes: dict[str, str] = {}
+        with _threads() as pool:
+            ahead: dict[str, Future[str]] = {}
             for shard in shards:
                 if shard.link:
                     _link(shard, part)
+                    hashes |= shard.hashes
                 else:
-                    _write(made, shard.names, part / shard.file)
-            hashes = ahead.result()
-        for shard in shards:
-            hashes |= shard.hashes or {}
+                    ahead |= _write(made, shard.names, part / shard.file, pool)
+            hashes |= {name: digest.result() for name, digest in ahead.items()}
         _write_rest(made, part, shards, hashes, layout, command)
         os.replace(part, out)
     except BaseException as error:
@@ -292,6 +292,16 @@ def _by_size(made: Plan) -> list[_Shard]:
     return [_Shard(f"model-{n:05}-of-{len(shards):05}.safetensors", names) for n, names in enumerate(shards, 1)]
 
 
+@contextlib.contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """A thread a core; after an error what has not begun is not done."""
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _check_room(out: Path, on: Path, needed: int) -> None:
     if needed > (free := shutil.disk_usage(on).free):
         raise InputError(
@@ -299,20 +309,11 @@ def _check_room(out: Path, on: Path, needed: int) -> None:
         )
 
 
-def _spans(made: Content, names: list[str]) -> list[tuple[Path, int, int]]:
-    """(file, start, stop) of tensors that are copied, in order; neighbours in one file are one span."""
-    spans: list[tuple[Path, int, int]] = []
-    for name in names:
-        stored, path = made.stored(name), made.parents[made.choices[name].donor].path(name)
-        if spans and spans[-1][0] == path and spans[-1][2] == stored.start:
-            spans[-1] = path, spans[-1][1], stored.stop
-        else:
-            spans.append((path, stored.start, stored.stop))
-    return spans
+def _write(made: Content, names: list[str], path: Path, pool: ThreadPoolExecutor) -> dict[str, Future[str]]:
+    """A safetensors file of these tensors, being written by the pool; sha256 of each one's bytes.
 
-
-def _write(made: Content, names: list[str], path: Path) -> None:
-    """A safetensors file of these tensors."""
+    A piece is hashed and written while it is in the processor's cache: faster than a copy within the kernel and a hash.
+    """
     header, at = {"__metadata__": {"format": "pt"}}, 0
     for name in names:
         stored, size = made.stored(name), made.nbytes([name])
@@ -320,48 +321,23 @@ def _write(made: Content, names: list[str], path: Path) -> None:
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    runs: list[list[str]] = []  # of copied tensors, or a computed one
-    for name in names:
-        if made.choices[name].towards or not runs or made.choices[runs[-1][0]].towards:
-            runs.append([])
-        runs[-1].append(name)
-    with open(path, "wb", buffering=0) as file:
+    with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for run in runs:
-            if made.choices[run[0]].towards:
-                for piece in _between(made, run[0]):
-                    _write_all(file.fileno(), piece)
-            else:
-                for source, start, stop in _spans(made, run):
-                    with open(source, "rb", buffering=0) as opened:
-                        _copy(opened.fileno(), file.fileno(), start, stop)
+        file.truncate(8 + len(text) + at)
 
+    def write(name: str) -> str:
+        digest, at = hashlib.sha256(), 8 + len(text) + header[made.names[name]]["data_offsets"][0]
+        with open(path, "r+b", buffering=0) as file:
+            for piece in _pieces(made, name):
+                digest.update(piece)
+                rest = memoryview(piece)
+                while rest:
+                    count = os.pwrite(file.fileno(), rest, at)
+                    rest, at = rest[count:], at + count
+        return digest.hexdigest()
 
-def _write_all(file: int, piece) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-def _copy(source: int, target: int, start: int, stop: int) -> None:
-    """Bytes [start, stop) of a file appended to another, within the kernel where the system can."""
-    copy = getattr(os, "copy_file_range", None)
-    while start < stop:
-        if copy:
-            try:
-                count = copy(source, target, stop - start, start)
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                    raise
-                copy = None
-                continue
-        else:
-            piece = os.pread(source, min(_CHUNK, stop - start), start)
-            _write_all(target, piece)
-            count = len(piece)
-        if not count:
-            raise InputError("a parent's file ends within a tensor: it has changed while it was read")
-        start += count
+    # The largest first: no thread is left with one at the end.
+    return {name: pool.submit(write, name) for name in sorted(names, key=lambda name: -made.nbytes([name]))}
 
 
 def _between(made: Content, name: str) -> Iterator[bytes]:
@@ -375,7 +351,7 @@ def _between(made: Content, name: str) -> Iterator[bytes]:
         yield as_stored(start + choice.alpha * (end - start), donor.dtype(name)).tobytes()
 
 
-def _pieces(made: Content, name: str) -> Iterator[bytes]:
+def _pieces(made: Content, name: str) -> Iterator[bytes | memoryview]:
     """A tensor's bytes as they belong in the hybrid."""
     if made.choices[name].towards:
         yield from _between(made, name)
@@ -383,23 +359,24 @@ def _pieces(made: Content, name: str) -> Iterator[bytes]:
         yield from _pieces_of(made.parents[made.choices[name].donor], name)
 
 
-def _pieces_of(weights: Weights, name: str) -> Iterator[bytes]:
-    stored = weights.stored[name]
+def _pieces_of(weights: Weights, name: str) -> Iterator[memoryview]:
+    """A tensor's bytes as they are stored; each piece is gone with the next."""
+    stored, buffer = weights.stored[name], memoryview(bytearray(_CHUNK))
     with open(weights.path(name), "rb", buffering=0) as file:
-        for at in range(stored.start, stored.stop, _CHUNK):
-            yield os.pread(file.fileno(), min(_CHUNK, stored.stop - at), at)
+        at = stored.start
+        while at < stored.stop:
+            count = os.preadv(file.fileno(), [buffer[: min(_CHUNK, stored.stop - at)]], at)
+            if not count:
+                raise InputError(f"{weights.path(name)}: ends within {name!r}; fetch or save it again")
+            yield buffer[:count]
+            at += count
 
 
-def _digest(pieces: Iterator[bytes]) -> str:
+def _digest(pieces: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
     return digest.hexdigest()
-
-
-def _hashes(made: Content, names: Iterable[str]) -> dict[str, str]:
-    """sha256 of each tensor's bytes by canonical name."""
-    return {name: _digest(_pieces(made, name)) for name in names}
 
 
 def _write_rest(made: Plan, out: Path, shards: list[_Shard], hashes: dict, layout: str, command: str) -> None:
@@ -506,15 +483,16 @@ def store(directory: Path, out: Path) -> None:
     own = Content({"own": weights}, dict.fromkeys(weights, Choice("own")), stored)
     _check_room(out, out, own.nbytes(weights))
     shards = {}
-    with ThreadPoolExecutor(1) as hashing:
-        hashes = hashing.submit(_hashes, own, weights)
+    with _threads() as pool:
+        hashes: dict[str, Future[str]] = {}
         for key, of in sorted(names.items()):
             file = out / f"{key}.safetensors"
             file.unlink(missing_ok=True)  # what links to an older one keeps it
-            _write(own, of, file)
-            file.chmod(0o444)
+            hashes |= _write(own, of, file, pool)
             shards[key] = {"file": file.name, "tensors": of}
-        digests = hashes.result()
+        digests = {name: digest.result() for name, digest in hashes.items()}
+    for shard in shards.values():
+        (out / shard["file"]).chmod(0o444)
     files = _stamps(weights)
     record = {"directory": str(Path(directory).resolve()), "files": files, "shards": shards, "sha256": digests}
     (out / SHARDS).write_text(json.dumps(record, indent=1))
@@ -630,7 +608,7 @@ def verify(out: Path) -> list[str]:
             if of_donor != ({hybrid.dtype(name)}, found):
                 raise InputError(f"{where} differs from its donor {choice} ({parents[choice.donor].directory})")
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _threads() as pool:
         list(pool.map(check, record["tensors"]))
     return warnings
 
