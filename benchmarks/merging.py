@@ -60,7 +60,11 @@ def mergekit_config(parents: list[Path], layers: int, cut: int) -> dict:
     ]
     return {
         "merge_method": "passthrough",
-        "modules": {"text_decoder": {"slices": slices}, "vision_tower": {"models": [instruct]}},
+        "modules": {
+            "text_decoder": {"slices": slices},
+            "vision_tower": {"models": [instruct]},
+            "multi_modal_projector": {"models": [instruct]},
+        },
         "dtype": "bfloat16",
     }
 

@@ -31,6 +31,15 @@ def test_updates():
     assert made["speedup"] > 0
 
 
+def test_merging(tmp_path):
+    size = ["--layers", "4", "--blocks", "2", "--vocabulary", "500", "--scale", "8", "--repeats", "1"]
+    made = last_line("merging.py", *size, "--directory", str(tmp_path))
+    assert made["peak_rss_mb"] < 100
+    assert made["link_gb_written"] < 0.001
+    assert made["vs_mergekit"] is None
+    assert made["copy_vs_cp"] > 0
+
+
 def test_attention():
     made = last_line("attention.py", "--layers", "4", "--hidden", "64", "--tokens", "300", "--vision-tokens", "64")
     assert made["max_difference"] == pytest.approx(0, abs=1e-6)

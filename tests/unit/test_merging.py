@@ -386,3 +386,33 @@ def test_the_card_names_parts_and_parents(donors, tmp_path):
     assert "layer-007     IN, RL" in text
     assert "qwen2_5_vl, 9 decoder layers" in text
     assert np.char.count(text, "hybrid IN:RL:RL+IN@7.mlp") == 1
+
+
+def test_equals_mergekit_on_what_it_merges_rightly(donors, tmp_path):
+    """mergekit's modules: form with every module named; IN:RL:RL, the rest from IN."""
+    pytest.importorskip("mergekit", reason="mergekit (pip install -e '.[mergekit]') is not installed")
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    def head(tensors):  # mergekit takes the head from the last slice's donor: untied parents would differ there
+        assert "lm_head.weight" not in tensors
+
+    parents = {label: edited(path, tmp_path / label, head) for label, path in donors.items()}
+    instruct, reinforced = ({"model": str(path)} for path in parents.values())
+    slices = [
+        {"sources": [{**instruct, "layer_range": [0, 3]}]},
+        {"sources": [{**reinforced, "layer_range": [3, 9]}]},
+    ]
+    modules = {
+        "text_decoder": {"slices": slices},
+        **dict.fromkeys(("vision_tower", "multi_modal_projector"), {"models": [instruct]}),
+    }
+    configuration = {"merge_method": "passthrough", "modules": modules, "dtype": "float32"}
+    options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
+    run_merge(MergeConfiguration.model_validate(configuration), str(tmp_path / "theirs"), options)
+    merging.merge(parents, "IN:RL:RL", tmp_path / "ours")
+    theirs = {canonical(name): tensor for name, tensor in stored(tmp_path / "theirs").items()}
+    # It takes what lies behind the layers from the last slice's donor, not from the first's.
+    theirs["norm.weight"] = stored(tmp_path / "ours")["model.norm.weight"]
+    check_equal(tmp_path / "ours", theirs)
