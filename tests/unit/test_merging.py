@@ -406,7 +406,8 @@ def test_equals_mergekit_on_what_it_merges_rightly(donors, tmp_path):
     ]
     modules = {
         "text_decoder": {"slices": slices},
-        **dict.fromkeys(("vision_tower", "multi_modal_projector"), {"models": [instruct]}),
+        "vision_tower": {"models": [instruct]},
+        "multi_modal_projector": {"models": [instruct]},
     }
     configuration = {"merge_method": "passthrough", "modules": modules, "dtype": "float32"}
     options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)

@@ -115,6 +115,14 @@ def test_every_number_equals_numpys(tiny, moved, again, strip, monkeypatch):
     assert kinds == {"layer", "vision_tower", "projector", "embeddings"}  # the head is tied
 
 
+def test_one_pass_or_one_a_stage_is_no_matter(tiny, moved, again, monkeypatch):
+    together = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
+    monkeypatch.setattr(updates, "LARGE", 1)
+    for stage, record, sigma, _ in updates.updates(tiny, moved, again):
+        assert record == together[stage, record["parameter"]][0]
+        assert np.array_equal(sigma, together[stage, record["parameter"]][1])
+
+
 def test_how_matrices_are_cut_into_blocks_changes_nothing(tiny, moved, again):
     whole = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
     parts = [

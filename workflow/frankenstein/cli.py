@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -54,6 +55,20 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("directory", type=Path)
     command.set_defaults(run=_inspect)
 
+    command = commands.add_parser("grade", help="verdicts on responses to a benchmark, by rules, without a judge")
+    command.add_argument(
+        "--task", required=True, choices=("mathvista", "mathverse", "mathvision", "logicvista", "math500", "gsm8k")
+    )
+    command.add_argument(
+        "responses", type=Path, help="JSON lines: id, response, and the gold fields, inline or by --examples"
+    )
+    command.add_argument("--examples", type=Path, help="gold records by id (.jsonl, or MathVista's testmini.json)")
+    command.add_argument("--use-extraction", action="store_true", help="grade the records' own extraction")
+    command.add_argument("-o", "--out", type=Path, required=True, help="JSON lines: id, extracted, verdict, reason")
+    command.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes for sympy (all cores)")
+    command.add_argument("--time-limit", type=float, default=5.0, help="seconds an answer in sympy (5)")
+    command.set_defaults(run=_grade)
+
     arguments = sys.argv[1:] if arguments is None else arguments
     parsed = parser.parse_args(arguments)
     parsed.command = shlex.join(["frankenstein", *arguments])
@@ -76,6 +91,23 @@ def _updates(parsed) -> None:
     else:
         table.to_parquet(parsed.out, index=False)
     print(f"{parsed.out}: {len(table)} rows")
+
+
+def _grade(parsed) -> None:
+    from . import graders
+
+    records = graders.read_responses(parsed.responses, parsed.examples)
+    grades = graders.grade_all(parsed.task, records, parsed.use_extraction, parsed.jobs, parsed.time_limit)
+    with open(parsed.out, "w") as file:
+        for record, grade in zip(records, grades, strict=True):
+            verdict = {
+                "id": record["id"],
+                "extracted": grade.extracted,
+                "verdict": grade.verdict,
+                "reason": grade.reason,
+            }
+            file.write(json.dumps(verdict, ensure_ascii=False) + "\n")
+    print(graders.summary(grades))
 
 
 def _donors(parsed) -> dict[str, Path]:

@@ -25,6 +25,7 @@ from .errors import InputError
 
 RANKS = 50  # ranks over which a line is fitted to the log spectrum
 STRIP = 512
+LARGE = 4096  # of a Gram matrix's side: 134 MB
 # The spacing of the numbers just above 1, by what weights are stored in.
 EPS = {"F64": 2.0**-52, "F32": 2.0**-23, "F16": 2.0**-10, "BF16": 2.0**-7}
 # A Gram matrix squares the spectrum: below this share of sigma_1 its singular values mean nothing.
@@ -274,7 +275,7 @@ class _Update:
     def __init__(self, matrix: Matrix, before: Weights, after: Weights):
         self.matrix, self.before, self.after = matrix, before, after
         self.stored = {before.dtype(matrix.name), after.dtype(matrix.name)}
-        self.gram = _gram(matrix)
+        self.gram: _Gram | _DeviceGram | None = None
         self.changed = self.visible = 0
         self.weight = self.dot = self.inside = 0.0
         self.along: list[np.ndarray] = []
@@ -283,6 +284,7 @@ class _Update:
     def add(self, before: np.ndarray, after: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
         """Take in one strip, return its difference; earlier: that of the update to compare with."""
         delta = _difference(before, after, self.stored)
+        self.gram = self.gram or _gram(self.matrix)
         self.gram.add(delta, self.matrix.wide)
         changed = np.count_nonzero(before != after)
         self.changed += changed
@@ -391,16 +393,19 @@ def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weig
     checkpoints = [base, instruct, *([reinforced] if reinforced is not None else [])]
     space = _top_of(matrix, base, top) if top else None
     made = [_Update(matrix, *pair) for pair in itertools.pairwise(checkpoints)]
-    for strips in _strips(matrix, *checkpoints):
-        delta = None
-        for update, pair in zip(made, itertools.pairwise(strips), strict=True):
-            delta = update.add(*pair, earlier=delta)
     energy = 0.0
-    for update in made:
-        update.finish(top, energy)
-        energy = update.energy
-        if top:
-            update.record |= dict.fromkeys(GEOMETRY, 0.0)
+    # Both stages in one pass over the files, unless two Gram matrices are too much (the 5120 of a 7B model's projector).
+    for together in [made] if min(matrix.rows, matrix.columns) <= LARGE else [[update] for update in made]:
+        for strips in _strips(matrix, *checkpoints):
+            delta = None
+            for update, pair in zip(made, itertools.pairwise(strips), strict=True):
+                here = update in together
+                delta = update.add(*pair, earlier=delta) if here else _difference(*pair, update.stored)
+        for update in together:
+            update.finish(top, energy)
+            energy = update.energy
+            if top:
+                update.record |= dict.fromkeys(GEOMETRY, 0.0)
     spaces: list[Subspace | None] = [None] * len(made)
     moved = [number for number, update in enumerate(made) if update.energy and space is not None]
     for strips in _strips(matrix, *checkpoints) if moved else ():

@@ -1,0 +1,218 @@
+import json
+import time
+
+import pytest
+from conftest import SHARED
+
+from frankenstein import cli, graders
+from frankenstein.errors import InputError
+from frankenstein.graders import grade, grade_all
+from frankenstein.grading import RIGHT, UNGRADED, WRONG, Grade
+
+DATA = SHARED
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real data of ../shared is not there")
+
+
+def verdict(task, response, answer, **fields):
+    return grade_all(task, [{"id": "x", "response": response, "answer": answer, **fields}], jobs=1)[0].verdict
+
+
+INTEGER = {"question_type": "free_form", "answer_type": "integer"}
+FLOAT = {"question_type": "free_form", "answer_type": "float", "precision": 2}
+CHOICE = {"question_type": "multi_choice", "answer_type": "text", "choices": ["Yes", "No"]}
+
+
+@pytest.mark.parametrize(
+    ("task", "response", "answer", "fields", "expected"),
+    [
+        ("mathvista", "<answer>3.14</answer>", "3.14", FLOAT, RIGHT),
+        ("mathvista", "<answer>14</answer>", "3.14", FLOAT, WRONG),
+        ("mathvista", "<answer>0.5</answer>", "0.5", FLOAT, RIGHT),
+        ("mathvista", "<answer>5</answer>", "0.5", FLOAT, WRONG),
+        ("mathvista", "The answer is 3.141", "3.14", FLOAT, RIGHT),
+        ("mathvista", "<answer>201</answer>", "200", INTEGER, WRONG),
+        ("mathvista", "<answer>1,234</answer>", "1234", INTEGER, RIGHT),
+        ("mathvista", "It is 50 %", "50", INTEGER, RIGHT),
+        ("mathvista", "It is 50 %", "0.5", FLOAT, WRONG),
+        ("mathvista", "<answer>0.5</answer>", "50", INTEGER | {"unit": "%"}, RIGHT),
+        ("mathvista", "<answer>0.5</answer>", "50", INTEGER, WRONG),
+        ("mathvista", "", "5", INTEGER, WRONG),
+        ("mathvista", "<think>5", "5", INTEGER, WRONG),
+        ("mathvista", "(B)", "No", CHOICE, RIGHT),
+        ("mathvista", "B.", "No", CHOICE, RIGHT),
+        ("mathvista", "Option B because A is wrong", "No", CHOICE, RIGHT),
+        ("mathvista", "Option B because A is wrong", "Yes", CHOICE, WRONG),
+        ("mathvista", "It is [1, 2, 3]", "[1, 2, 3]", {"question_type": "free_form", "answer_type": "list"}, RIGHT),
+        ("mathvista", "It is [1, 3]", "[1, 2, 3]", {"question_type": "free_form", "answer_type": "list"}, WRONG),
+        ("gsm8k", "So she makes $18.\nA: 18", "9 * 2 = 18\n#### 18", {}, RIGHT),
+        ("gsm8k", "#### 1,234", "1234", {}, RIGHT),
+        ("gsm8k", "The answer is 18.00", "18", {}, RIGHT),
+        ("gsm8k", "The answer is 17", "18", {}, WRONG),
+        ("math500", "\\boxed{\\frac12}", "\\frac{1}{2}", {}, RIGHT),
+        ("math500", "\\boxed{0.5}", "\\frac{1}{2}", {}, RIGHT),
+        ("math500", "\\boxed{(3, \\pi/2)}", "\\left( 3, \\frac{\\pi}{2} \\right)", {}, RIGHT),
+        ("math500", "\\boxed{p-q}", "p - q", {}, RIGHT),
+        ("math500", "\\boxed{q-p}", "p - q", {}, WRONG),
+        ("math500", "\\boxed{b}", "a-b", {}, WRONG),
+        ("math500", "\\boxed{3}", "5:3", {}, WRONG),
+        ("math500", "\\boxed{2\\sqrt{3}}", "\\sqrt{12}", {}, RIGHT),
+        ("math500", "\\boxed{x^2+2x+1}", "(x+1)^2", {}, RIGHT),
+        ("math500", "\\boxed{(-\\infty, 2)}", "(-\\infty,2]", {}, WRONG),
+        ("math500", "\\boxed{(-\\infty, 2]}", "(-\\infty,2]", {}, RIGHT),
+        ("math500", "\\boxed{\\text{Evelyn}}", "\\text{Evelyn}", {}, RIGHT),
+        ("math500", "\\boxed{Carla}", "\\text{Evelyn}", {}, WRONG),
+        ("mathvision", "<answer>C</answer>", "C", {"choices": ["1", "2", "3"]}, RIGHT),
+        ("mathvision", "\\boxed{3}", "C", {"choices": ["1", "2", "3"]}, RIGHT),
+        ("mathvision", "\\boxed{3}", "3", {}, RIGHT),
+        ("mathverse", "The answer is B", "B", {"question_type": "multi-choice"}, RIGHT),
+        ("mathverse", "so x = 4", "4", {"question_type": "free-form"}, RIGHT),
+        ("logicvista", "A, C", "A, C", {}, RIGHT),
+        ("logicvista", "The answer is C and A.", "A, C", {}, RIGHT),
+        ("logicvista", "<answer>AC</answer>", "A, C", {}, RIGHT),
+        ("logicvista", "(A)", "A, C", {}, WRONG),
+        ("logicvista", None, "A", {}, UNGRADED),
+    ],
+)  # fmt: skip
+def test_verdicts(task, response, answer, fields, expected):
+    assert verdict(task, response, answer, **fields) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["9**9**9**9", "9^{9^{9^{9}}}", "10000000!", "((9!)!)!", "9" * 10_000, "\\sum_{n=1}^{10^{9}} n!", "2^{99999999}",
+     "\\int_0^1 \\int_0^1 \\sin(\\cos(\\tan(xyz)))^{99} dx dy", "(x+y+z+w)^{900}", "__import__('os').system('true')"],
+)  # fmt: skip
+def test_hostile_answers_end_in_time(answer):
+    started = time.monotonic()
+    made = grade_all(
+        "math500", [{"id": 1, "response": f"\\boxed{{{answer}}}", "answer": "\\sqrt{2}"}], jobs=1, time_limit=2
+    )
+    assert made[0].verdict in (WRONG, UNGRADED)
+    assert made[0].verdict == WRONG or made[0].reason
+    assert time.monotonic() - started < 25
+
+
+def test_what_takes_too_long_costs_itself_alone(monkeypatch):
+    monkeypatch.setattr(graders, "bomb", lambda text: False)
+    records = [
+        {"id": n, "response": f"\\boxed{{{answer}}}", "answer": "(x+1)^2"}
+        for n, answer in enumerate(("x^2+2x+1", "9^{9^{9^{9}}}+x", "1+x^2+2x"))
+    ]
+    made = grade_all("math500", records, jobs=1, time_limit=2)
+    assert [result.verdict for result in made] == [RIGHT, UNGRADED, RIGHT]
+    assert "sympy" in made[1].reason
+
+
+@needs_data
+@pytest.mark.parametrize(("extracted", "aim"), [(True, 0.97), (False, 0.92)])
+def test_agreement_with_mathvistas_own_verdicts(extracted, aim):
+    rows = json.loads((DATA / "mathvista" / "graded_responses_bard.json").read_text())
+    records = [{"id": key, **row} for key, row in rows.items()]
+    made = grade_all("mathvista", records, extracted)
+    same = sum((result.verdict == RIGHT) == row["true_false"] for result, row in zip(made, records, strict=True))
+    assert same / len(records) >= aim
+
+
+@needs_data
+def test_gsm8ks_own_solutions_are_right_and_no_others():
+    rows = [json.loads(line) for line in (DATA / "gsm8k" / "test.jsonl").read_text().splitlines()]
+    for ending in ("\nA: {}", "\n#### {}", " The answer is {}."):
+        records = []
+        for number, row in enumerate(rows):
+            steps, _, answer = row["answer"].partition("\n#### ")
+            records.append({"id": number, "response": steps + ending.format(answer), "answer": row["answer"]})
+        assert sum(result.verdict == RIGHT for result in grade_all("gsm8k", records)) / len(records) >= 0.995
+        wrong = [{**record, "answer": f"#### {10**9 + 1}"} for record in records]
+        assert not any(result.verdict == RIGHT for result in grade_all("gsm8k", wrong))
+
+
+@needs_data
+def test_math500s_own_solutions_are_right_and_its_neighbours_wrong():
+    rows = [json.loads(line) for line in (DATA / "math500" / "test.jsonl").read_text().splitlines()]
+    records = [{"id": row["unique_id"], "response": row["solution"], "answer": row["answer"]} for row in rows]
+    made = grade_all("math500", records)
+    assert sum(result.verdict == RIGHT for result in made) >= 0.995 * len(rows)
+    others = [
+        {**record, "response": other["response"]}
+        for record, other in zip(records, records[1:] + records[:1], strict=True)
+    ]
+    made = grade_all("math500", others)
+    # By chance two neighbours have one answer, or x=5 and 5.
+    assert sum(result.verdict == RIGHT for result in made) <= 0.01 * len(rows)
+
+
+def write(path, *lines):
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return path
+
+
+def test_the_command(tmp_path, capsys):
+    responses = write(
+        tmp_path / "r.jsonl",
+        {"id": "1", "response": "(B)", "answer": "No", **CHOICE},
+        {"id": "2", "response": "The answer is 201.", "answer": "200", **INTEGER},
+        {"id": "3", "response": None, "error": "out of memory", "answer": "200", **INTEGER},
+    )
+    out = tmp_path / "v.jsonl"
+    cli.main(["grade", "--task", "mathvista", str(responses), "-o", str(out)])
+    made = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["verdict"] for row in made] == [RIGHT, WRONG, UNGRADED]
+    assert made[0] == {"id": "1", "extracted": "No", "verdict": RIGHT, "reason": ""}
+    assert made[2]["reason"] == "out of memory"
+    said = capsys.readouterr().out
+    assert "3 answers: 1 right, 1 wrong, 1 ungraded" in said
+    assert "33.3%" in said
+    assert "ungraded, out of memory: 1" in said
+
+
+def test_golds_by_id(tmp_path):
+    golds = tmp_path / "testmini.json"
+    golds.write_text(json.dumps({"7": {"answer": "No", **CHOICE}}))
+    responses = write(tmp_path / "r.jsonl", {"id": "7", "response": "B", "extraction": "A"})
+    out = tmp_path / "v.jsonl"
+    for options, expected in (([], RIGHT), (["--use-extraction"], WRONG)):
+        cli.main(["grade", "--task", "mathvista", str(responses), "--examples", str(golds), "-o", str(out), *options])
+        assert json.loads(out.read_text())["verdict"] == expected
+    lines = write(
+        tmp_path / "golds.jsonl", {"question": "?", "answer": "#### 4"}, {"question": "?", "answer": "#### 5"}
+    )
+    write(responses, {"id": 1, "response": "#### 5"})
+    cli.main(["grade", "--task", "gsm8k", str(responses), "--examples", str(lines), "-o", str(out)])
+    assert json.loads(out.read_text())["verdict"] == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            ['{"id": 1, "response": "1", "answer": "1"}', "{torn", '{"id": 2, "response": "1", "answer": "1"}'],
+            "line 2: no JSON object",
+        ),
+        (
+            ['{"id": 1, "response": "1", "answer": "1"}', '{"id": "1", "response": "1", "answer": "1"}'],
+            "line 2: id '1' stands twice",
+        ),
+        (['{"response": "1", "answer": "1"}'], "line 1: no id"),
+        (['{"id": 1, "answer": "1"}'], "line 1: neither response nor extraction"),
+        (['{"id": 1, "response": "1"}'], "line 1: no answer to grade '1' by"),
+        (['{"id": 1, "response": "1", "answer": "one or two"}'], "gsm8k, id 1: the answer 'one or two' is no number"),
+    ],
+)
+def test_bad_input_is_one_error(tmp_path, lines, says):
+    with pytest.raises(SystemExit, match=says):
+        cli.main(["grade", "--task", "gsm8k", str(write(tmp_path / "r.jsonl", *lines)), "-o", str(tmp_path / "v")])
+    assert not (tmp_path / "v").exists()
+
+
+def test_a_torn_last_line_is_left_out(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"id": 1, "response": "1", "answer": "1"}\n{"id": 2, "respo')
+    assert [record["id"] for record in graders.read_responses(path, None)] == [1]
+    path.write_text('{"id": 1, "response": "1", "answer": "1"}\n{"id": 2, "respo\n')
+    with pytest.raises(InputError, match="line 2"):
+        graders.read_responses(path, None)
+
+
+def test_a_grade_needs_no_sympy_for_plain_answers():
+    assert isinstance(grade("math500", {"response": "\\boxed{12}", "answer": "12"}), Grade)
+    assert grade("math500", {"response": "\\boxed{x+1}", "answer": "1+x"}) == ("1+x", "x+1")
