@@ -31,6 +31,12 @@ def test_updates():
     assert made["speedup"] > 0
 
 
+def test_evaluation():
+    made = last_line("evaluation.py", "--samples", "4", "--new-tokens", "3", "--repeats", "1", "--answers", "100")
+    assert made["batch_speedup"] > 0
+    assert made["answers_per_second"] > 0
+
+
 def test_merging(tmp_path):
     size = ["--layers", "4", "--blocks", "2", "--vocabulary", "500", "--scale", "8", "--repeats", "1"]
     made = last_line("merging.py", *size, "--directory", str(tmp_path))

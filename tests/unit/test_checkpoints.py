@@ -192,6 +192,7 @@ def test_prefix_conventions_name_the_same_part(prefix):
     assert anatomy.part_of(f"{prefix}layers.3.mlp.up_proj.weight") == anatomy.Part("layer", 3, "mlp", "up_proj", 3)
     assert anatomy.part_of(f"{prefix}layers.3.self_attn.q_proj.bias").matrix == ""
     assert anatomy.part_of(f"{prefix}norm.weight").component == "final_norm"
+    assert anatomy.part_of("language_model.lm_head.weight").component == "head"  # LLaVA-OneVision as published
     assert anatomy.part_of("model.visual.merger.mlp.0.weight").component == "projector"
     assert anatomy.part_of("visual.blocks.0.attn.qkv.weight").component == "vision_tower"
 

@@ -60,6 +60,7 @@ def set_key(*path_and_value):
         (set_key("merging", "layout", "links"), "config: merging.layout: Input should be 'copy' or 'link'"),
         (set_key("merging", "hybrids", {"w": "IN+XX@1"}), "config: merging.hybrids.w: no donor 'XX'"),
         (set_key("merging", "hybrids", {"w": "IN+RL"}), "config: merging.hybrids.w: hybrid 'IN+RL': '+RL' is not like"),
+        (set_key("merging", "hybrids", {"RL": "IN:0.5:RL"}), "config: merging.hybrids.RL: is the name of a stage"),
         (set_key("merging", "hybrids", {"IN-RL-RL": "IN"}), "config: merging.hybrids.IN-RL-RL: is one of the paper's six"),
         (lambda config: config["recipes"]["one"].pop("in"), "config: recipes.one.in: missing"),
         (lambda config: config.pop("recipes"), "config: recipes: missing"),

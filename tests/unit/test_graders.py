@@ -78,6 +78,99 @@ def test_verdicts(task, response, answer, fields, expected):
 
 
 @pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        (r"\boxed{2\sqrt{3}}", 2), (r"\boxed{2\pi}", 2), ("Answer: 2√3", 2), (r"\boxed{3a+2}", 3), (r"\boxed{\frac{3}{x}}", 3),
+        (r"\boxed{(3, 4)}", 3), ("The answer is minus 3", 3), ("The answer is negative 3.", 3), (r"\boxed{5:3}", 5),
+        (r"\boxed{x > 5}", 5), (r"\boxed{5 \text{ and } 7}", 5), ("The answer is between 5 and 10", 5), (r"\boxed{10^{-3}}", 10),
+        (r"\boxed{12x}", 12), (r"\boxed{\text{Cannot be determined from 3 points}}", 3), ("<answer>5:30</answer>", 5), ("<answer>10-12</answer>", 10),
+        ("<answer>10^3</answer>", 10), ("<answer>12 000</answer>", 12), ("<answer>12k</answer>", 12), ("The answer is 3 dozen", 3),
+        ("The answer is 2 million", 2), ("<answer>3 hours 20 minutes</answer>", 3), ("<answer>5 × 10</answer>", 5), ("<answer>12 or 13</answer>", 12),
+        ("<answer>>5</answer>", 5), ("The answer is one hundred", 1), ("The answer is twenty-five", 20),
+    ],
+)  # fmt: skip
+def test_a_number_within_an_expression_is_not_the_answer(response, gold):
+    assert verdict("mathvista", response, str(gold), **INTEGER) == WRONG
+    assert verdict("gsm8k", response, f"#### {gold}") == WRONG
+
+
+@pytest.mark.parametrize(
+    ("response", "gold"),
+    [
+        ("The answer is twenty-five", 25), ("The answer is 3 dozen", 36), ("<answer>12k</answer>", 12000), ("<answer>12 000</answer>", 12000),
+        ("The answer is 2.5 million", 2_500_000), (r"\boxed{12\text{ cm}}", 12), (r"\boxed{x = 5}", 5), ("The answer is 53 - 46 = 7 percent.", 7),
+        ("Hence the answer is 7, since the person on the left was born in 1933.", 7), ("The answer is (12).", 12),
+        ("Therefore the number of eggs is 7, which is 2 more than yesterday.", 7), ("The answer is **negative 4**.", -4),
+        ("The difference is 9 - 4 = 5. Note that the first reading is 4.", 5), ("So 48/2 = 24, 48+24 = 72.\nA: 72", 72),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_write_them(response, gold):
+    assert verdict("mathvista", response, str(gold), **INTEGER) == RIGHT
+    assert verdict("gsm8k", response, f"#### {gold}") == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "choices"),
+    [
+        ("Therefore P(A) = 0.4.", "0.3", ["0.3", "0.4", "0.5", "0.6"]),
+        ("Therefore, BC = 5√3.", "5", ["5", "10", "5√2", "6"]),
+        ("The total is 1,250.", "1", ["1", "2", "3", "1250"]),
+        ("x = -3", "3", ["3", "2", "4", "5"]),
+        ("AB = 6 and BC = 8, so AC = 10, half of it is 5.", "6", ["6", "8", "10", "5"]),
+        (
+            "The blue one is not larger than the red; it is smaller than it.",
+            "larger than",
+            ["larger than", "smaller than"],
+        ),
+        ("The answer is not yes but no", "yes", ["yes", "no"]),
+        ("There is no doubt: yes.", "no", ["yes", "no"]),
+        (r"We add 65 and 65: \boxed{77}", "130", ["65", "120", "130", "155"]),
+    ],
+)
+def test_a_choice_that_is_not_made(response, gold, choices):
+    fields = {"question_type": "multi_choice", "answer_type": "text", "choices": choices}
+    assert verdict("mathvista", response, gold, **fields) == WRONG
+
+
+@pytest.mark.parametrize(
+    ("task", "response", "gold", "fields", "expected"),
+    [
+        ("math500", r"\boxed{2516_9}", "2516_8", {}, WRONG),
+        ("math500", r"\boxed{4210_{5}}", "4210_{7}", {}, WRONG),
+        ("math500", r"\boxed{2516}", "2516_8", {}, RIGHT),
+        ("math500", r"\boxed{(2,3)}", r"\{2,3\}", {}, WRONG),
+        ("math500", r"The answer is $\$36$.", r"\$36", {}, RIGHT),
+        ("mathvision", "Therefore option B is correct.", "B", {"options": ["1", "2", "3"]}, RIGHT),
+        ("mathvision", "The answer is B: 2", "B", {"options": ["1", "2", "3"]}, RIGHT),
+        ("logicvista", "The answer is option B because it is rotated.", "B", {}, RIGHT),
+        ("logicvista", "The answer is face", "A", {}, WRONG),
+        ("mathvista", "The final answer is: 3", "3", INTEGER, RIGHT),
+    ],
+)  # fmt: skip
+def test_rules_of_the_benchmarks(task, response, gold, fields, expected):
+    assert verdict(task, response, gold, **fields) == expected
+
+
+@pytest.mark.parametrize(("fields", "says"), [
+    ({"question_type": "free_form", "answer_type": "float"}, "answer_type float without precision"),
+    ({"question_type": "free_form"}, "answer_type None is none of"),
+    ({"choices": "[]"}, r"choices '\[\]' are no list"),
+])  # fmt: skip
+def test_gold_fields_that_are_missing_are_named(fields, says):
+    with pytest.raises(InputError, match=f"mathvista, id 'x': {says}"):
+        verdict("mathvista", "1.4", "1.2", **fields)
+
+
+@pytest.mark.parametrize("filler", [" ", "\n", "answer ", "a", "(", "9,", "**", "$"])
+@pytest.mark.parametrize("task", ["mathvista", "math500"])
+def test_a_response_that_never_ends_takes_no_time(task, filler):
+    fields = INTEGER if task == "mathvista" else {}
+    started = time.monotonic()
+    verdict(task, "the answer" + filler * 30_000 + "x", "5", **fields)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
     "answer",
     ["9**9**9**9", "9^{9^{9^{9}}}", "10000000!", "((9!)!)!", "9" * 10_000, "\\sum_{n=1}^{10^{9}} n!", "2^{99999999}",
      "\\int_0^1 \\int_0^1 \\sin(\\cos(\\tan(xyz)))^{99} dx dy", "(x+y+z+w)^{900}", "__import__('os').system('true')"],

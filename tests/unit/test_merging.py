@@ -358,9 +358,27 @@ def test_a_full_disk_is_known_before_the_first_byte_and_cleaned_up_after(donors,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(InputError, match="the disk is full; what was written of the hybrid is removed"):
+    with pytest.raises(InputError, match="the disk is full; what was written is removed"):
         merging.merge(donors, "IN:RL:RL", tmp_path / "b" / "hybrid")
     assert list((tmp_path / "b").iterdir()) == []
+
+
+def test_what_a_killed_merge_left_is_cleared(donors, tmp_path):
+    left, living = tmp_path / ".hybrid.999999999.partial", tmp_path / ".hybrid.1.partial"
+    left.mkdir()
+    living.mkdir()
+    merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, "hybrid"]
+
+
+def test_configs_as_older_transformers_write_them_are_the_same(tiny, moved, tmp_path):
+    def old(config):
+        config |= config["text_config"] | {"attention_dropout": 0.1}
+        config["model_type"] = "qwen2_5_vl"
+
+    other = edited(moved, tmp_path / "old", None, old)
+    made = merging.plan({"IN": tiny, "RL": other}, "IN:RL:RL")
+    assert made.warnings == ["config.json differs between the donors, but not in what it says of the model"]
 
 
 def test_a_directory_that_is_not_empty_is_left_alone(donors, tmp_path):

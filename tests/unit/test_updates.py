@@ -311,6 +311,14 @@ def test_bad_input(tiny, moved, tmp_path):
         list(updates.updates(tiny, tmp_path / "pickle", None))
 
 
+def test_a_tied_head_that_one_file_stores_is_no_matter(tiny, moved, tmp_path):
+    def head(tensors):
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+
+    found = of(plant(tiny, tmp_path / "base", head), moved)
+    assert found.keys() == of(tiny, moved).keys()
+
+
 def test_overlaps_of_recipes():
     rng = np.random.default_rng(0)
     basis, _ = np.linalg.qr(rng.standard_normal((40, 8)))

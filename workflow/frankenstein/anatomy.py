@@ -19,7 +19,7 @@ _LAYER = re.compile(
 )
 # transformers has written the same parameter under several prefixes over the years.
 _PREFIX = re.compile(
-    r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)?(?=layers\.|embed_tokens\.|norm\.)"
+    r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)?(?=layers\.|embed_tokens\.|norm\.|lm_head\.)"
 )
 
 # What is no language model, and what of it brings vision into the language model's width.
@@ -96,4 +96,14 @@ def read_config(directory: Path) -> dict:
 def layer_count(directory: Path) -> int:
     """Number of decoder layers of a checkpoint."""
     config = read_config(directory)
-    return config.get("text_config", config)["num_hidden_layers"]
+    text = config.get("text_config", config)
+    if "num_hidden_layers" not in text:
+        raise InputError(f"{directory}/config.json: no num_hidden_layers; fetch or save the checkpoint again")
+    return text["num_hidden_layers"]
+
+
+def ties_embeddings(directory: Path) -> bool:
+    """Whether a checkpoint's head is its embeddings, as its config says; not where there is none."""
+    path = Path(directory) / "config.json"
+    config = json.loads(path.read_text()) if path.exists() else {}
+    return bool(config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings")))

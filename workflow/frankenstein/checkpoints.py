@@ -162,6 +162,17 @@ def from_stored(stored: np.ndarray, dtype: str) -> np.ndarray:
     return stored.astype(np.float32) if dtype == "F16" else stored
 
 
+def drop_tied_heads(weights: dict[str, Weights]) -> list[str]:
+    """Where all checkpoints tie head and embeddings, forget the head that some files store once more; its stored names."""
+    if not all(anatomy.ties_embeddings(checkpoint.directory) for checkpoint in weights.values()):
+        return []
+    dropped = set()
+    for checkpoint in weights.values():
+        for name in [name for name in checkpoint if anatomy.part_of(name).component == "head"]:
+            dropped.add(checkpoint.stored.pop(name).name)
+    return sorted(dropped)
+
+
 def check_same_shapes(weights: dict[str, Weights]) -> None:
     """Raise InputError naming the first tensor that two checkpoints do not share in name and shape."""
     (first, reference), *others = weights.items()

@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     parsed.command = shlex.join(["frankenstein", *arguments])
     try:
         parsed.run(parsed)
-    except InputError as error:
+    except (InputError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
 
@@ -96,6 +96,8 @@ def _updates(parsed) -> None:
 def _grade(parsed) -> None:
     from . import graders
 
+    if not parsed.out.parent.is_dir():
+        raise InputError(f"{parsed.out}: no directory {parsed.out.parent}")
     records = graders.read_responses(parsed.responses, parsed.examples)
     grades = graders.grade_all(parsed.task, records, parsed.use_extraction, parsed.jobs, parsed.time_limit)
     with open(parsed.out, "w") as file:
@@ -130,7 +132,12 @@ def _donors(parsed) -> dict[str, Path]:
 
 
 def _rest_of(text: str) -> str | dict[str, str]:
-    return dict(part.split("=", 1) for part in text.split(",")) if "=" in text else text
+    if "=" not in text:
+        return text
+    parts = [part.partition("=") for part in text.split(",")]
+    if odd := [part for part, equals, _ in parts if not equals]:
+        raise InputError(f"--rest {text}: {odd[0]!r} is not part=donor")
+    return {part: donor for part, _, donor in parts}
 
 
 def _merge(parsed) -> None:

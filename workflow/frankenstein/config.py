@@ -307,6 +307,8 @@ def _check_hybrids(study: Study) -> None:
             _refuse(key, f"{donor!r} is none of early, in, rl, base")
     for name in study.merging.hybrids:
         key = f"merging.hybrids.{name}"
+        if name in ("Base", "IN", "RL"):
+            _refuse(key, "is the name of a stage")
         if name.replace("-", ":") in regions.HYBRIDS:
             _refuse(key, "is one of the paper's six, which are made anyway")
         try:

@@ -7,6 +7,7 @@ killed when they take too long.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 from collections import Counter
@@ -25,6 +26,7 @@ from .intervals import wilson
 TASKS = ("mathvista", "mathverse", "mathvision", "logicvista", "math500", "gsm8k")
 TIME_LIMIT = 5.0  # seconds an answer, in sympy
 _MEMORY = 4 << 30  # bytes a process of sympy may take
+_READ = 20_000  # characters of a response that are read, its last
 _LONGEST = 1000  # characters of an answer that sympy is asked about
 
 
@@ -40,20 +42,28 @@ def grade(task: str, record: dict, use_extraction: bool = False) -> Grade | tupl
         return Grade(WRONG, None, "nothing was extracted")
     if response is None:
         return Grade(UNGRADED, None, str(record.get("error") or "no response"))
-    response, gold = str(response), str(record["answer"])
+    response, gold = _readable(str(response)), str(record["answer"])
     if not response.strip():
         return Grade(WRONG, None, "empty")
     if not use_extraction and extraction.thinks_without_answer(response):
         return Grade(WRONG, None, "no answer in the response")
     if task == "logicvista":
         return _letters(response, gold)
-    if record.get("choices") or _is_choice(task, record):
-        return _choice(response, gold, record.get("choices") or [], use_extraction)
+    choices = record.get("choices") or record.get("options") or []
+    if not isinstance(choices, list):
+        raise InputError(f"choices {choices!r} are no list")
+    if choices or _is_choice(task, record):
+        return _choice(response, gold, choices, use_extraction)
     if task == "gsm8k":
         return _number(response, gold.rpartition("####")[2].strip(), use_extraction)
     if task == "mathvista":
         return _mathvista(response, gold, record, use_extraction)
     return _latex(response, gold, record, use_extraction)
+
+
+def _readable(response: str) -> str:
+    """A response without runs of blanks, and of one that never ends its end: rules take time with the length."""
+    return re.sub(r"[^\S\n]{3,}", "  ", re.sub(r"\s*\n\s*\n\s*", "\n\n", response[-_READ:]))
 
 
 def _is_choice(task: str, record: dict) -> bool:
@@ -91,7 +101,8 @@ def _letters(response: str, gold: str) -> Grade:
     said = extraction.tagged(response) or extraction.boxed(response)
     said = said or next(reversed(extraction.stated(extraction.final_part(response))), None)
     said = said or next(reversed(extraction.sentences(extraction.final_part(response))))
-    found = _set_of_letters(said)
+    one = extraction.letter_of(said, 8) if len(_set_of_letters(gold)) == 1 else None
+    found = {chr(ord("A") + one)} if one is not None else _set_of_letters(said)
     if not found:
         return Grade(WRONG, said[:_LONGEST], "names no letter")
     return Grade(RIGHT if found == _set_of_letters(gold) else WRONG, ", ".join(sorted(found)))
@@ -99,7 +110,7 @@ def _letters(response: str, gold: str) -> Grade:
 
 def _set_of_letters(text: str) -> set[str]:
     text = extraction.bare(text)
-    if re.fullmatch(r"[A-Ha-h]{1,8}", text) and len(set(text.upper())) == len(text):
+    if re.fullmatch(r"[A-H]{1,8}|[a-h]", text) and len(set(text)) == len(text):
         return set(text.upper())
     if found := re.findall(r"\(([A-H])\)", text):
         return set(found)
@@ -119,18 +130,22 @@ def _number(response: str, gold: str, extracted: bool) -> Grade:
 
 def _mathvista(response: str, gold: str, record: dict, extracted: bool) -> Grade:
     """Free-form answers by answer_type and precision: integers cut off, floats rounded, as the benchmark does it."""
-    kind = record.get("answer_type", "text")
+    kind = record.get("answer_type")
     if kind == "list":
         said = response if extracted else extraction.tagged(response) or extraction.boxed(response) or response
+        said = said if extracted else next(reversed(extraction.stated(said)), said)
         found = re.findall(r"\[[^\[\]]*\]", said)
         return Grade(
             RIGHT if found and _list(found[-1]) == _list(gold) else WRONG, found[-1] if found else said[:_LONGEST]
         )
     if kind == "text":
-        said = response if extracted else extraction.tagged(response) or extraction.boxed(response) or response
+        said = response if extracted else extraction.tagged(response) or extraction.boxed(response)
+        said = said or next(reversed(extraction.stated(extraction.final_part(response))), response)
         return Grade(RIGHT if extraction.same_text(said) == extraction.same_text(gold) else WRONG, said[:_LONGEST])
     if kind not in ("integer", "float"):
         raise InputError(f"answer_type {kind!r} is none of integer, float, list, text")
+    if kind == "float" and record.get("precision") is None:
+        raise InputError("answer_type float without precision")
     said = response if extracted else extraction.number_of(response)
     value, expected = extraction.number(said or ""), extraction.number(gold)
     if expected is None:
@@ -141,7 +156,7 @@ def _mathvista(response: str, gold: str, record: dict, extracted: bool) -> Grade
         if kind == "integer":
             same = int(found) == expected
         else:
-            places = int(record.get("precision") or 0)
+            places = int(record["precision"])
             same = round(float(found), places) == round(float(expected), places)
         if same:
             return Grade(RIGHT, said)
@@ -165,8 +180,11 @@ def _latex(response: str, gold: str, record: dict, extracted: bool) -> Grade | t
     said = response if extracted else answer_of(response)
     if said is None:
         return Grade(WRONG, None, "no answer in the response")
-    if extraction.plain_latex(said) == extraction.plain_latex(gold):
+    ours, theirs = extraction.plain_latex(said), extraction.plain_latex(gold)
+    if ours == theirs:
         return Grade(RIGHT, said)
+    if not _alike(ours, theirs):
+        return Grade(WRONG, said)
     value, expected = (extraction.number(text, units=False) for text in (said, gold))
     if value is not None and expected is not None:
         same = expected in (value, *_of_unit(value, record.get("unit")))
@@ -180,6 +198,15 @@ def _latex(response: str, gold: str, record: dict, extracted: bool) -> Grade | t
     return gold, said
 
 
+def _alike(ours: str, theirs: str) -> bool:
+    """What sympy does not see: the base of a number, and whether it is a set or a tuple."""
+    bases = [re.findall(r"\d_\{?(\d+)\}?", text) for text in (ours, theirs)]
+    if bases[0] and bases[0] != bases[1]:
+        return False
+    braced = [text.startswith(r"\{") for text in (ours, theirs)]
+    return not (any(braced) and not all(braced) and any(text.startswith(("(", "[")) for text in (ours, theirs)))
+
+
 def answer_of(response: str) -> str | None:
     """The final answer of a response: tagged, boxed, stated, or the mathematics at the end."""
     for inner in (extraction.tagged(response), extraction.boxed(response)):
@@ -187,10 +214,10 @@ def answer_of(response: str) -> str | None:
             return extraction.boxed(inner) or extraction.bare(inner)
     response = extraction.final_part(response)
     if stated := extraction.stated(response):
-        formulas = re.findall(r"\$+([^$]+)\$+", stated[-1])
+        formulas = re.findall(r"(?<!\\)\$((?:[^$\\]|\\.)+)(?<!\\)\$", stated[-1])
         return formulas[0].strip() if formulas else re.sub(r"\.$", "", stated[-1]).strip()
     for part in reversed(extraction.sentences(response)):
-        if formulas := re.findall(r"\$+([^$]+)\$+|\\\((.+?)\\\)|\\\[(.+?)\\\]", part):
+        if formulas := re.findall(r"(?<!\\)\$((?:[^$\\]|\\.)+)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", part):
             last = next(text for text in formulas[-1] if text)
             return re.split(r"(?<![<>\\!])=", last)[-1].strip()
     if len(response) < 60:
@@ -247,7 +274,9 @@ def grade_all(
     if pending:
         from pebble import ProcessPool
 
-        with ProcessPool(min(jobs or os.cpu_count() or 1, len(pending)), initializer=_prepare) as pool:
+        # Fresh processes: a fork would begin with all that this one has mapped.
+        fresh = multiprocessing.get_context("spawn")
+        with ProcessPool(min(jobs or os.cpu_count() or 1, len(pending)), initializer=_prepare, context=fresh) as pool:
             futures = [pool.schedule(equal_latex, args=made[number], timeout=time_limit) for number in pending]
             for number, future in zip(pending, futures, strict=True):
                 made[number] = _result(future, made[number][1], time_limit)

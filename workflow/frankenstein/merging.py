@@ -23,7 +23,16 @@ import numpy as np
 
 from .anatomy import layer_count, part_of, read_config
 from .assignment import Assignment, Choice
-from .checkpoints import DTYPES, MANIFEST, Stored, Weights, as_stored, check_same_shapes, check_unchanged
+from .checkpoints import (
+    DTYPES,
+    MANIFEST,
+    Stored,
+    Weights,
+    as_stored,
+    check_same_shapes,
+    check_unchanged,
+    drop_tied_heads,
+)
 from .errors import InputError
 
 ACCOUNT = "merge_manifest.json"
@@ -36,6 +45,8 @@ _HARMLESS = {
     "_attn_implementation_autoset",
     "attn_implementation",
     "architectures",
+    "attention_dropout",  # of training alone, as is the range of initial weights
+    "initializer_range",
     "bos_token_id",
     "dtype",
     "eos_token_id",
@@ -103,16 +114,8 @@ def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", confi
             )
         check_unchanged(donors[label])
     parents = {label: Weights(path) for label, path in used.items()}
-    warnings, tied = _same_configs(used)
-    if tied:  # the head is the embeddings': some files store it once more
-        dropped = sorted(
-            {s.name for w in parents.values() for n, s in w.stored.items() if part_of(n).component == "head"}
-        )
-        for weights in parents.values():
-            for name in [name for name in weights if part_of(name).component == "head"]:
-                del weights.stored[name]
-    else:
-        dropped = []
+    warnings = _same_configs(used)
+    dropped = drop_tied_heads(parents)  # the head is the embeddings': some files store it once more
     check_same_shapes(parents)
     (label, reference), *others = parents.items()
     for other, weights in others:
@@ -140,8 +143,8 @@ def _flat(config: dict, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _same_configs(donors: dict[str, Path]) -> tuple[list[str], bool]:
-    """(warnings, whether embeddings are tied). Raises InputError for configs of different models."""
+def _same_configs(donors: dict[str, Path]) -> list[str]:
+    """Warnings. Raises InputError for configs of different models."""
     raw = {label: _flat(read_config(path)) for label, path in donors.items()}
     (first, reference), *others = raw.items()
     warnings = []
@@ -150,7 +153,7 @@ def _same_configs(donors: dict[str, Path]) -> tuple[list[str], bool]:
         from transformers import AutoConfig
 
         raw = {
-            label: _flat(AutoConfig.from_pretrained(path, local_files_only=True).to_dict())
+            label: _meant(AutoConfig.from_pretrained(path, local_files_only=True).to_dict())
             for label, path in donors.items()
         }
         (_, reference), *others = raw.items()
@@ -161,7 +164,18 @@ def _same_configs(donors: dict[str, Path]) -> tuple[list[str], bool]:
                 f"config.json: {odd[0]} is {reference.get(odd[0])!r} in {first} ({donors[first]}) but "
                 f"{other.get(odd[0])!r} in {label} ({donors[label]}) ({len(odd)} such keys): not the same model"
             )
-    return warnings, bool(reference.get("tie_word_embeddings", reference.get("text_config.tie_word_embeddings")))
+    return warnings
+
+
+def _meant(config: dict) -> dict[str, object]:
+    """What a config says of the model: old ones repeat the text model's keys at the top, and name rope types twice."""
+    text = config.get("text_config") or {}
+    flat = _flat({key: value for key, value in config.items() if key not in text})
+    return {
+        key: value
+        for key, value in flat.items()
+        if not key.startswith("text_config.vision_") and not (".rope_" in key and key.endswith(".type"))
+    }
 
 
 def _chat_template(directory: Path) -> str | None:
@@ -175,8 +189,11 @@ def _chat_template(directory: Path) -> str | None:
 
 def _vocabulary(directory: Path) -> object:
     if (path := directory / "tokenizer.json").exists():
-        record = json.loads(path.read_text())
-        return record["model"].get("vocab"), record.get("added_tokens")
+        try:
+            record = json.loads(path.read_text())
+            return record["model"].get("vocab"), record.get("added_tokens")
+        except (json.JSONDecodeError, KeyError) as error:
+            raise InputError(f"{path}: no tokenizer ({error!r}); fetch or save it again") from None
     path = directory / "vocab.json"
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -240,13 +257,9 @@ def merge(
     made = plan(donors, spec, cuts, rest_from, config_from)
     shards = _linked(made, stores or {}) if layout == "link" else _by_size(made)
     written = [name for shard in shards if not shard.link for name in shard.names]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _check_room(out, out.parent, made.nbytes(written))
     for warning in made.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    part = out.parent / f".{out.name}.{os.getpid()}.partial"
-    part.mkdir()
-    try:
+    with _whole_or_not(out, made.nbytes(written)) as part:
         hashes: dict[str, str] = {}
         with _threads() as pool:
             ahead: dict[str, Future[str]] = {}
@@ -258,13 +271,35 @@ def merge(
                     ahead |= _write(made, shard.names, part / shard.file, pool)
             hashes |= {name: digest.result() for name, digest in ahead.items()}
         _write_rest(made, part, shards, hashes, layout, command)
+    return made
+
+
+@contextlib.contextmanager
+def _whole_or_not(out: Path, needed: int, again: bool = False) -> Iterator[Path]:
+    """A directory to write `needed` bytes to, which becomes `out` at the end, or goes; what a killed run left goes too.
+
+    again: what stands in `out` then is replaced; else it is left alone, and an error.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for left in out.parent.glob(f".{out.name}.*.partial"):
+        if not Path(f"/proc/{left.name.split('.')[-2]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    if needed > (free := shutil.disk_usage(out.parent).free):
+        raise InputError(
+            f"{out}: {needed / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free on its disk; nothing written"
+        )
+    part = out.parent / f".{out.name}.{os.getpid()}.partial"
+    part.mkdir()
+    try:
+        yield part
+        if again and out.exists():
+            shutil.rmtree(out)  # what links to its files keeps them
         os.replace(part, out)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise InputError(f"{out}: the disk is full; what was written of the hybrid is removed") from None
+            raise InputError(f"{out}: the disk is full; what was written is removed") from None
         raise
-    return made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,13 +335,6 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _check_room(out: Path, on: Path, needed: int) -> None:
-    if needed > (free := shutil.disk_usage(on).free):
-        raise InputError(
-            f"{out}: {needed / 1e9:.1f} GB to write, {free / 1e9:.1f} GB free on its disk; nothing written"
-        )
 
 
 def _write(made: Content, names: list[str], path: Path, pool: ThreadPoolExecutor) -> dict[str, Future[str]]:
@@ -382,7 +410,7 @@ def _digest(pieces: Iterable[bytes | memoryview]) -> str:
 def _write_rest(made: Plan, out: Path, shards: list[_Shard], hashes: dict, layout: str, command: str) -> None:
     """Index, config, tokenizer, processor, account and model card."""
     donor = made.parents[made.config_from].directory
-    for path in sorted(donor.iterdir()):
+    for path in sorted(path for path in donor.iterdir() if path.is_file()):
         ours = path.name in (MANIFEST, ACCOUNT) or path.name.endswith(".index.json")
         if path.suffix in (".json", ".jinja", ".txt", ".model") and not ours:
             shutil.copyfile(path, out / path.name)
@@ -475,27 +503,28 @@ def store(directory: Path, out: Path) -> None:
     """
     check_unchanged(directory)
     weights, out = Weights(directory), Path(out)
-    names: dict[str, list[str]] = {}
-    for name in sorted(weights, key=lambda name: (weights.stored[name].file, weights.stored[name].start)):
-        names.setdefault(_key(name), []).append(name)
-    out.mkdir(parents=True, exist_ok=True)
     stored = {name: stored.name for name, stored in weights.stored.items()}
     own = Content({"own": weights}, dict.fromkeys(weights, Choice("own")), stored)
-    _check_room(out, out, own.nbytes(weights))
-    shards = {}
-    with _threads() as pool:
-        hashes: dict[str, Future[str]] = {}
-        for key, of in sorted(names.items()):
-            file = out / f"{key}.safetensors"
-            file.unlink(missing_ok=True)  # what links to an older one keeps it
-            hashes |= _write(own, of, file, pool)
-            shards[key] = {"file": file.name, "tensors": of}
-        digests = {name: digest.result() for name, digest in hashes.items()}
-    for shard in shards.values():
-        (out / shard["file"]).chmod(0o444)
-    files = _stamps(weights)
-    record = {"directory": str(Path(directory).resolve()), "files": files, "shards": shards, "sha256": digests}
-    (out / SHARDS).write_text(json.dumps(record, indent=1))
+    ordered = dict.fromkeys(sorted(weights, key=lambda name: (weights.stored[name].file, weights.stored[name].start)))
+    names: dict[str, list[str]] = {}
+    for name in ordered:
+        names.setdefault(_key(name), []).append(name)
+    with _whole_or_not(out, own.nbytes(weights), again=True) as part:
+        with _threads() as pool:
+            hashes: dict[str, Future[str]] = {}
+            for key, of in names.items():
+                hashes |= _write(own, of, part / f"{key}.safetensors", pool)
+            digests = {name: digest.result() for name, digest in hashes.items()}
+        shards = {key: {"file": f"{key}.safetensors", "tensors": of} for key, of in sorted(names.items())}
+        for shard in shards.values():
+            (part / shard["file"]).chmod(0o444)
+        record = {
+            "directory": str(Path(directory).resolve()),
+            "files": _stamps(weights),
+            "shards": shards,
+            "sha256": digests,
+        }
+        (part / SHARDS).write_text(json.dumps(record, indent=1))
 
 
 def stored_in(directory: Path, parent: Path) -> Path:

@@ -20,7 +20,7 @@ from scipy.linalg import blas, eigh_tridiagonal, eigvalsh_tridiagonal, lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from .anatomy import Part, part_of
-from .checkpoints import DTYPES, Weights, as_stored, check_same_shapes, from_stored
+from .checkpoints import DTYPES, Weights, as_stored, check_same_shapes, drop_tied_heads, from_stored
 from .errors import InputError
 
 RANKS = 50  # ranks over which a line is fitted to the log spectrum
@@ -54,12 +54,13 @@ def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
     """
     for label, weights in checkpoints.items():
         _check_plain(label, weights)
+    drop_tied_heads(checkpoints)
     check_same_shapes(checkpoints)
     reference = next(iter(checkpoints.values()))
     found = []
     for name in reference:
         shape, part = reference.shape(name), part_of(name)
-        if len(shape) >= 2 and not (part.component == "head" and all(map(_tied, checkpoints.values()))):
+        if len(shape) >= 2:
             found.append(Matrix(name, part, shape[0], int(np.prod(shape[1:]))))
     return sorted(found, key=lambda matrix: (matrix.part.component, matrix.part.depth, matrix.name))
 
@@ -67,11 +68,6 @@ def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
 def _config(weights: Weights) -> dict:
     path = weights.directory / "config.json"
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _tied(weights: Weights) -> bool:
-    config = _config(weights)
-    return bool(config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings")))
 
 
 def _check_plain(label: str, weights: Weights) -> None:
