@@ -123,6 +123,18 @@ def test_one_pass_or_one_a_stage_is_no_matter(tiny, moved, again, monkeypatch):
         assert np.array_equal(sigma, together[stage, record["parameter"]][1])
 
 
+def test_the_code_for_a_gpu_gives_the_same(tiny, moved, again, monkeypatch):
+    """torch's own Gram matrix and eigenvectors, here on the CPU."""
+    expected = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
+    monkeypatch.setattr(updates, "_gram", lambda matrix: updates._DeviceGram(min(matrix.rows, matrix.columns), "cpu"))
+    for stage, record, sigma, _ in updates.updates(tiny, moved, again):
+        theirs, values = expected[stage, record["parameter"]]
+        np.testing.assert_allclose(sigma, values, rtol=1e-6, atol=1e-7 * values[0])
+        for key in (*updates.GEOMETRY, "frobenius", "cosine_with_in"):
+            tolerance = 0.05 if key.startswith("angle") else 1e-7
+            assert record[key] == pytest.approx(theirs[key], rel=1e-5, abs=tolerance), key
+
+
 def test_how_matrices_are_cut_into_blocks_changes_nothing(tiny, moved, again):
     whole = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
     parts = [

@@ -148,7 +148,7 @@ class Weights:
 
 
 def as_stored(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Values rounded to a stored dtype (DTYPES), to nearest, ties to even."""
+    """Values rounded to a stored dtype (DTYPES), to nearest, ties to even; to bfloat16 by way of float32, as torch does."""
     if dtype != "BF16":
         return values.astype(DTYPES[dtype])
     bits = values.astype(np.float32).view(np.uint32)
