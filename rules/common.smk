@@ -20,6 +20,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 MANIFEST = f"{RESULTS}/checkpoints/{{checkpoint}}/manifest.json"
 WEIGHTS = f"{RESULTS}/checkpoints/{{checkpoint}}/model.safetensors"
 MODEL = f"{RESULTS}/checkpoints/{{checkpoint}}/model"  # of a hybrid
+SHARDS = f"{RESULTS}/shards/{{checkpoint}}"
 TRAINING_LOG = f"{RESULTS}/training/{{checkpoint}}.csv"
 EXAMPLES = f"{RESULTS}/data/{{task}}.jsonl"
 PAIRS = f"{RESULTS}/pairs/{{function}}.jsonl"
@@ -150,3 +151,30 @@ def table(name):
         caption=f"../workflow/report/{name}.rst",
         category="Tables",
     )
+
+
+def kept(path):
+    """Hybrids stay, or go once their responses are made."""
+    return path if study.merging.keep else temp(path)
+
+
+def donor_manifests(wildcards):
+    recipe = study.recipes[wildcards.recipe]
+    donors = {"IN": recipe.instruct, "RL": recipe.rl, "BASE": recipe.base}
+    return {label: manifest(donors[label]) for label in study.donors(wildcards.hybrid)}
+
+
+def donor_shards(wildcards):
+    """With layout link: the donors' shards, to be linked to."""
+    if study.merging.layout == "copy":
+        return []
+    return [
+        SHARDS.format(checkpoint=Path(path).parent.name)
+        for path in donor_manifests(wildcards).values()
+    ]
+
+
+def size_mb(path):
+    """Of a checkpoint; unknown (a job's resource is then <TBD>) before it is there."""
+    files = json.loads(Path(path).read_text())["files"].values()
+    return 1 + sum(file["size"] for file in files) // 10**6

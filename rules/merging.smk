@@ -1,34 +1,5 @@
 # Section 3.3: the six hybrids of IN and RL, and the study's own, each a checkpoint like any other.
 
-SHARDS = f"{RESULTS}/shards/{{checkpoint}}"
-
-
-def kept(path):
-    """Hybrids stay, or go once their responses are made."""
-    return path if study.merging.keep else temp(path)
-
-
-def donor_manifests(wildcards):
-    recipe = study.recipes[wildcards.recipe]
-    donors = {"IN": recipe.instruct, "RL": recipe.rl, "BASE": recipe.base}
-    return {label: manifest(donors[label]) for label in study.donors(wildcards.hybrid)}
-
-
-def donor_shards(wildcards):
-    """With layout link: the donors' shards, to be linked to."""
-    if study.merging.layout == "copy":
-        return []
-    return [
-        SHARDS.format(checkpoint=Path(path).parent.name)
-        for path in donor_manifests(wildcards).values()
-    ]
-
-
-def size_mb(path):
-    """Of a checkpoint; unknown (a job's resource is then <TBD>) before it is there."""
-    files = json.loads(Path(path).read_text())["files"].values()
-    return 1 + sum(file["size"] for file in files) // 10**6
-
 
 rule shard_for_links:
     input:
