@@ -118,11 +118,17 @@ def _set_of_letters(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w'])([A-H])(?=\s*(?:[.,:;)&/]|$|\band\b|\bor\b))", text))
 
 
-def _number(response: str, gold: str, extracted: bool) -> Grade:
-    said = response if extracted else extraction.number_of(response)
-    value, expected = extraction.number(said or ""), extraction.number(gold)
+def _numbers(response: str, gold: str, extracted: bool) -> tuple[str | None, Fraction | None, Fraction]:
+    """(what is said, it as a number, the gold number)."""
+    expected = extraction.number(gold)
     if expected is None:
         raise InputError(f"the answer {gold!r} is no number")
+    said = response if extracted else extraction.number_of(response)
+    return said, extraction.number(said or ""), expected
+
+
+def _number(response: str, gold: str, extracted: bool) -> Grade:
+    said, value, expected = _numbers(response, gold, extracted)
     if value is None:
         return Grade(WRONG, said and said[:_LONGEST], "no number in the response" if said is None else "is no number")
     return Grade(RIGHT if value == expected else WRONG, said)
@@ -146,10 +152,7 @@ def _mathvista(response: str, gold: str, record: dict, extracted: bool) -> Grade
         raise InputError(f"answer_type {kind!r} is none of integer, float, list, text")
     if kind == "float" and record.get("precision") is None:
         raise InputError("answer_type float without precision")
-    said = response if extracted else extraction.number_of(response)
-    value, expected = extraction.number(said or ""), extraction.number(gold)
-    if expected is None:
-        raise InputError(f"the answer {gold!r} is no number")
+    said, value, expected = _numbers(response, gold, extracted)
     if value is None:
         return Grade(WRONG, said and said[:_LONGEST], "no number in the response" if said is None else "is no number")
     for found in (value, *_of_unit(value, record.get("unit"))):
