@@ -212,8 +212,9 @@ class Study(Closed):
 
     def donors(self, hybrid: str) -> list[str]:
         """Which of IN, RL and BASE give something to a hybrid."""
-        # Layers are checked when they are known; these are more than any model has.
-        return assignment.Assignment.parse(*self.assignment(hybrid)[:1], 10**6, None, self.merging.rest_from).donors
+        spec, _ = self.assignment(hybrid)
+        # Layers and cuts are checked when they are known; these are more layers than any model has.
+        return assignment.Assignment.parse(spec, layers=10**6, rest_from=self.merging.rest_from).donors
 
     def system_prompt(self, checkpoint: str) -> str:
         """The system prompt that a checkpoint is trained and asked under: its recipe's; none of its own for a Base."""

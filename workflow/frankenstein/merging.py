@@ -274,6 +274,17 @@ def merge(
     return made
 
 
+def _runs(process: int) -> bool:
+    """Whether there is such a process; /proc is Linux's alone, and without it every process would seem dead."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 @contextlib.contextmanager
 def _whole_or_not(out: Path, needed: int, again: bool = False) -> Iterator[Path]:
     """A directory to write `needed` bytes to, which becomes `out` at the end, or goes; what a killed run left goes too.
@@ -282,7 +293,7 @@ def _whole_or_not(out: Path, needed: int, again: bool = False) -> Iterator[Path]
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f".{out.name}.*.partial"):
-        if not Path(f"/proc/{left.name.split('.')[-2]}").exists():
+        if not _runs(int(left.name.split(".")[-2])):
             shutil.rmtree(left, ignore_errors=True)
     if needed > (free := shutil.disk_usage(out.parent).free):
         raise InputError(
