@@ -10,6 +10,7 @@ from frankenstein import config as schema
 from frankenstein import costs
 from frankenstein.errors import InputError
 from frankenstein.provenance import code_hash
+from frankenstein.regions import AGAIN
 
 try:
     study = schema.load(config)
@@ -124,7 +125,7 @@ def roles():
     found = {}
     for name in study.evaluated():
         recipe = study.recipes[name]
-        played = {"Base": recipe.base, "IN": recipe.instruct}
+        played = {"Base": recipe.base, "IN": recipe.instruct, AGAIN: recipe.retrained}
         if name in study.of("merging"):
             played |= study.hybrids(name)
         played["RL"] = recipe.rl
@@ -144,6 +145,8 @@ def trained():
         recipe = study.recipes[name]
         if name in study.of("attention", "updates"):
             needed |= {recipe.instruct, recipe.rl}
+        if name in study.of("attention") and recipe.retrained:
+            needed.add(recipe.retrained)
         if name in study.of("localization", "updates"):
             needed.add(recipe.base)
     for name in list(needed):
@@ -249,13 +252,64 @@ def stages(wildcards):
     }
 
 
+def evidence(*parts):
+    """What claims and controls rest on, as labelled files: grades, attention, localization, updates."""
+    stages = {"IN": "instruct", "RL": "rl", AGAIN: "retrained"}
+    shards = range(study.probes.shards)
+    files = dict(
+        grades=[
+            (GRADES.format(checkpoint=checkpoint), played)
+            for checkpoint, played in roles().items()
+            if "grades" in parts
+        ],
+        attention=[
+            (recipe, stage, expand(ATTENTION, checkpoint=checkpoint, shard=shards))
+            for recipe in study.of("attention")
+            for stage, role in stages.items()
+            if "attention" in parts
+            and (checkpoint := getattr(study.recipes[recipe], role))
+        ],
+        updates=[
+            (recipe, expand(UPDATES, recipe=recipe, shard=range(study.updates.shards)))
+            for recipe in study.of("updates")
+            if "updates" in parts
+        ],
+    )
+    for name, probe in (("swaps", "swap"), ("skips", "skip")):
+        there = BASE and "localization" in parts
+        files[name] = (
+            LOCALIZATION.format(checkpoint=BASE, probe=probe) if there else None
+        )
+    files["manifest"] = depth() or None
+    return dict(
+        files=files,
+        recipes=RECIPES,
+        abilities=study.abilities.model_dump(),
+        benchmarks=study.evaluation.benchmarks,
+        cuts=study.regions.cuts,
+        seed=study.seed,
+    )
+
+
+def evidence_files(*parts):
+    """The files of `evidence`, as inputs."""
+    files = evidence(*parts)["files"]
+    shards = [
+        path for *_, paths in files["attention"] + files["updates"] for path in paths
+    ]
+    single = [files[name] for name in ("swaps", "skips", "manifest") if files[name]]
+    return [path for path, _ in files["grades"]] + list(dict.fromkeys(shards)) + single
+
+
 def figures():
     """The figures of the chapters that are asked for."""
     return (
         (["figure2"] if study.evaluated() else [])
         + (["figure3"] if study.of("attention") else [])
-        + (["figure4"] if BASE else [])
+        + (["figure4", "heatmap"] if BASE else [])
         + (["figure5", "figure6", "spectra"] if study.of("updates") else [])
+        + (["doses"] if study.of("merging") and study.doses() else [])
+        + (["controls"] if LAYERWISE else [])
         + (["training"] if trained() else [])
         + ["claims"]
     )
@@ -271,7 +325,7 @@ def tables():
         + (["energy"] if study.of("updates") else [])
         + (["overlaps"] if len(study.of("updates")) > 1 else [])
         + (["regions"] if LAYERWISE else [])
-        + ["verdicts", "paper_claims"]
+        + ["verdicts", "replicates", "paper_claims"]
     )
 
 

@@ -1,9 +1,13 @@
-# Every figure and table of the paper, each with the numbers beneath it as CSV.
+# Every figure and table of the paper, each with the numbers beneath it as CSV; the claims; and the report.
+
+REFERENCE = "workflow/claims/reference.yaml"
+EVIDENCE = ("grades", "attention", "localization", "updates")
 
 
 rule figure2:
     input:
         scores=TABLES.format(table="scores"),
+        reference=REFERENCE,
     output:
         **figure("figure2"),
     log:
@@ -102,6 +106,7 @@ rule figure5:
         runtime=10,
     params:
         cuts=study.regions.cuts,
+        seed=study.seed,
         code=code("figure5.py"),
     script:
         "../workflow/scripts/figure5.py"
@@ -180,6 +185,7 @@ rule training_curves:
 rule table2:
     input:
         scores=TABLES.format(table="scores"),
+        reference=REFERENCE,
     output:
         table=table("table2"),
     log:
@@ -201,6 +207,7 @@ rule table2:
 rule table3:
     input:
         scores=TABLES.format(table="scores"),
+        reference=REFERENCE,
     output:
         table=table("table3"),
     log:
@@ -245,28 +252,80 @@ rule region_means:
         "../workflow/scripts/region_means.py"
 
 
+rule heatmap:
+    input:
+        rates=figure_data("figure4"),
+        manifest=depth(),
+    output:
+        **figure("heatmap"),
+    log:
+        f"{LOG}/heatmap.log",
+    benchmark:
+        f"{BENCHMARK}/heatmap.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        cuts=study.regions.cuts,
+        code=code("heatmap.py"),
+    script:
+        "../workflow/scripts/heatmap.py"
+
+
+rule doses:
+    input:
+        evidence_files("grades"),
+    output:
+        **figure("doses"),
+    log:
+        f"{LOG}/doses.log",
+    benchmark:
+        f"{BENCHMARK}/doses.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        evidence=evidence("grades"),
+        families=study.doses(),
+        code=code("doses.py"),
+    script:
+        "../workflow/scripts/doses.py"
+
+
+rule controls:
+    input:
+        evidence_files("attention", "localization", "updates"),
+    output:
+        **figure("controls"),
+    log:
+        f"{LOG}/controls.log",
+    benchmark:
+        f"{BENCHMARK}/controls.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        evidence=evidence("attention", "localization", "updates"),
+        code=code("controls.py"),
+    script:
+        "../workflow/scripts/controls.py"
+
+
 rule test_claims:
     input:
+        evidence_files(*EVIDENCE),
         claims=study.claims,
-        reference="workflow/claims/reference.yaml",
-        grades=expand(GRADES, checkpoint=roles()),
-        attention=[
-            ATTENTION.format(
-                checkpoint=getattr(study.recipes[recipe], role), shard=shard
-            )
-            for recipe in study.of("attention")
-            for role in ("instruct", "rl")
-            for shard in range(study.probes.shards)
-        ],
-        swaps=LOCALIZATION.format(checkpoint=BASE, probe="swap") if BASE else [],
-        skips=LOCALIZATION.format(checkpoint=BASE, probe="skip") if BASE else [],
-        updates=expand(
-            UPDATES, recipe=study.of("updates"), shard=range(study.updates.shards)
-        ),
-        manifest=depth(),
+        reference=REFERENCE,
     output:
         **figure("claims"),
         verdicts=table("verdicts"),
+        replicates=table("replicates"),
         paper=table("paper_claims"),
     log:
         f"{LOG}/test_claims.log",
@@ -278,18 +337,7 @@ rule test_claims:
         mem_mb=2000,
         runtime=30,
     params:
-        roles=roles(),
-        abilities=study.abilities.model_dump(),
-        benchmarks=study.evaluation.benchmarks,
-        recipes=RECIPES,
-        attention=[
-            (recipe, stage)
-            for recipe in study.of("attention")
-            for stage in ("IN", "RL")
-            for _ in range(study.probes.shards)
-        ],
-        cuts=study.regions.cuts,
-        seed=study.seed,
+        evidence=evidence(*EVIDENCE),
         code=code("test_claims.py"),
     script:
         "../workflow/scripts/test_claims.py"

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from conftest import ROOT
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
-from frankenstein import claims, updates
-from frankenstein.claims import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED, Evidence
+from frankenstein import claims, doses, estimates, reference, updates
+from frankenstein.claims import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
 from frankenstein.errors import InputError
-from frankenstein.regions import HYBRIDS, Regions
+from frankenstein.evidence import Evidence
+from frankenstein.regions import AGAIN, HYBRIDS, Regions
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 REGIONS = Regions((3, 6), 9)
@@ -248,7 +248,7 @@ def test_rl_that_is_in_changes_nothing(tiny, tmp_path):
 
 def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
     """100 null studies: hybrids, frozen runs, attention and probes that differ by luck alone. A false claim is one decided."""
-    monkeypatch.setattr(claims, "_RESAMPLES", 199)
+    monkeypatch.setattr(estimates, "_RESAMPLES", 199)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels calls it, and it takes most of the time
     rates = {role: {"M_v2r": 0.5, "M_rea": 0.5} for role in ("IN", "RL", *HYBRIDS[:1], *FROZEN)}
     false = {2: 0, 6: 0, 7: 0}
@@ -285,8 +285,7 @@ def test_other_examples_are_no_pairs():
 
 def test_the_papers_own_cells_decide_nothing():
     """N = 100: no difference of Tables 2 and 3 that its findings on merging and freezing rest on can be told from zero."""
-    reference = yaml.safe_load((ROOT / "workflow" / "claims" / "reference.yaml").read_text())
-    found = claims.of_paper(PAPER, reference)
+    found = claims.of_paper(PAPER, reference.read(ROOT / "workflow" / "claims" / "reference.yaml"))
     assert len(found) == 10
     assert set(found.verdict) == {UNDECIDED}
     assert ((found.low < 0) & (found.high > 0)).all()
@@ -305,6 +304,8 @@ def test_the_papers_own_cells_decide_nothing():
     [
         ("- {claim: 9, says: x, statements: [{name: a, statistic: magic, of: {}, expect: less}]}", "claim 9: no statistic 'magic'"),
         ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {}, expect: up}]}", "expect is greater or less, not 'up'"),
+        ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis}, expect: less}]}", "claim 9: gain of .*: missing a required argument: 'old'"),
+        ("- {claim: 9, says: x, statements: [{name: a, statistic: attention_gain, of: {region: middle}, expect: less}]}", "region is one of early, mid, late, not 'middle'"),
         ("- {claim: 9, statements: 3}", "no list of claims"),
         ("{", "no list of claims"),
         ("- {claim: 1, says: x, statements: []}", "claim 1 is there twice"),
@@ -325,3 +326,80 @@ def test_claims_of_ones_own(tmp_path):
     frame = hits({"IN": {"M_vis": 0.4}, "RL": {"M_vis": 0.6}})
     found = claims.statements(own, evidence(hits=frame))
     assert claims.verdicts(own, found).verdict.item() == SUPPORTED
+
+
+def test_another_seed_stands_beside_rl():
+    """IN trained again: what it gains over IN is the null of every statement that goes from IN to RL."""
+    rates = {"Base": {"M_v2r": 0.2}, "IN": {"M_v2r": 0.4}, "RL": {"M_v2r": 0.6}, AGAIN: {"M_v2r": 0.5}}
+    statements = [
+        {"name": "RL", "statistic": "gain", "of": {"metric": "M_v2r", "from": "IN", "to": "RL"}, "expect": "greater"},
+        {"name": "IN", "statistic": "gain", "of": {"metric": "M_v2r", "from": "Base", "to": "IN"}, "expect": "greater"},
+        {"name": "late", "statistic": "attention_gain", "of": {"region": "late"}, "expect": "greater"},
+    ]
+    mass = attention(range(3, 9))
+    again = mass[mass.stage == "IN"].assign(stage=AGAIN, attention_mass=lambda frame: frame.attention_mass + 0.01)
+    made = claims.statements(
+        [{"claim": 1, "statements": statements}],
+        evidence(hits=hits(rates, recipes=("one",)), attention=pd.concat([mass, again])),
+    ).set_index(["statement", "recipe"])
+    assert made.null["RL", "one"] == pytest.approx(0.1, abs=0.02)
+    assert made.null_low["RL", "one"] < made.null["RL", "one"] < made.null_high["RL", "one"]
+    assert made.null["IN", "one"] == made.estimate["IN", "one"]  # nothing of RL's is in it
+    assert made.null["late", "one"] == pytest.approx(0.01)
+    assert np.isnan(made.null["RL", "two"])
+    without = claims.statements([{"claim": 1, "statements": statements}], evidence(attention=mass))
+    assert without.null.isna().all()
+
+
+def test_dose_response():
+    roles = {"IN": 0.0, "half": 0.5, "IN:RL:RL": 1.0}
+    rates = {"IN": {"M_rea": 0.3}, "half": {"M_rea": 0.5}, "IN:RL:RL": {"M_rea": 0.7}}
+    frame = hits(rates, recipes=("one",))
+    found = claims.trend(evidence(hits=frame), "one", "M_rea", roles)
+    table = frame.pivot(index="id", columns="role", values="hit").astype(float)[list(roles)]
+    slopes = [np.polyfit(list(roles.values()), row, 1)[0] for row in table.to_numpy()]  # the obvious twin
+    assert found.value == pytest.approx(np.mean(slopes))
+    assert found.value == pytest.approx(0.4, abs=0.01)
+    assert found.low < 0.4 < found.high
+    assert found.p_greater < 0.01
+    every = {role: {metric: 0.5 for metric in ("M_vis", "M_v2r", "M_rea")} for role in roles}
+    table = doses.response(evidence(hits=hits(every)), {"IN:RL:RL": roles})
+    assert len(table) == 2 * 3 * 3
+    assert set(table.value) == {50.0}
+    assert (table.slope_low <= 1).all()
+    assert (table.low < 50).all()
+
+
+def test_recipes_are_replicates():
+    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.3}}
+    made = claims.statements(claim(6), evidence(hits=hits(rates)))
+    found = claims.replicates(made).set_index("statement")
+    row = found.loc["M_v2r, IN:RL:RL - IN"]
+    both = made[made.statement == "M_v2r, IN:RL:RL - IN"].estimate
+    assert (row.recipes, row.along) == (2, 2)
+    assert row["mean"] == pytest.approx(both.mean())
+    half = 12.706 * both.std(ddof=1) / 2**0.5  # t with one degree of freedom
+    assert row.high - row["mean"] == pytest.approx(half, rel=1e-3)
+    assert found.along["M_rea, IN:RL:RL - IN"] == 0
+    assert claims.replicates(claims.statements(claim(6), evidence())).empty
+
+
+def test_what_n_could_show():
+    """`detectable` is the effect that is found in four of five studies of this N."""
+    rates = {"IN": {"M_v2r": 0.5, "M_rea": 0.5}, "IN:RL:RL": {"M_v2r": 0.5, "M_rea": 0.5}}
+    frame = hits(rates, n=200, recipes=("one",))
+    detectable = of_claim(6, evidence(hits=frame)).detectable["M_v2r, IN:RL:RL - IN", "one"]
+    rng = np.random.default_rng(0)
+    before, after = (frame[(frame.role == role) & (frame.metric == "M_v2r")].hit.to_numpy() for role in rates)
+    spread = np.std(after.astype(float) - before, ddof=1)
+    found = 0
+    for _ in range(300):
+        change = rng.choice([-1, 0, 1], 200, p=three(detectable, spread))
+        found += estimates.of_mean(change, "examples", 0).p_greater < estimates.LEVEL / 2
+    assert 0.7 < found / 300 < 0.9
+
+
+def three(mean, deviation):
+    """Shares of -1, 0 and 1 with a mean and a standard deviation."""
+    moved = deviation**2 + mean**2
+    return [(moved - mean) / 2, 1 - moved, (moved + mean) / 2]

@@ -186,6 +186,9 @@ class Recipe(Closed):
     frozen: dict[Region, Name] = _key(
         "region: the RL checkpoint that was trained with it frozen (left out: no Table 3)", default={}
     )
+    retrained: Name | None = _key(
+        "the IN trained once more with another seed: what RL changes is set beside what a seed changes", default=None
+    )
     system_prompt: str = _key("that of IN, RL, the hybrids and the frozen runs")
     chapters: Chapters | None = _key("of this recipe, if not the study's", default=None)
 
@@ -409,6 +412,19 @@ class Study(Closed):
         spec = self.merging.hybrids.get(hybrid) or hybrid.replace("-", ":")
         return spec, self.regions.cuts if spec.split("+")[0].count(":") == len(self.regions.cuts) else None
 
+    def doses(self) -> dict[str, dict[str, float]]:
+        """Hybrids that are steps on one way from IN: where it ends ("IN:RL:RL", of IN:0.25:0.25) -> {role: share of RL}, in order."""
+        families: dict[str, dict[str, float]] = {}
+        for name, spec in self.merging.hybrids.items():
+            fields = spec.split(":")
+            shares = {field for field in fields if field.upper() != "IN"}
+            if len(fields) != 3 or len(shares) != 1 or not (share := shares.pop()).replace(".", "", 1).isdigit():
+                continue
+            end = ":".join("IN" if field.upper() == "IN" else "RL" for field in fields)
+            family = families.setdefault(end, {"IN": 0.0, end if end in regions.HYBRIDS else "RL": 1.0})
+            family[name] = float(share)
+        return {end: dict(sorted(family.items(), key=lambda step: step[1])) for end, family in families.items()}
+
     def donors(self, hybrid: str) -> list[str]:
         """Which of IN, RL and BASE give something to a hybrid."""
         spec, _ = self.assignment(hybrid)
@@ -420,7 +436,7 @@ class Study(Closed):
         if "." in checkpoint:
             return self.recipes[checkpoint.split(".")[0]].system_prompt
         for recipe in self.recipes.values():
-            if checkpoint in (recipe.instruct, recipe.rl, *recipe.frozen.values()):
+            if checkpoint in (recipe.instruct, recipe.retrained, recipe.rl, *recipe.frozen.values()):
                 return recipe.system_prompt
         return self.base_system_prompt
 
@@ -592,12 +608,15 @@ def _check_recipes(study: Study) -> None:
         roles = {
             **({"base": (recipe.base, None, None)} if recipe.base else {}),
             "in": (recipe.instruct, recipe.base, None),
+            **({"retrained": (recipe.retrained, recipe.base, None)} if recipe.retrained else {}),
             "rl": (recipe.rl, recipe.instruct, None),
             **{f"frozen.{region}": (name, recipe.instruct, region) for region, name in recipe.frozen.items()},
         }
         for role, (name, start, region) in roles.items():
             if name not in study.checkpoints:
                 _refuse(f"{at}.{role}", f"no checkpoint {name!r}; there are {names}")
+            if role == "retrained" and name == recipe.instruct:
+                _refuse(f"{at}.retrained", f"{name!r} is the IN itself: give the one of another seed")
             other = owner.setdefault(name, recipe_name) if role != "base" else recipe_name
             if study.recipes[other].system_prompt != recipe.system_prompt:
                 _refuse(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from . import grading
+from .estimates import interval
 from .intervals import student, wilson
 from .regions import NAMES, Regions
 from .tasks import Example, Pair
@@ -163,12 +165,27 @@ def attention_differences(records: pd.DataFrame, regions: Regions) -> pd.DataFra
     return pd.DataFrame(rows)
 
 
-def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
-    """Update records -> recipe, stage, layer, region, frobenius, frobenius_rms, frobenius_relative, share.
+def by_function(rates: pd.DataFrame) -> pd.DataFrame:
+    """Figure 4's table -> of (function, or "skip: TASK"), layer, n, failed, rate, low, high: one mode (the paper's, if it is there)."""
+    probes = list(dict.fromkeys(rates.probe))
+    mode = "hidden_state_at_layer" if "hidden_state_at_layer" in probes else probes[0]
+    found = rates[rates.probe.isin([mode, "skip"])]
+    skipped = found.probe == "skip"
+    found = found.assign(of=np.where(skipped, "skip: " + found.function, found.function))
+    return found[["of", "layer", "n", "failed", "rate", "low", "high"]]
 
-    Of the decoder layers. A layer's Frobenius norm is the root of the sum of its matrices' squares; rms divides it
-    by the root of its entries; share is its part of the stage's squared norm over all decoder layers.
+
+def energy(records: pd.DataFrame, regions: Regions, seed: int) -> pd.DataFrame:
+    """Update records -> recipe, stage, layer, region, frobenius, frobenius_rms, low, high, frobenius_relative, share.
+
+    Of the decoder layers. A layer's Frobenius norm is the root of the sum of its matrices' squares; rms divides it by the
+    root of its entries (low and high: of rms, 95 % bootstrap over the layer's matrices); share is its part of the stage's
+    squared norm over all decoder layers.
     """
+
+    def rms(squares, entries, axis=-1):
+        return np.sqrt(squares.sum(axis) / entries.sum(axis))
+
     records = records[records.component == "layer"]
     frame = records.assign(square=records.frobenius**2, reference=records.weight_norm**2)
     layers = (
@@ -178,6 +195,14 @@ def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
         .sort_values(["recipe", "stage", "layer"], ignore_index=True)
     )
     total = layers.groupby(["recipe", "stage"])["square"].transform("sum")
+    matrices = frame.groupby(["recipe", "stage", "layer"])
+    bounds = []
+    for key in layers[["recipe", "stage", "layer"]].itertuples(index=False, name=None):
+        part = matrices.get_group(key)
+        samples = part.square.to_numpy(float), part.entries.to_numpy(float)
+        value = rms(*samples)
+        bounds.append(interval(samples, rms, seed, paired=True) if len(part) > 1 and value else (value, value))
+    low, high = np.array(bounds).T if bounds else (None, None)
     return pd.DataFrame(
         {
             "recipe": layers.recipe,
@@ -186,6 +211,8 @@ def energy(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
             "region": layers.layer.map(regions.of),
             "frobenius": np.sqrt(layers.square),
             "frobenius_rms": np.sqrt(layers.square / layers.entries),
+            "low": low,
+            "high": high,
             "frobenius_relative": np.sqrt(layers.square / layers.reference),
             "share": np.where(total > 0, layers.square / total.where(total > 0, 1), 0.0),
         }
@@ -231,17 +258,18 @@ def slopes(records: pd.DataFrame, regions: Regions) -> pd.DataFrame:
 
 
 def spectra(sigmas: pd.DataFrame) -> pd.DataFrame:
-    """recipe, stage, layer, rank (1 to RANKS), log_ratio: log(sigma_i / sigma_1), mean over the decoder layer's matrices.
+    """recipe, stage, layer, rank (1 to RANKS), log_ratio, low, high, matrices: log(sigma_i / sigma_1), mean over the decoder
+    layer's matrices with its 95 % t interval over them.
 
     sigmas: recipe, stage, component, layer, matrix, rank, log_ratio. A matrix whose update is exactly zero, or
     whose update has a lower rank, has no ratio there and is left out; `matrices` counts the rest.
     """
     frame = sigmas[(sigmas.component == "layer") & (sigmas["rank"] <= RANKS)]
-    return (
-        frame.groupby(["recipe", "stage", "layer", "rank"])
-        .agg(log_ratio=("log_ratio", "mean"), matrices=("log_ratio", "count"))
-        .reset_index()
-    )
+    by = frame.groupby(["recipe", "stage", "layer", "rank"]).log_ratio
+    found = by.agg(log_ratio="mean", deviation="std", matrices="count").reset_index()
+    half = t.ppf(0.975, found.matrices - 1) * found.deviation / np.sqrt(found.matrices)
+    found = found.assign(low=found.log_ratio - half, high=found.log_ratio + half)
+    return found[["recipe", "stage", "layer", "rank", "log_ratio", "low", "high", "matrices"]]
 
 
 def regions_table(

@@ -1,8 +1,9 @@
 import pandas as pd
 
-from frankenstein import logs, papertables, plots
+from frankenstein import logs, papertables, plots, reference
 
 logs.redirect(snakemake.log[0])
-bars = papertables.figure2(pd.read_csv(snakemake.input.scores), snakemake.params.benchmarks)
+scores, published = pd.read_csv(snakemake.input.scores), reference.read(snakemake.input.reference)
+bars = papertables.figure2(scores, snakemake.params.benchmarks, published)
 bars.to_csv(snakemake.output.table, index=False)
 plots.save(plots.figure2(bars), snakemake.output.pdf, snakemake.output.png)

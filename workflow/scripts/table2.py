@@ -1,7 +1,8 @@
 import pandas as pd
 
-from frankenstein import logs, papertables
+from frankenstein import logs, papertables, reference
 
 logs.redirect(snakemake.log[0])
-table = papertables.table2(pd.read_csv(snakemake.input.scores), snakemake.params.recipes)
+scores, published = pd.read_csv(snakemake.input.scores), reference.read(snakemake.input.reference)
+table = papertables.table2(scores, snakemake.params.recipes, published)
 table.to_csv(snakemake.output.table, index=False)

@@ -1,8 +1,8 @@
 import pandas as pd
 
-from frankenstein import logs, papertables
+from frankenstein import logs, papertables, reference
 
 logs.redirect(snakemake.log[0])
-scores = pd.read_csv(snakemake.input.scores)
-table = papertables.table3(scores, snakemake.params.recipes, snakemake.params.benchmarks)
+scores, published = pd.read_csv(snakemake.input.scores), reference.read(snakemake.input.reference)
+table = papertables.table3(scores, snakemake.params.recipes, snakemake.params.benchmarks, published)
 table.to_csv(snakemake.output.table, index=False)

@@ -1,0 +1,73 @@
+"""Random partitions and sliding windows: special where something was planted, and nowhere else."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from frankenstein import controls
+from frankenstein.evidence import Evidence
+from frankenstein.regions import Regions
+
+REGIONS = Regions((2, 4), 6)
+
+
+def profile(values) -> pd.DataFrame:
+    return pd.DataFrame({"layer": range(len(values)), "unit": 0, "value": values})
+
+
+@pytest.mark.parametrize(("more", "less"), [("mid", None), ("mid", "early"), ("late", controls.REST)])
+@pytest.mark.parametrize("expect", ["greater", "less"])
+def test_p_of_random_partitions_against_all_of_them(more, less, expect):
+    values = np.random.default_rng(4).normal(size=6)
+    made = controls.p_layers(profile(values), REGIONS, more, less, expect, seed=1)
+
+    def contrast(order):
+        parts = {"early": order[:2], "mid": order[2:4], "late": order[4:]}
+        other = np.concatenate([part for name, part in parts.items() if name != more]) if less == controls.REST else ()
+        return np.mean(parts[more]) - (np.mean(other) if len(other) else np.mean(parts[less]) if less else 0)
+
+    every = np.array([contrast(list(order)) for order in permutations(values)])
+    far = every >= contrast(values) - 1e-12 if expect == "greater" else every <= contrast(values) + 1e-12
+    assert made == pytest.approx(far.mean(), abs=0.02)
+
+
+def test_a_planted_region_is_special_and_noise_is_not():
+    regions = Regions((10, 19), 28)
+    values = np.random.default_rng(0).normal(size=28) * 0.1
+    values[10:19] += 1
+    assert controls.p_layers(profile(values), regions, "mid", controls.REST, "greater", 1) < 0.001
+    assert controls.p_layers(profile(values), regions, "mid", controls.REST, "less", 1) > 0.99
+    false = sum(
+        controls.p_layers(profile(np.random.default_rng(i).normal(size=28)), regions, "mid", "late", "greater", i)
+        < 0.05
+        for i in range(60)
+    )
+    assert binomtest(false, 60, 0.05, alternative="greater").pvalue > 0.01
+    assert np.isnan(controls.p_layers(profile(np.ones(28)), regions, "mid", None, "greater", 1))
+
+
+def test_windows_are_means_of_layers_less_that_of_all():
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(30, 9))
+    table[:, 4:7] += 2
+    rows = [
+        {"recipe": "one", "stage": stage, "id": i, "layer": layer, "attention_mass": table[i, layer] * (stage == "RL")}
+        for stage in ("IN", "RL")
+        for i in range(30)
+        for layer in range(9)
+    ]
+    found = controls.windows(Evidence(Regions((3, 6), 9), ("one", "two"), attention=pd.DataFrame(rows), seed=1))
+    assert list(found["first"]) == list(range(7))
+    assert (found["last"] - found["first"] == 2).all()
+    best = found.loc[found.value.idxmax()]
+    assert best["first"] == 4
+    own = table[:, 4:7].mean(1) - table.mean(1)
+    assert best.value == pytest.approx(own.mean())
+    assert best.low == pytest.approx(own.mean() - 2.045 * own.std(ddof=1) / 30**0.5, rel=1e-3)
+    assert best.low > best.random_high
+    assert set(found.quantity) == {"attention mass, RL - IN"}
+    assert set(found.n) == {30}
+    assert controls.windows(Evidence(None, ("one",))).empty

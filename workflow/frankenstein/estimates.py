@@ -1,0 +1,95 @@
+"""A statistic with its interval, its p in both directions, and how much data would tell: by scipy, on samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, inf
+
+import numpy as np
+from scipy import stats
+
+LEVEL, POWER = 0.05, 0.8  # two-sided
+_RESAMPLES = 4999
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic: value with its 95 % interval, p in both directions, over n of what unit.
+
+    deviation: standard deviation over the units, NaN where more units can not be had (layers).
+    """
+
+    value: float
+    low: float
+    high: float
+    p_greater: float
+    p_less: float
+    n: int
+    unit: str
+    deviation: float = np.nan
+
+    @property
+    def needed(self) -> float:
+        """How many units would show this value at this deviation, at 80 % power (normal). Infinite for a value of zero."""
+        if np.isnan(self.deviation) or not self.deviation:
+            return np.nan
+        return inf if self.value == 0 else float(ceil((_quantiles() * self.deviation / self.value) ** 2))
+
+    @property
+    def detectable(self) -> float:
+        """The smallest value that these n units would show at 80 % power (normal)."""
+        return _quantiles() * self.deviation / np.sqrt(self.n) if self.n and self.deviation else np.nan
+
+
+def _quantiles() -> float:
+    return stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
+
+
+def _permuted(samples: tuple, statistic: Callable, kind: str, seed: int) -> tuple[float, float]:
+    """p of a permutation test, greater and less. kind: scipy's permutation_type."""
+    options = {"permutation_type": kind, "vectorized": True, "n_resamples": _RESAMPLES}
+    return tuple(
+        stats.permutation_test(samples, statistic, alternative=side, rng=np.random.default_rng(seed), **options).pvalue
+        for side in ("greater", "less")
+    )
+
+
+def interval(samples: tuple, statistic: Callable, seed: int, paired: bool = False) -> tuple[float, float]:
+    """95 % percentile bootstrap of a vectorized statistic."""
+    options = {"method": "percentile", "vectorized": True, "n_resamples": _RESAMPLES, "paired": paired}
+    found = stats.bootstrap(samples, statistic, rng=np.random.default_rng(seed), **options).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def of_mean(values, unit: str, seed: int) -> Estimate:
+    """The mean of paired differences, one a unit: percentile bootstrap; p of a sign-flip permutation test.
+
+    Where differences are -1, 0 or 1 the permutation test is McNemar's, and exact (a binomial).
+    """
+    values = np.asarray(values, float)
+    n, mean = len(values), float(values.mean()) if len(values) else np.nan
+    if n < 2:
+        return Estimate(mean, np.nan, np.nan, 1.0, 1.0, n, unit)
+    moved = values[values != 0]
+    if not len(moved):
+        return Estimate(0.0, 0.0, 0.0, 1.0, 1.0, n, unit)
+    if set(np.abs(moved)) == {1.0}:
+        won = int((moved > 0).sum())
+        greater, less = (stats.binomtest(won, len(moved), alternative=side).pvalue for side in ("greater", "less"))
+    else:
+        greater, less = _permuted((values,), np.mean, "samples", seed)
+    return Estimate(mean, *interval((values,), np.mean, seed), greater, less, n, unit, values.std(ddof=1))
+
+
+def of_difference(one: np.ndarray, other: np.ndarray, unit: str, seed: int) -> Estimate:
+    """Difference of the means of two samples: permutation test, percentile bootstrap. More units are not to be had."""
+
+    def difference(a, b, axis=-1):
+        return np.mean(a, axis=axis) - np.mean(b, axis=axis)
+
+    value, n = float(one.mean() - other.mean()), len(one) + len(other)
+    if min(len(one), len(other)) < 2 or np.ptp([*one, *other]) == 0:
+        return Estimate(value, np.nan, np.nan, 1.0, 1.0, n, unit)
+    p = _permuted((one, other), difference, "independent", seed)
+    return Estimate(value, *interval((one, other), difference, seed), *p, n, unit)
