@@ -3,6 +3,7 @@ import os
 import sys
 from math import ceil
 from pathlib import Path
+from time import time
 
 from snakemake.exceptions import WorkflowError
 
@@ -55,8 +56,51 @@ def check_place():
     owner.write_text(f"{mine}\n")
 
 
+def check_claims():
+    """Before the first job: a statement that no study could test is found now, not after hours."""
+    from frankenstein import claims  # takes a second
+
+    try:
+        claims.read(study.claims)
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+BEGAN = time()
+WHOLE, PARTIAL = f"{RESULTS}/report.html", f"{RESULTS}/report.partial.html"
+
+
+def report_arguments():
+    """What report.write wants to know of this study."""
+    return dict(
+        results=RESULTS,
+        config=config,
+        figures=figures(),
+        tables=tables(),
+        evidence=evidence(*EVIDENCE),
+        claim_files=study.claims,
+        captions="workflow/report",
+    )
+
+
+def write_partial_report():
+    """After a run that failed: what there is, and what there is not."""
+    from frankenstein.report import write  # takes seconds
+
+    try:
+        write(PARTIAL, **report_arguments(), began=BEGAN)
+        print(f"What there is, and what is missing: {PARTIAL}", file=sys.stderr)
+    except Exception as error:  # must not hide why the run failed
+        print(f"No report of what there is: {error}", file=sys.stderr)
+
+
 onstart:
     check_place()
+    check_claims()
+
+
+onerror:
+    write_partial_report()
 
 
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
@@ -252,6 +296,9 @@ def stages(wildcards):
     }
 
 
+EVIDENCE = ("grades", "attention", "localization", "updates")
+
+
 def evidence(*parts):
     """What claims and controls rest on, as labelled files: grades, attention, localization, updates."""
     stages = {"IN": "instruct", "RL": "rl", AGAIN: "retrained"}
@@ -327,6 +374,10 @@ def tables():
         + (["regions"] if LAYERWISE else [])
         + ["verdicts", "replicates", "paper_claims"]
     )
+
+
+def captions():
+    return [f"workflow/report/{name}.rst" for name in figures() + tables()]
 
 
 def figure(name):

@@ -1,7 +1,6 @@
 # Every figure and table of the paper, each with the numbers beneath it as CSV; the claims; and the report.
 
 REFERENCE = "workflow/claims/reference.yaml"
-EVIDENCE = ("grades", "attention", "localization", "updates")
 
 
 rule figure2:
@@ -341,3 +340,29 @@ rule test_claims:
         code=code("test_claims.py"),
     script:
         "../workflow/scripts/test_claims.py"
+
+
+rule write_report:
+    input:
+        expand(FIGURES, figure=figures(), kind=["pdf", "png", "csv"]),
+        expand(TABLES, table=tables()),
+        evidence_files(*EVIDENCE),
+        claims=study.claims,
+        page=["workflow/report/report.html.jinja", "workflow/report/report.js"],
+        words=["workflow/report/columns.yaml", *captions()],
+    output:
+        page=WHOLE,
+    log:
+        f"{LOG}/write_report.log",
+    benchmark:
+        f"{BENCHMARK}/write_report.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        report=report_arguments(),
+        code=code("write_report.py"),
+    script:
+        "../workflow/scripts/write_report.py"

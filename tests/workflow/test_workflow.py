@@ -29,10 +29,12 @@ def test_every_shipped_config_dry_runs(tmp_path, config):
 
 
 def test_every_figure_and_table_is_there(results):
-    for figure in ("figure2", "figure3", "figure4", "figure5", "figure6", "spectra", "training"):
+    figures = {path.stem for path in (results / "figures").glob("*.png")}
+    assert figures >= {"figure2", "figure3", "figure4", "figure5", "figure6", "claims", "doses", "heatmap", "controls"}
+    for figure in figures:
         assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
         with Image.open(results / "figures" / f"{figure}.png") as image:
-            assert image.width > 500
+            assert 500 < image.width <= 1360  # a column, or two, at 200 dots an inch
             assert len(image.convert("L").getcolors(256)) > 20
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
     for table in ("table2", "table3", "scores", "differences", "paired", "attention", "regions", "energy"):
@@ -41,7 +43,7 @@ def test_every_figure_and_table_is_there(results):
 
 def test_scores_hold_every_checkpoint_at_full_n(results):
     scores = pd.read_csv(results / "tables" / "scores.csv")
-    roles = ["Base", "IN", *(h.replace("-", ":") for h in HYBRIDS), "RL"]
+    roles = ["Base", "IN", "IN, retrained", *(h.replace("-", ":") for h in HYBRIDS), "half", "RL"]
     roles += [f"RL, {region} frozen" for region in ("Early", "Mid", "Late")]
     assert sorted(scores.role.unique()) == sorted(roles)
     metrics = {"M_vis", "M_v2r", "M_rea", "easy_vqa", "math_vqa", "text_math", "recognition", "counting"}
@@ -64,11 +66,9 @@ def test_m_vis_follows_from_the_responses(results):
         example = json.loads(line)
         golds[example["id"]] = example["answer"]
     said = {}
-    for shard in (0, 1):
-        for line in (results / "responses" / f"base.{shard}.jsonl").read_text().splitlines():
-            record = json.loads(line)
-            if "header" not in record:
-                said[record["id"], record["condition"]] = record["response"]
+    for line in (results / "responses" / "base.0.jsonl").read_text().splitlines()[1:]:
+        record = json.loads(line)
+        said[record["id"], record["condition"]] = record["response"]
     right = {key: said[key].strip().lower() == golds[key[0]] for key in said if key[0] in golds}
     expected = sum(right[i, "image"] and not right[i, "black"] for i in golds) / len(golds)
     scores = pd.read_csv(results / "tables" / "scores.csv")
@@ -78,11 +78,15 @@ def test_m_vis_follows_from_the_responses(results):
 def test_table2_and_table3_are_the_scores(results):
     scores = pd.read_csv(results / "tables" / "scores.csv").set_index(["role", "metric"]).value
     table2 = pd.read_csv(results / "tables" / "table2.csv")
+    assert table2[(table2.source == "paper") & (table2.recipe == "MMR1")]["IN:RL:RL"].tolist() == [37, 51, 61]
+    table2 = table2[table2.source == "study"]
     assert list(table2.ability) == ["Vision", "Vision-to-Reasoning", "Reasoning"]
     for metric, row in zip(("M_vis", "M_v2r", "M_rea"), table2.to_dict("records"), strict=True):
         for role in ("Base", "IN", "IN:RL:RL", "RL:IN:RL", "RL"):
             assert row[role] == pytest.approx(100 * scores[role, metric], abs=0.05)
-    table3 = pd.read_csv(results / "tables" / "table3.csv").set_index("model")
+    table3 = pd.read_csv(results / "tables" / "table3.csv")
+    assert table3[(table3.source == "paper") & (table3.model == "RL, Late frozen")].M_v2r.tolist() == [27]
+    table3 = table3[table3.source == "study"].set_index("model")
     assert list(table3.index) == ["IN", "RL", "RL, Early frozen", "RL, Mid frozen", "RL, Late frozen"]
     for role in table3.index:
         assert table3.loc[role, "M_rea"] == pytest.approx(100 * scores[role, "M_rea"], abs=0.05)
@@ -210,21 +214,30 @@ def test_a_rerun_does_nothing_and_says_so_at_once(micro):
     assert time.monotonic() - start < 15
 
 
-FIGURES_BY_LAYER = {"figure3", "figure4", "figure5", "figure6", "spectra", "region_means", "test_claims"}
-SCORED = {"grade", "score", "figure2", "table2", "table3", "test_claims"}
+CLAIMED = {"test_claims", "write_report"}
+FIGURES_BY_LAYER = {
+    "figure3",
+    "figure4",
+    "heatmap",
+    "figure5",
+    "figure6",
+    "spectra",
+    "region_means",
+    "controls",
+} | CLAIMED
+SCORED = {"grade", "score", "figure2", "table2", "table3", "doses"} | CLAIMED
+OF_UPDATES = {"weight_updates", "figure5", "figure6", "spectra", "region_means", "controls"} | CLAIMED
 
 
 @pytest.mark.parametrize(
     ("path", "edit", "rules"),
     [
-        ("workflow/frankenstein/papertables.py", "EDITED = 1", {"figure2", "table2", "table3"}),
-        ("workflow/frankenstein/plots.py", "EDITED = 1", FIGURES_BY_LAYER | {"figure2", "training_curves"}),
-        (
-            "workflow/frankenstein/updates.py",
-            "EDITED = 1",
-            {"weight_updates", "figure5", "figure6", "spectra", "region_means", "test_claims"},
-        ),
-        ("workflow/frankenstein/scoring.py", "EDITED = 1", {"score", "figure2", "table2", "table3", "test_claims"}),
+        ("workflow/frankenstein/papertables.py", "EDITED = 1", {"figure2", "table2", "table3", "write_report"}),
+        ("workflow/frankenstein/plots.py", "EDITED = 1", FIGURES_BY_LAYER | {"figure2", "doses", "training_curves"}),
+        ("workflow/frankenstein/updates.py", "EDITED = 1", OF_UPDATES),
+        ("workflow/frankenstein/scoring.py", "EDITED = 1", SCORED - {"grade"} | {"controls"}),
+        ("workflow/frankenstein/report.py", "EDITED = 1", {"write_report"}),
+        ("workflow/report/figure5.rst", "More.", {"write_report"}),
         # Rules for the public benchmarks grade the skipped layers' answers too, and figures by layer share their module.
         ("workflow/frankenstein/graders.py", "EDITED = 1", SCORED | {"judge_skips", "judge_swaps"} | FIGURES_BY_LAYER),
         # Nothing that is made depends on these.
@@ -257,12 +270,15 @@ def test_what_an_edited_file_reruns(micro, path, edit, rules):
         ),
         (
             ("evaluation", "max_new_tokens"), 13,
-            SCORED | {"generate", "attention", "figure3", "region_means"},
+            SCORED | {"generate", "attention", "figure3", "region_means", "controls"},
         ),
-        (("probes", "max_new_tokens"), 13, {"swap_vision_tokens", "skip_layers", "judge_swaps", "judge_skips", "figure4", "region_means", "test_claims"}),
+        (
+            ("probes", "max_new_tokens"), 13,
+            {"swap_vision_tokens", "skip_layers", "judge_swaps", "judge_skips", "figure4", "heatmap", "region_means", "controls"} | CLAIMED,
+        ),
         (("evaluation", "benchmarks"), ["recognition"], SCORED | {"generate"}),
-        (("updates", "shards"), 1, {"weight_updates", "figure5", "figure6", "spectra", "region_means", "test_claims"}),
-        (("chapters",), ["evaluation", "merging", "freezing"], {"test_claims"}),
+        (("updates", "shards"), 1, OF_UPDATES),
+        (("chapters",), ["evaluation", "merging", "freezing"], CLAIMED),
     ],
     ids=lambda value: ".".join(value) if isinstance(value, tuple) else "",
 )  # fmt: skip
@@ -289,7 +305,7 @@ def test_another_rl_costs_only_itself(micro):
     outputs = " ".join(re.findall(r"^    output: (.*)$", output, re.M))
     assert set(re.findall(r"checkpoints/([\w-]+)/model.safetensors", outputs)) == {"one-rl"}
     answered = set(re.findall(r"responses/([\w.-]+)\.\d\.jsonl", outputs))
-    assert answered == {"one-rl", *(f"one.{hybrid}" for hybrid in HYBRIDS)}
+    assert answered == {"one-rl", "one.half", *(f"one.{hybrid}" for hybrid in HYBRIDS)}
     assert set(re.findall(r"attention/([\w-]+)\.\d\.csv", outputs)) == {"one-rl"}
     stats = output.split("Job stats:")[1].split("total")[0]
     assert not re.search(r"^(dataset|probe_pairs|swap_vision_tokens|skip_layers|pretrain|finetune) ", stats, re.M)
@@ -334,7 +350,7 @@ def study_of(path: str, micro: Path) -> dict:
         "one-in": {"path": str(micro / "results/micro/checkpoints/one-in")},
         "one-rl": {"path": str(micro / "results/micro/checkpoints/one-rl")},
     }
-    config["recipes"]["one"]["frozen"] = {}
+    config["recipes"]["one"] |= {"frozen": {}, "retrained": None}
     return config
 
 
@@ -501,19 +517,17 @@ def test_an_image_that_does_not_open_is_named_and_costs_nothing_made(micro, resu
     saved, times = image.read_bytes(), image.stat()
     kept = (results / "responses" / "one-in.0.jsonl").read_bytes()
     target = results / "responses" / "base.0.jsonl"
-    other = results / "responses" / "base.1.jsonl"
-    before = {path: path.read_bytes() for path in (target, other)}
-    targets = [str(path.relative_to(micro)) for path in before]
+    before = target.read_bytes()
     try:
         image.write_bytes(saved[:40])
-        output = snakemake(micro, "--forcerun", "generate", "--", *targets, ok=False)
+        output = snakemake(micro, "--forcerun", "generate", "--", str(target.relative_to(micro)), ok=False)
     finally:
         image.write_bytes(saved)
         os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert f"{image.relative_to(micro)}: image does not open" in output
     assert (results / "responses" / "one-in.0.jsonl").read_bytes() == kept
-    snakemake(micro, "--", *targets)
-    assert {path: path.read_bytes() for path in before} == before
+    snakemake(micro, "--", str(target.relative_to(micro)))
+    assert target.read_bytes() == before
 
 
 def test_rl_on_ones_own_prompts_through_the_rules(micro):

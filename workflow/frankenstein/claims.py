@@ -212,8 +212,8 @@ def statements(claims: list[dict], evidence: Evidence) -> pd.DataFrame:
 
     claim, statement, recipe, expect, estimate, low, high, p (two-sided), p_holm, n, unit, needed (units for 80 % power at this
     effect), detectable (the effect that these n would show at 80 % power), axis (what the estimate is), p_layers (share of
-    random partitions of the layers, of the same sizes, that go as far in the expected direction), null, null_low, null_high (the
-    same with IN trained again with another seed in RL's place), verdict, why (where it is not in this study).
+    random partitions of the layers, of the same sizes, that go as far in the expected direction), null, null_low, null_high (of
+    what is about RL, the same with IN trained again with another seed in RL's place), verdict, why (where it is not in this study).
     """
     rows, without_rl = [], _null(evidence)
     for claim in claims:
@@ -233,6 +233,8 @@ def statements(claims: list[dict], evidence: Evidence) -> pd.DataFrame:
                 if name in _PROFILES:
                     profile, more, less = _PROFILES[name](evidence, recipe, of)
                     row["p_layers"] = controls.p_layers(profile, evidence.regions, more, less, expect, evidence.seed)
+                if name == "gain" and "RL" not in (of["old"], of["new"]):
+                    continue
                 try:
                     null = STATISTICS[name](without_rl, recipe, **of)
                     row |= {"null": null.value, "null_low": null.low, "null_high": null.high}

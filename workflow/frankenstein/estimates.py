@@ -79,7 +79,8 @@ def of_mean(values, unit: str, seed: int) -> Estimate:
         greater, less = (stats.binomtest(won, len(moved), alternative=side).pvalue for side in ("greater", "less"))
     else:
         greater, less = _permuted((values,), np.mean, "samples", seed)
-    return Estimate(mean, *interval((values,), np.mean, seed), greater, less, n, unit, values.std(ddof=1))
+    deviation = values.std(ddof=1) if np.ptp(values) else 0.0  # of equal values it is rounding, not quite zero
+    return Estimate(mean, *interval((values,), np.mean, seed), greater, less, n, unit, deviation)
 
 
 def of_difference(one: np.ndarray, other: np.ndarray, unit: str, seed: int) -> Estimate:

@@ -1,12 +1,39 @@
-"""What a job prints, in its log file; an InputError as the one line that it is."""
+"""What a job prints, in its log file, under a line that says what it ran on; an InputError as the one line that it is."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
 import sys
 import traceback
+from pathlib import Path
 
 from .errors import InputError
+
+RAN_ON = "ran on: "
+
+
+def machine() -> str:
+    """Python, torch, transformers, processor and GPUs of this machine; no name of it."""
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers")]
+    model = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    processor = model[0].partition(":")[2].strip() if model else platform.processor() or platform.machine()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = [
+        line.partition(":")[2].strip()
+        for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in _lines(path)
+        if line.startswith("Model:")
+    ]
+    return ", ".join([f"Python {platform.python_version()}", *versions, f"{processor} ({cores} cores)", *gpus])
+
+
+def _lines(path: str | Path) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 def redirect(path: str) -> None:
@@ -25,3 +52,4 @@ def redirect(path: str) -> None:
             traceback.print_exception(kind, error, trace, file=sys.stderr)
 
     sys.excepthook = hook
+    print(RAN_ON + machine(), flush=True)

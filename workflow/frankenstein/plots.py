@@ -291,7 +291,8 @@ def claims(tested: pd.DataFrame) -> Figure:
             if not np.isnan(row.low):
                 axis.plot([row.low, row.high], [at, at], color=colour, lw=1.2)
             axis.plot(row.estimate, at, "o", ms=4, color=colour, mfc="white" if row.verdict == "undecided" else colour)
-            axis.plot(row["null"], at, "x", ms=4, color="black", mew=0.8)
+            axis.plot([row.null_low, row.null_high], [at + 0.3] * 2, color="black", lw=0.6)
+            axis.plot(row["null"], at + 0.3, "x", ms=3.5, color="black", mew=0.8)
         labels = [
             f"{row.statement} ({row.recipe + ', ' if row.recipe else ''}{row.n:.0f} {row.unit}) "
             f"{'→' if row.expect == 'greater' else '←'}"
@@ -383,5 +384,5 @@ def controls(windows: pd.DataFrame, regions: Regions) -> Figure:
         size = int(windows["last"].iloc[0] - windows["first"].iloc[0] + 1)
         axis.set(xlabel=f"middle of {size} layers", ylabel="less the mean of all layers")
         axis.set_title(quantity)
-        axis.legend(fontsize=SMALL, ncols=2)
+        axis.legend(ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     return figure
