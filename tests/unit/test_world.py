@@ -1,10 +1,11 @@
+import itertools
 import random
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from frankenstein.mini import benchmarks, questions, world
+from frankenstein.mini import benchmarks, questions, recipe, world
 from frankenstein.tasks import FUNCTIONS, open_image, read_examples, read_pairs
 
 
@@ -121,3 +122,13 @@ def test_a_dataset_is_the_same_for_the_same_seed(tmp_path):
         (tmp_path / name).mkdir()
         benchmarks.write_examples("math_vqa", tmp_path / name / "x.jsonl", tmp_path / name / "x", n=5, seed=3)
     assert (tmp_path / "a" / "x.jsonl").read_text() == (tmp_path / "b" / "x.jsonl").read_text()
+
+
+def test_instruction_teaches_no_empty_chain_and_leaves_no_task_out():
+    weights = {"describe": 1, "easy_vqa": 3, "recognition": 1, "ocr": 1, "text_math": 1, "described": 1}
+    samples = list(recipe.instruction(1, 40, 8, weights, ""))
+    assert len(samples) == 41 * 8
+    assert not any("<think></think>" in sample.completion for sample in samples)
+    raw = list(itertools.islice(questions.stream("1-in", "train", weights), 400))
+    assert {q.kind for q in raw if q.chain} == set(weights)
+    assert any(not q.chain for q in raw)  # or there would be nothing to leave out

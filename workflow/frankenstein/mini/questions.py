@@ -157,8 +157,7 @@ def _easy_vqa(part: str) -> tuple[list[tuple[str, str, int]], dict[int, str], di
             shapes[image] = answer
         elif answer not in ("yes", "no"):
             colours[image] = answer
-    # Of 184 images no question tells colour or shape: they are "shape", so that no chain of thought is empty.
-    seen = {i: " ".join(filter(None, (colours.get(i), shapes.get(i, "shape")))) for i in paths}
+    seen = {i: " ".join(filter(None, (colours.get(i), shapes.get(i)))) for i in paths}
     return rows, paths, seen
 
 
