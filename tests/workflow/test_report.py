@@ -117,6 +117,7 @@ def test_after_a_failed_run_there_is_a_report_of_what_there_is(micro, tmp_path):
     results = repository / "results" / "micro"
     (results / "attention" / "one-rl.1.csv").unlink()
     (results / "figures" / "figure5.png").unlink()
+    (results / "report.html").unlink()
     weights = results / "checkpoints" / "one-rl" / "model.safetensors"
     times = weights.stat()
     weights.write_bytes(weights.read_bytes()[:1000])

@@ -24,6 +24,7 @@ def files() -> dict[str, dict]:
     common = found.pop("common")
     for entry in found.values():
         named = [{item: common[item.rstrip("?")]} if isinstance(item, str) else item for item in entry["columns"]]
+        assert all(len(item) == 1 for item in named), named  # a comma in a text that is not quoted
         entry["columns"] = {name: meaning for item in named for name, meaning in item.items()}
     return found
 

@@ -382,6 +382,7 @@ def controls(windows: pd.DataFrame, regions: Regions) -> Figure:
             for bound in (part.random_low, part.random_high):
                 axis.plot(middle, bound, color=colour, ls=":", lw=0.8)
         size = int(windows["last"].iloc[0] - windows["first"].iloc[0] + 1)
+        axis.margins(y=0.15)  # room for the regions' names
         axis.set(xlabel=f"middle of {size} layers", ylabel="less the mean of all layers")
         axis.set_title(quantity)
         axis.legend(ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
