@@ -75,6 +75,7 @@ def report_arguments():
     return dict(
         results=RESULTS,
         config=config,
+        names=list(dict.fromkeys([*study.checkpoints, *roles()])),
         figures=figures(),
         tables=tables(),
         evidence=evidence(*EVIDENCE),

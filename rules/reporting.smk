@@ -289,6 +289,7 @@ rule doses:
         runtime=10,
     params:
         evidence=evidence("grades"),
+        recipes=study.of("merging"),
         families=study.doses(),
         code=code("doses.py"),
     script:

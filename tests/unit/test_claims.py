@@ -331,6 +331,12 @@ def test_the_papers_own_cells_decide_nothing():
         ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {}, expect: up}]}", "expect is greater or less, not 'up'"),
         ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis}, expect: less}]}", "claim 9: gain of .*: missing a required argument: 'old'"),
         ("- {claim: 9, says: x, statements: [{name: a, statistic: attention_gain, of: {region: middle}, expect: less}]}", "region is one of early, mid, late, not 'middle'"),
+        ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis, old: IN, new: RL}, expect: less}]}", "the roles are from and to"),
+        ("- {claim: 9, says: x, statements: [{name: a, statistic: trend, of: {metric: M_vis, doses: {IN: 1, RL: 1}}, expect: less}]}", "a trend needs two doses"),
+        ("- {claim: 9, says: x, statements: [{name: a, statistic: trend, of: {metric: M_vis, doses: [IN, RL]}, expect: less}]}", "doses are .role: number"),
+        ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis, from: IN, to: RL}, expect: less}, {name: a, statistic: gain, of: {metric: M_rea, from: IN, to: RL}, expect: less}]}", "two statements of one name"),
+        ("- {claim: null, says: x, statements: []}", "its name is a number or a text"),
+        ("- {claim: '1', says: x, statements: []}", "claim 1 is there twice"),
         ("- {claim: 9, statements: 3}", "no list of claims"),
         ("{", "no list of claims"),
         ("- {claim: 1, says: x, statements: []}", "claim 1 is there twice"),
@@ -388,11 +394,11 @@ def test_dose_response():
     assert found.low < 0.4 < found.high
     assert found.p_greater < 0.01
     every = {role: {metric: 0.5 for metric in ("M_vis", "M_v2r", "M_rea")} for role in roles}
-    table = doses.response(evidence(hits=hits(every)), {"IN:RL:RL": roles})
+    table = doses.response(evidence(hits=hits(every)), ["one", "two"], {"IN:RL:RL": roles})
     assert len(table) == 2 * 3 * 3
     assert set(table.value) == {50.0}
-    assert (table.slope_low <= 1).all()
     assert (table.low < 50).all()
+    assert set(doses.response(evidence(hits=hits(every)), ["two"], {"IN:RL:RL": roles}).recipe) == {"two"}
 
 
 def test_recipes_are_replicates():
@@ -406,6 +412,9 @@ def test_recipes_are_replicates():
     half = 12.706 * both.std(ddof=1) / 2**0.5  # t with one degree of freedom
     assert row.high - row["mean"] == pytest.approx(half, rel=1e-3)
     assert found.along["M_rea, IN:RL:RL - IN"] == 0
+    # Two RL runs of one IN are one replicate of what is about IN alone.
+    shared = made.assign(**{key: made[key][0] for key in ("estimate", "low", "high", "n")})
+    assert claims.replicates(shared).empty
     assert claims.replicates(claims.statements(claim(6), evidence())).empty
 
 

@@ -41,14 +41,19 @@ def set_key(*path_and_value):
         (set_key("checkpoints", "one-rl", "from", "nobody"), "checkpoints.one-rl.from: no checkpoint 'nobody'; there are base"),
         (set_key("checkpoints", "one-in", "from", "one-rl"), "is a circle"),
         (set_key("checkpoints", "one-rl", "frozen", "earyl"), "checkpoints.one-rl.frozen: Input should be 'early'"),
+        (set_key("recipes", "one", "retrained", "one-rl"), "recipes.one.retrained: 'one-rl' was trained from 'one-in', not from 'base'"),
+        (set_key("recipes", "one", "retrained", "two-rl"), "recipes.one.retrained: 'two-rl' was trained from 'two-in', not from 'base'"),
+        (set_key("checkpoints", "two-in", "seed", 11), "recipes.one.retrained: 'two-in' has the seed of 'one-in', 11"),
+        (set_key("checkpoints", "two-in", "steps", 5), "recipes.one.retrained: 'two-in' differs from 'one-in' in steps, not in its seed alone"),
+        (set_key("judge", {"endpoint": {"url": "https://me:secret@host/v1", "model": "m"}}), "judge.endpoint.url: no user, password or query in it"),
         (set_key("regions", "cuts", [6, 3]), "config: regions.cuts: [6, 3] are out of order"),
         (set_key("regions", "cuts", [3, 9]), "regions.cuts [3, 9] leave a region of the 9 decoder layers empty"),
         (set_key("regions", "cuts", "3,6"), "config: regions.cuts: "),
         (set_key("recipes", {}), "config: recipes: "),
         (set_key("recipes", "one", "rl", "one-lr"), "recipes.one.rl: no checkpoint 'one-lr'"),
         (set_key("recipes", "one", "frozen", "early", "one-rl-mid"), "recipes.one.frozen.early: 'one-rl-mid' has frozen: mid"),
-        (set_key("recipes", "two", "in", "one-in"), "recipes.two.retrained: 'one-in' is the IN itself"),
-        (set_key("recipes", "one", "in", "two-in"), "recipes.one.retrained: 'two-in' is the IN itself"),
+        (set_key("recipes", "two", "in", "one-in"), "recipes.two.retrained: 'one-in' is recipes.two.in too"),
+        (set_key("recipes", "one", "in", "two-in"), "recipes.one.retrained: 'two-in' is recipes.one.in too"),
         (set_key("recipes", "one", "rl", "two-rl"), "recipes.one.rl: 'two-rl' was trained from 'two-in', not from 'one-in'"),
         (set_key("checkpoints", "two-rl", "from", "one-in"), "recipes.two.rl: 'two-rl' was trained from 'one-in', not from"),
         (set_key("recipes", "one", "rl", "one-rl-late"), "recipes.one.rl: 'one-rl-late' has frozen: late"),
@@ -184,3 +189,21 @@ def test_weights_alone_need_no_descriptions():
     config = readme_study() | {"chapters": ["updates"]}
     del config["descriptions"]
     assert load(config).of("updates") == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("hybrids", "rest", "families"),
+    [
+        ({"a": "IN:0.5:0.5", "b": "IN:0.25:0.250"}, "early", {"IN:RL:RL": {"IN": 0, "b": 0.25, "a": 0.5, "IN:RL:RL": 1}}),
+        ({"a": "0.5:0.5:0.5"}, "early", {"RL:RL:RL": {"IN": 0, "a": 0.5, "RL": 1}}),
+        # What lies in no layer does not go the same way: an end that differs in more than the dose is none.
+        ({"a": "0.5:0.5:0.5"}, "in", {"RL:RL:RL": {"IN": 0, "a": 0.5}}),
+        ({"a": "IN:0.5:0.5"}, "rl", {"IN:RL:RL": {"a": 0.5, "IN:RL:RL": 1}}),
+        ({"a": "IN:0.5:IN", "b": "IN:IN:0.5"}, "early", {"IN:RL:IN": {"IN": 0, "a": 0.5, "IN:RL:IN": 1}, "IN:IN:RL": {"IN": 0, "b": 0.5, "IN:IN:RL": 1}}),
+        ({"a": "IN:0.5:0.25", "b": "IN+RL@3-5", "c": "RL:0.5:RL", "d": "IN:0.5"}, "early", {}),
+    ],
+)  # fmt: skip
+def test_hybrids_on_one_way_are_doses(hybrids, rest, families):
+    config = copy.deepcopy(MINI)
+    config["merging"] = {"rest_from": rest, "hybrids": hybrids}
+    assert load(config).doses() == families

@@ -51,23 +51,37 @@ def test_a_planted_region_is_special_and_noise_is_not():
 
 def test_windows_are_means_of_layers_less_that_of_all():
     rng = np.random.default_rng(0)
-    table = rng.normal(size=(30, 9))
-    table[:, 4:7] += 2
+    table = rng.normal(size=(30, 28))
+    table[:, 12:21] += 2
     rows = [
         {"recipe": "one", "stage": stage, "id": i, "layer": layer, "attention_mass": table[i, layer] * (stage == "RL")}
         for stage in ("IN", "RL")
         for i in range(30)
-        for layer in range(9)
+        for layer in range(28)
     ]
-    found = controls.windows(Evidence(Regions((3, 6), 9), ("one", "two"), attention=pd.DataFrame(rows), seed=1))
-    assert list(found["first"]) == list(range(7))
-    assert (found["last"] - found["first"] == 2).all()
+    found = controls.windows(Evidence(Regions((10, 19), 28), ("one", "two"), attention=pd.DataFrame(rows), seed=1))
+    assert list(found["first"]) == list(range(20))
+    assert (found["last"] - found["first"] == 8).all()
     best = found.loc[found.value.idxmax()]
-    assert best["first"] == 4
-    own = table[:, 4:7].mean(1) - table.mean(1)
+    assert best["first"] == 12
+    own = table[:, 12:21].mean(1) - table.mean(1)
     assert best.value == pytest.approx(own.mean())
     assert best.low == pytest.approx(own.mean() - 2.045 * own.std(ddof=1) / 30**0.5, rel=1e-3)
-    assert best.low > best.random_high
+    assert best.value > best.random_high
     assert set(found.quantity) == {"attention mass, RL - IN"}
     assert set(found.n) == {30}
     assert controls.windows(Evidence(None, ("one",))).empty
+
+
+def test_of_noise_at_most_one_in_twenty_has_a_window_beyond():
+    """All windows at once, however many there are."""
+    beyond = 0
+    for seed in range(60):
+        squares = np.random.default_rng(seed).lognormal(size=28)
+        rows = [
+            {"recipe": "one", "stage": "IN", "component": "layer", "layer": layer, "matrix": "q", "frobenius": value**0.5, "slope": 0}
+            for layer, value in enumerate(squares)
+        ]  # fmt: skip
+        found = controls.windows(Evidence(Regions((10, 19), 28), ("one",), updates=pd.DataFrame(rows), seed=seed))
+        beyond += bool(((found.value > found.random_high) | (found.value < found.random_low)).any())
+    assert binomtest(beyond, 60, 0.05, alternative="greater").pvalue > 0.01

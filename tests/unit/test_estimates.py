@@ -30,8 +30,11 @@ def test_of_too_little_nothing_is_said():
     one = estimates.of_mean([0.3], "examples", 0)
     assert (one.p_greater, one.p_less) == (1, 1)
     assert np.isnan(one.low)
-    assert np.isnan(one.needed)
+    assert np.isnan(one.needed())
     same = estimates.of_mean([1 / 3] * 30, "examples", 0)
     assert same.value == pytest.approx(1 / 3)
-    assert np.isnan(same.detectable)
+    assert np.isnan(same.detectable())
     assert estimates.of_mean([], "examples", 0).n == 0
+    assert estimates.of_mean([np.nan, 1.0], "examples", 0).p_greater == 1
+    # Four equal signs can not be told at 5 %, however even they are: six can.
+    assert estimates.of_mean([0.2, 0.25, 0.22, 0.21], "examples", 0).needed() == 6

@@ -39,6 +39,11 @@ def test_the_report_shows_all_without_a_network(results, tmp_path):
         browser.evaluate(press)
         assert rising == sorted(rising)
         assert browser.evaluate(cells) == sorted(rising, reverse=True)
+        # So it does where some tests were not made, and where an N is infinite.
+        for at in range(11):
+            browser.evaluate(
+                f"document.querySelectorAll('table.claim').forEach(t => t.querySelectorAll('th button')[{at}].click())"
+            )
         # No part is wider than the page but what scrolls in itself.
         assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         assert browser.said() == []
@@ -131,7 +136,10 @@ def test_after_a_failed_run_there_is_a_report_of_what_there_is(micro, tmp_path):
     # No statement rests on half of the shards, and the others are still made.
     assert "Not tested, no attention of RL: 2 (attention RL - IN in Mid)" in text
     assert "<td>benchmarks RL - IN</td>" in text
-    assert "Made 20" in text  # figure 3, of the run before
+    assert (
+        'class="warning">Made 20' in text.split('<figure id="figure3">')[1].split("</figure>")[0]
+    )  # of the run before
+    assert 'class="warning">Made 20' not in text.split('<figure id="figure5">')[1].split("</figure>")[0]
     # Once what failed is mended, the whole report is made, and what was not whole goes.
     shutil.copy(micro / weights.relative_to(repository), weights)
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))

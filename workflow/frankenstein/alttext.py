@@ -14,11 +14,11 @@ def describe(figure: str, table: pd.DataFrame) -> str:
 
 
 def _peak(part: pd.DataFrame, value: str) -> str:
-    part = part[part.layer >= 0].dropna(subset=[value])
-    if part.empty:
+    part = part[part.layer >= 0].reset_index(drop=True)
+    if part[value].isna().all():
         return "no value"
-    top = part.loc[part[value].idxmax()]
-    return f"highest at layer {top.layer:.0f} ({top[value]:.3g}), {part[value].iloc[-1]:.3g} at the last"
+    top, last = part.loc[part[value].idxmax()], part.loc[part.layer.idxmax()]
+    return f"highest at layer {top.layer:.0f} ({top[value]:.3g}), {last[value]:.3g} at layer {last.layer:.0f}"
 
 
 def _by(table: pd.DataFrame, keys: list[str], say: Callable[[pd.DataFrame], str]) -> list[str]:
@@ -51,9 +51,11 @@ def _claims(table: pd.DataFrame) -> list[str]:
 
 
 def _windows(part: pd.DataFrame) -> str:
-    top = part.loc[part.value.idxmax()]
+    if part.value.isna().all():
+        return "no value"
+    top = part.reset_index(drop=True).loc[part.value.reset_index(drop=True).idxmax()]
     beyond = "beyond" if top.value > top.random_high else "within"
-    return f"highest in layers {top['first']:.0f} to {top['last']:.0f} ({top.value:+.3g}), {beyond} 95 % of random sets"
+    return f"highest in layers {top['first']:.0f} to {top['last']:.0f} ({top.value:+.3g}), {beyond} what 95 % of random orders of the layers have anywhere"
 
 
 _FIGURES: dict[str, Callable[[pd.DataFrame], list[str]]] = {
@@ -71,7 +73,9 @@ _FIGURES: dict[str, Callable[[pd.DataFrame], list[str]]] = {
         table, ["recipe", "stage", "region"], lambda part: f"mean slope {part.slope.mean():.3g}"
     ),
     "doses": lambda table: _by(
-        table, ["recipe", "metric"], lambda part: ", ".join(f"{row.dose:g}: {row.value:g}" for row in part.itertuples())
+        table,
+        ["recipe", "family", "metric"],
+        lambda part: ", ".join(f"{row.dose:g}: {row.value:g}" for row in part.itertuples()),
     ),
     "controls": lambda table: _by(table, ["quantity", "of"], _windows),
     "training": _training,

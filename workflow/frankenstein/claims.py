@@ -75,6 +75,9 @@ def trend(evidence: Evidence, recipe: str, metric: str, doses: dict[str, float])
 def _contrast(evidence: Evidence, frame: pd.DataFrame, more: str, less: str | None) -> Estimate:
     """By example, the mean over a region's layers, less that over another's."""
     means = frame.assign(region=frame.layer.map(evidence.regions.of)).groupby(["unit", "region"]).value.mean().unstack()
+    for region in filter(None, (more, less)):
+        if region not in means:
+            raise LookupError(f"every sample failed in {region}")
     return of_mean((means[more] - (means[less] if less else 0)).dropna(), EXAMPLES, evidence.seed)
 
 
@@ -94,7 +97,10 @@ def skip_contrast(evidence: Evidence, recipe: str, more: str, less: str) -> Esti
 
 
 def energy_contrast(evidence: Evidence, recipe: str, stage: str, more: str) -> Estimate:
-    """Mean log energy (squared Frobenius norm) of a region's layers less that of the others; permutation of layers."""
+    """Mean log energy (squared Frobenius norm) of a region's layers less that of the others; permutation of layers.
+
+    Layers are taken to be exchangeable. Neighbours are alike, so that p is too small where the profile is smooth.
+    """
     frame = layerwise.log_energy(evidence, recipe, stage)
     if np.isinf(frame.value).all():
         return Estimate(0.0, np.nan, np.nan, 1.0, 1.0, len(frame), LAYERS)
@@ -103,9 +109,13 @@ def energy_contrast(evidence: Evidence, recipe: str, stage: str, more: str) -> E
 
 
 def slope_difference(evidence: Evidence, recipe: str, region: str) -> Estimate:
-    """Slope of the log spectrum, RL's less IN's, paired by weight matrix over a region's layers; lower is steeper."""
+    """Slope of the log spectrum, RL's less IN's, paired by weight matrix over a region's layers; lower is steeper.
+
+    Matrices are taken to be independent: p is too small where all of one kind (all q_proj, say) have an effect in common.
+    """
     frame = layerwise.slope_change(evidence, recipe)
-    return of_mean(frame.value[frame.layer.map(evidence.regions.of) == region], MATRICES, evidence.seed)
+    found = of_mean(frame.value[frame.layer.map(evidence.regions.of) == region], MATRICES, evidence.seed)
+    return replace(found, deviation=np.nan)  # there are no more matrices to be had
 
 
 STATISTICS: dict[str, Callable[..., Estimate]] = {
@@ -150,7 +160,14 @@ def _refusal(statement: dict) -> str | None:
     if statement["expect"] not in ("greater", "less"):
         return f"expect is greater or less, not {statement['expect']!r}"
     try:
+        if {"old", "new"} & set(statement["of"]):
+            raise TypeError("the roles are from and to")
         inspect.signature(STATISTICS[name]).bind(None, None, **_arguments(statement))
+        doses = statement["of"].get("doses", {"": 0, " ": 1})
+        if not isinstance(doses, dict) or not all(isinstance(dose, int | float) for dose in doses.values()):
+            raise TypeError("doses are {role: number}")
+        if len(set(doses.values())) < 2:
+            raise TypeError("a trend needs two doses")
     except TypeError as error:
         return f"{name} of {statement['of']}: {error}"
     for key, known in _KNOWN.items():
@@ -168,8 +185,12 @@ def read(paths: list[Path]) -> list[dict]:
                 for statement in claim["statements"]:
                     if why := _refusal(statement):
                         raise InputError(f"{path}: claim {claim['claim']}: {why}")
-                    statement["name"]
-                if claim["claim"] in [other["claim"] for other in claims]:
+                names = [str(statement["name"]) for statement in claim["statements"]]
+                if len(set(names)) < len(names):
+                    raise InputError(f"{path}: claim {claim['claim']}: two statements of one name")
+                if not isinstance(claim["claim"], int | str):
+                    raise InputError(f"{path}: claim {claim['claim']}: its name is a number or a text")
+                if str(claim["claim"]) in [str(other["claim"]) for other in claims]:
                     raise InputError(f"{path}: claim {claim['claim']} is there twice")
                 claims.append({"says": claim["says"], "where": "", "asks": "", **claim})
         except OSError as error:
@@ -207,15 +228,21 @@ def _null(evidence: Evidence) -> Evidence:
     )
 
 
-def statements(claims: list[dict], evidence: Evidence) -> pd.DataFrame:
+def _of_rl(name: str, of: dict) -> bool:
+    """Whether a statistic sets RL itself against IN, so that another IN can stand in its place."""
+    return name == "attention_gain" or (name == "gain" and "RL" in (of["old"], of["new"]))
+
+
+def statements(claims: list[dict], evidence: Evidence, partial: bool = False) -> pd.DataFrame:
     """Every statement in every recipe.
 
     claim, statement, recipe, expect, estimate, low, high, p (two-sided), p_holm, n, unit, needed (units for 80 % power at this
-    effect), detectable (the effect that these n would show at 80 % power), axis (what the estimate is), p_layers (share of
+    effect and Holm's level), detectable (the effect that these n would show so), axis (what the estimate is), p_layers (share of
     random partitions of the layers, of the same sizes, that go as far in the expected direction), null, null_low, null_high (of
-    what is about RL, the same with IN trained again with another seed in RL's place), verdict, why (where it is not in this study).
+    what sets RL against IN, the same with IN trained again with another seed in RL's place), verdict, why (where it is not in
+    this study). partial: what a failed run left; roles that were not asked the same examples then only cost their statements.
     """
-    rows, without_rl = [], _null(evidence)
+    rows, estimates, without_rl = [], {}, _null(evidence)
     for claim in claims:
         for statement in claim["statements"]:
             name, of, expect = statement["statistic"], _arguments(statement), statement["expect"]
@@ -225,25 +252,30 @@ def statements(claims: list[dict], evidence: Evidence) -> pd.DataFrame:
                 rows.append(row)
                 try:
                     found = STATISTICS[name](evidence, recipe, **of)
-                except LookupError as error:
+                except (LookupError, InputError) as error:
+                    if isinstance(error, InputError) and not partial:
+                        raise
                     row |= {"verdict": MISSING, "why": str(error.args[0])}
                     continue
-                row |= {key: getattr(found, key) for key in ("low", "high", "n", "unit", "needed", "detectable")}
-                row |= {"estimate": found.value, "p_greater": found.p_greater, "p_less": found.p_less}
+                estimates[len(rows) - 1] = found
+                row |= {key: getattr(found, key) for key in ("low", "high", "n", "unit", "p_greater", "p_less")}
+                row["estimate"] = found.value
                 if name in _PROFILES:
                     profile, more, less = _PROFILES[name](evidence, recipe, of)
                     row["p_layers"] = controls.p_layers(profile, evidence.regions, more, less, expect, evidence.seed)
-                if name == "gain" and "RL" not in (of["old"], of["new"]):
-                    continue
-                try:
-                    null = STATISTICS[name](without_rl, recipe, **of)
-                    row |= {"null": null.value, "null_low": null.low, "null_high": null.high}
-                except LookupError:
-                    pass
+                if _of_rl(name, of):
+                    try:
+                        null = STATISTICS[name](without_rl, recipe, **of)
+                        row |= {"null": null.value, "null_low": null.low, "null_high": null.high}
+                    except LookupError:
+                        pass
     columns = ["claim", "statement", "recipe", "expect", "estimate", "low", "high", "p", "p_holm", "n", "unit", "needed", "detectable", "axis", "p_layers", "null", "null_low", "null_high"]  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*columns, "p_greater", "p_less", "verdict", "why"]).astype({"verdict": object})
     for _, part in frame[frame.verdict.isna()].groupby("claim", sort=False):
         frame.loc[part.index, ["p", "p_holm", "verdict"]] = _judged(part)
+        level = LEVEL / len(part)
+        for at in part.index:
+            frame.loc[at, ["needed", "detectable"]] = estimates[at].needed(level), estimates[at].detectable(level)
     return frame[[*columns, "verdict", "why"]]
 
 
@@ -252,6 +284,8 @@ def replicates(tested: pd.DataFrame) -> pd.DataFrame:
     have the expected sign), mean, low, high (t interval over recipes: what another recipe would bring), axis."""
     rows = []
     for (claim, statement), part in tested[tested.estimate.notna()].groupby(["claim", "statement"], sort=False):
+        # Recipes that share the checkpoints of a statement are one replicate of it.
+        part = part.drop_duplicates(["estimate", "low", "high", "n"])
         if len(part) < 2:
             continue
         first = part.iloc[0]
@@ -277,7 +311,8 @@ def verdicts(claims: list[dict], tested: pd.DataFrame) -> pd.DataFrame:
             whole = SUPPORTED if counts[SUPPORTED] == len(found) else UNDECIDED
         counts["missing"] = counts.pop(MISSING)
         rows.append({**{key: claim[key] for key in ("claim", "asks", "says", "where")}, "verdict": whole, **counts})
-    return pd.DataFrame(rows)
+    columns = ["claim", "asks", "says", "where", "verdict", SUPPORTED, CONTRADICTED, UNDECIDED, "missing"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def of_paper(claims: list[dict], reference: dict) -> pd.DataFrame:

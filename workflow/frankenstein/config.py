@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
@@ -413,17 +414,33 @@ class Study(Closed):
         return spec, self.regions.cuts if spec.split("+")[0].count(":") == len(self.regions.cuts) else None
 
     def doses(self) -> dict[str, dict[str, float]]:
-        """Hybrids that are steps on one way from IN: where it ends ("IN:RL:RL", of IN:0.25:0.25) -> {role: share of RL}, in order."""
+        """Hybrids that are steps on one way from IN: where it ends ("IN:RL:RL", of IN:0.25:0.25) -> {role: share of RL}, in order.
+
+        IN and RL are its ends only where what lies in no layer goes the same way.
+        """
         families: dict[str, dict[str, float]] = {}
         for name, spec in self.merging.hybrids.items():
             fields = spec.split(":")
-            shares = {field for field in fields if field.upper() != "IN"}
-            if len(fields) != 3 or len(shares) != 1 or not (share := shares.pop()).replace(".", "", 1).isdigit():
+            try:
+                shares = {float(field) for field in fields if field != "IN"}
+            except ValueError:
                 continue
-            end = ":".join("IN" if field.upper() == "IN" else "RL" for field in fields)
-            family = families.setdefault(end, {"IN": 0.0, end if end in regions.HYBRIDS else "RL": 1.0})
-            family[name] = float(share)
-        return {end: dict(sorted(family.items(), key=lambda step: step[1])) for end, family in families.items()}
+            if len(fields) == 3 and len(shares) == 1:
+                end = ":".join("IN" if field == "IN" else "RL" for field in fields)
+                families.setdefault(end, {})[name] = shares.pop()
+        rest = self.merging.rest_from
+        for end, family in families.items():
+            if rest in (assignment.EARLY, "in"):
+                family["IN"] = 0.0
+            if end in regions.HYBRIDS:
+                family[end] = 1.0
+            elif rest in (assignment.EARLY, "rl"):
+                family["RL"] = 1.0
+        return {
+            end: dict(sorted(family.items(), key=lambda step: step[1]))
+            for end, family in families.items()
+            if len(set(family.values())) > 1
+        }
 
     def donors(self, hybrid: str) -> list[str]:
         """Which of IN, RL and BASE give something to a hybrid."""
@@ -613,10 +630,10 @@ def _check_recipes(study: Study) -> None:
             **{f"frozen.{region}": (name, recipe.instruct, region) for region, name in recipe.frozen.items()},
         }
         for role, (name, start, region) in roles.items():
+            if role not in ("base", "retrained") and name == recipe.retrained:
+                _refuse(f"{at}.retrained", f"{name!r} is {at}.{role} too: give an IN of another seed")
             if name not in study.checkpoints:
                 _refuse(f"{at}.{role}", f"no checkpoint {name!r}; there are {names}")
-            if role == "retrained" and name == recipe.instruct:
-                _refuse(f"{at}.retrained", f"{name!r} is the IN itself: give the one of another seed")
             other = owner.setdefault(name, recipe_name) if role != "base" else recipe_name
             if study.recipes[other].system_prompt != recipe.system_prompt:
                 _refuse(
@@ -628,6 +645,8 @@ def _check_recipes(study: Study) -> None:
                 _refuse(f"{at}.{role}", f"{name!r} has frozen: {source.frozen}")
             if start and isinstance(source, Finetuned | Reinforced) and source.start != start:
                 _refuse(f"{at}.{role}", f"{name!r} was trained from {source.start!r}, not from {start!r}")
+        if recipe.retrained:
+            _check_retrained(study, recipe_name)
         for chapter in recipe.chapters or ():
             if recipe_name not in study.of(chapter):
                 lacks = "frozen" if chapter == "freezing" else "base"
@@ -650,6 +669,22 @@ def _check_recipes(study: Study) -> None:
             "recipes",
             f"Figure 4 is of one Base, here are {', '.join(sorted(probed))}: leave localization out of a recipe's chapters",
         )
+
+
+def _check_retrained(study: Study, recipe_name: str) -> None:
+    """The IN of another seed differs from the IN in its seed, as far as can be seen."""
+    recipe, at = study.recipes[recipe_name], f"recipes.{recipe_name}.retrained"
+    one, other = (study.checkpoints[name] for name in (recipe.instruct, recipe.retrained))
+    if isinstance(one, Finetuned) and isinstance(other, Finetuned):
+        settings, others = (source.model_dump(exclude={"seed"}) for source in (one, other))
+        if one.seed == other.seed:
+            _refuse(at, f"{recipe.retrained!r} has the seed of {recipe.instruct!r}, {one.seed}")
+        if odd := [key for key in settings if settings[key] != others[key]]:
+            _refuse(
+                at, f"{recipe.retrained!r} differs from {recipe.instruct!r} in {', '.join(odd)}, not in its seed alone"
+            )
+    elif isinstance(other, Reinforced | Pretrained) or isinstance(one, Finetuned):
+        _refuse(at, f"{recipe.retrained!r} is no IN like {recipe.instruct!r}")
 
 
 def _check_tasks(study: Study) -> None:
@@ -694,6 +729,13 @@ def _check_datasets(study: Study) -> None:
             _refuse(f"{key}.path", "local files have neither repo nor revision")
 
 
+def _check_url(key: str, url: str) -> None:
+    """A secret in an address would be in logs and in the report."""
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query:
+        _refuse(key, "no user, password or query in it: a key is read from the environment (key_env)")
+
+
 def _check_helper(study: Study, kind: str) -> None:
     helper = getattr(study, kind)
     if helper is None:
@@ -701,6 +743,8 @@ def _check_helper(study: Study, kind: str) -> None:
     ways = [way for way in ("file", "checkpoint", "endpoint") if getattr(helper, way, None)]
     if len(ways) != 1:
         _refuse(kind, f"exactly one of {'file, ' * (kind == 'descriptions')}checkpoint, endpoint")
+    if helper.endpoint:
+        _check_url(f"{kind}.endpoint.url", helper.endpoint.url)
     if helper.checkpoint and helper.checkpoint not in study.checkpoints:
         _refuse(f"{kind}.checkpoint", f"no checkpoint {helper.checkpoint!r}; there are {', '.join(study.checkpoints)}")
 

@@ -67,8 +67,8 @@ def windows(evidence: Evidence) -> pd.DataFrame:
     """Every quantity by layer in windows of as many layers as Mid has, slid over the depth.
 
     quantity, of, first, last (layers of the window), value (its mean less that of all layers), low, high (95 % t interval
-    over units), n, unit, random_low, random_high: the central 95 % of random sets of as many layers. log energy is one
-    value a layer, and has no interval.
+    over units), n, unit, random_low, random_high: of 95 % of random orders of the layers no window lies beyond (all windows
+    at once). log energy is one value a layer, and has no interval.
     """
     columns = ["quantity", "of", "first", "last", "value", "low", "high", "n", "unit", "random_low", "random_high"]
     if evidence.regions is None:
@@ -79,8 +79,9 @@ def windows(evidence: Evidence) -> pd.DataFrame:
         centred = table.sub(table.mean(axis=1), axis=0)
         profile = centred.mean().to_numpy()
         rng = np.random.default_rng(evidence.seed)
-        sets = rng.permuted(np.tile(np.arange(layers), (_DRAWS, 1)), axis=1)[:, :size]
-        low, high = np.quantile(np.nanmean(profile[sets], axis=1), [0.025, 0.975])
+        orders = rng.permuted(np.tile(profile, (_DRAWS, 1)), axis=1)
+        means = np.lib.stride_tricks.sliding_window_view(orders, size, axis=1).mean(-1)
+        low, high = np.quantile(means.min(1), 0.025), np.quantile(means.max(1), 0.975)
         unit = layerwise.MATRICES if quantity.startswith("slope") else layerwise.EXAMPLES
         for first in range(layers - size + 1):
             values = centred.loc[:, first : first + size - 1].mean(axis=1).dropna()

@@ -10,14 +10,14 @@ from .intervals import wilson
 from .metrics import METRICS
 
 
-def response(evidence: Evidence, families: dict[str, dict[str, float]]) -> pd.DataFrame:
+def response(evidence: Evidence, recipes: list[str], families: dict[str, dict[str, float]]) -> pd.DataFrame:
     """Dose-response of hybrids: recipe, family, metric, role, dose, n, value, low, high (rate in percent, 95 % Wilson), slope, slope_low,
     slope_high, p (claims.trend of all doses, two-sided, uncorrected).
 
     families: hybrid at dose 1 -> {role: share of RL in the layers that are mixed}.
     """
     rows = []
-    for recipe in dict.fromkeys(evidence.hits.recipe):
+    for recipe in recipes:
         part = evidence.hits[evidence.hits.recipe == recipe]
         for family, roles in families.items():
             for metric in METRICS:

@@ -17,7 +17,7 @@ _RESAMPLES = 4999
 class Estimate:
     """A statistic: value with its 95 % interval, p in both directions, over n of what unit.
 
-    deviation: standard deviation over the units, NaN where more units can not be had (layers).
+    deviation: standard deviation over the units, NaN where more units can not be had (layers, matrices).
     """
 
     value: float
@@ -29,21 +29,22 @@ class Estimate:
     unit: str
     deviation: float = np.nan
 
-    @property
-    def needed(self) -> float:
-        """How many units would show this value at this deviation, at 80 % power (normal). Infinite for a value of zero."""
-        if np.isnan(self.deviation) or not self.deviation:
+    def needed(self, level: float = LEVEL) -> float:
+        """How many units would show this value at this deviation, two-sided at `level`, at 80 % power (normal). At least as
+        many as a sign-flip test needs to reach the level at all; infinite for a value of zero."""
+        if np.isnan(self.deviation) or np.isnan(self.value):
             return np.nan
-        return inf if self.value == 0 else float(ceil((_quantiles() * self.deviation / self.value) ** 2))
+        if self.value == 0:
+            return inf
+        return max(float(ceil((_quantiles(level) * self.deviation / self.value) ** 2)), float(ceil(np.log2(2 / level))))
 
-    @property
-    def detectable(self) -> float:
-        """The smallest value that these n units would show at 80 % power (normal)."""
-        return _quantiles() * self.deviation / np.sqrt(self.n) if self.n and self.deviation else np.nan
+    def detectable(self, level: float = LEVEL) -> float:
+        """The smallest value that these n units would show, two-sided at `level`, at 80 % power (normal)."""
+        return _quantiles(level) * self.deviation / np.sqrt(self.n) if self.n and self.deviation else np.nan
 
 
-def _quantiles() -> float:
-    return stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
+def _quantiles(level: float) -> float:
+    return stats.norm.ppf(1 - level / 2) + stats.norm.ppf(POWER)
 
 
 def _permuted(samples: tuple, statistic: Callable, kind: str, seed: int) -> tuple[float, float]:
@@ -70,7 +71,7 @@ def of_mean(values, unit: str, seed: int) -> Estimate:
     """
     values = np.asarray(values, float)
     n, mean = len(values), float(values.mean()) if len(values) else np.nan
-    if n < 2:
+    if n < 2 or np.isnan(mean):
         return Estimate(mean, np.nan, np.nan, 1.0, 1.0, n, unit)
     moved = values[values != 0]
     if not len(moved):

@@ -19,7 +19,7 @@ class Evidence:
     hits: recipe, role, metric, id, hit (scoring.outcomes of every role); benchmarks: metrics that are pooled;
     attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (of one Base);
     skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope.
-    missing: files that should be there and are not.
+    files: those that were read; missing: those that should be there and are not.
     """
 
     regions: Regions | None
@@ -31,6 +31,7 @@ class Evidence:
     skips: pd.DataFrame | None = None
     updates: pd.DataFrame | None = None
     seed: int = 0
+    files: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
@@ -43,11 +44,13 @@ def read(
     [(recipe, [path a shard]), ...]; swaps, skips, manifest: path, or None where there is no such chapter. What lacks a
     shard is left out whole and named in `missing`: no statement rests on some of the shards.
     """
+    known: list[str] = []
     missing: list[str] = []
 
     def there(*paths) -> bool:
         lost = [str(path) for path in paths if not Path(path).exists()]
         missing.extend(lost)
+        known.extend([] if lost else map(str, paths))
         return not lost
 
     def joined(frames) -> pd.DataFrame | None:
@@ -81,5 +84,12 @@ def read(
                 "recipes whose layers are looked at together need one depth; give the other one its own study"
             )
     return Evidence(
-        regions, tuple(recipes), tuple(benchmarks), joined(hits), **layered, seed=seed, missing=tuple(missing)
+        regions,
+        tuple(recipes),
+        tuple(benchmarks),
+        joined(hits),
+        **layered,
+        seed=seed,
+        files=tuple(known),
+        missing=tuple(missing),
     )

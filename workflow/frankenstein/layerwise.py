@@ -29,7 +29,7 @@ def attention_change(evidence: Evidence, recipe: str) -> pd.DataFrame:
     for stage in ("IN", "RL"):
         if stage not in mass:
             raise LookupError(f"no attention of {stage}")
-    change = (mass["RL"] - mass["IN"]).dropna().rename("value").reset_index()
+    change = wanted((mass["RL"] - mass["IN"]).dropna().rename("value").reset_index(), "every sample failed")
     return change.rename(columns={"id": "unit"})[_COLUMNS]
 
 
@@ -43,8 +43,9 @@ def _probed(frame: pd.DataFrame, hit: str) -> pd.DataFrame:
 def swap_changes(evidence: Evidence, function: str) -> pd.DataFrame:
     """Whether a swap at the layer changed the Base's answer, by pair, in the paper's mode. Failed samples are left out."""
     swaps = wanted(evidence.swaps, "no localization")
-    part = swaps[(swaps.function == function) & (swaps["mode"] == "hidden_state_at_layer")]
-    return _probed(wanted(part, f"no pairs of {function}").assign(task=function), "changed")
+    part = wanted(swaps[swaps.function == function], f"no pairs of {function}")
+    part = wanted(part[part["mode"] == "hidden_state_at_layer"], "hidden_state_at_layer is none of the modes")
+    return _probed(part.assign(task=function), "changed")
 
 
 def skip_errors(evidence: Evidence) -> pd.DataFrame:
@@ -73,4 +74,5 @@ def slope_change(evidence: Evidence, recipe: str) -> pd.DataFrame:
     """Slope of the log spectrum, RL's less IN's, by weight matrix; lower: RL's is steeper."""
     both = {stage: _updates(evidence, recipe, stage).set_index(["layer", "matrix"]).slope for stage in ("IN", "RL")}
     change = (both["RL"] - both["IN"]).dropna().rename("value").reset_index()
+    change = wanted(change, "an update of exactly zero has no slope")
     return change.rename(columns={"matrix": "unit"})[_COLUMNS]

@@ -56,7 +56,8 @@ def table2(scores: pd.DataFrame, recipes: list[str], reference: dict) -> pd.Data
                 row |= {model: cell.value, f"{model} low": cell.low, f"{model} high": cell.high}
             rows.append(row)
     frame = pd.DataFrame(rows)
-    return _percent(frame, frame.columns[4:])
+    order = [f"{model}{end}" for model in ("Base", "IN", *HYBRIDS, "RL") for end in ("", " low", " high")]
+    return _percent(frame[[*frame.columns[:4], *(column for column in order if column in frame)]], frame.columns[4:])
 
 
 def table3(scores: pd.DataFrame, recipes: list[str], benchmarks: list[str], reference: dict) -> pd.DataFrame:

@@ -347,7 +347,7 @@ def heatmap(frame: pd.DataFrame, regions: Regions) -> Figure:
 
 
 def doses(rates: pd.DataFrame) -> Figure:
-    """Dose-response of hybrids: rates by the share of RL in the layers that are mixed (papertables.doses), a panel a recipe."""
+    """Dose-response of hybrids: rates by the share of RL in the layers that are mixed (doses.response), a panel a recipe and family."""
     panels = list(dict.fromkeys(zip(rates.recipe, rates.family, strict=True)))
     figure, axes = _panels(len(panels), 2.9, sharey=True)
     for axis, (recipe, family) in zip(axes, panels, strict=True):
@@ -366,7 +366,7 @@ def doses(rates: pd.DataFrame) -> Figure:
 
 
 def controls(windows: pd.DataFrame, regions: Regions) -> Figure:
-    """Sliding windows (controls.windows), a panel a quantity. Dotted: the central 95 % of random sets of as many layers."""
+    """Sliding windows (controls.windows), a panel a quantity. Dotted: 95 % of random orders of the layers."""
     quantities = list(dict.fromkeys(windows.quantity))
     figure, axes = _panels(max(len(quantities), 1), 2.6)
     if not quantities:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from math import comb
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,15 +20,17 @@ import pandas as pd
 import yaml
 
 from . import alttext, claims, dictionary
+from .estimates import LEVEL
 from .evidence import Evidence
 from .evidence import read as read_evidence
 from .grading import UNGRADED
+from .layerwise import LAYERS, MATRICES
 from .logs import RAN_ON, machine
-from .regions import AGAIN
+from .regions import NAMES
 from .responses import model_digest
 
 _ROWS = 2000  # a table of more is left to its file
-_PACKAGES = ("frankenstein-vlm", "snakemake", "torch", "transformers", "trl", "numpy", "scipy", "pandas", "statsmodels", "math-verify")  # fmt: skip
+_PACKAGES = ("frankenstein-vlm", "snakemake", "torch", "transformers", "trl", "numpy", "scipy", "pandas", "statsmodels", "math-verify", "vllm", "openai")  # fmt: skip
 
 
 def write(
@@ -34,6 +38,7 @@ def write(
     *,
     results: str,
     config: dict,
+    names: list[str],
     figures: list[str],
     tables: list[str],
     evidence: dict,
@@ -43,7 +48,7 @@ def write(
 ) -> list[str]:
     """Write the report of what there is to the file `out`, and return the paths that should be there and are not.
 
-    results: the study's folder; figures, tables: names of what the study makes; evidence: arguments of evidence.read;
+    results: the study's folder; names: its checkpoints, as other studies of this name may have left theirs; figures, tables: names of what the study makes; evidence: arguments of evidence.read;
     captions: folder with the template and a caption a figure and table (.rst). A whole report takes the place of
     the partial one beside it. began: a run that failed, by when it began
     (seconds since 1970): what is older is marked, and the claims are tested again on what there is. None: the study is whole.
@@ -55,11 +60,13 @@ def write(
         tested = _read(results / "figures" / "claims.csv")
         verdicts = _read(results / "tables" / "verdicts.csv")
     else:
-        tested = claims.statements(stated, measured)
+        tested = claims.statements(stated, measured, partial=True)
         verdicts = claims.verdicts(stated, tested)
     wanted = [results / "figures" / f"{name}.png" for name in figures]
     wanted += [results / "tables" / f"{name}.csv" for name in tables]
+    config = json.loads(json.dumps(config))  # as plain data, whatever the file was read with
     missing = [*measured.missing, *(str(path) for path in wanted if not path.exists())]
+    grades = _grades(results, names)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(captions), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -82,13 +89,15 @@ def write(
             for name in tables
             if str(results / "tables" / f"{name}.csv") not in missing
         ],
-        checkpoints=_page(checkpoints(results)),
-        responses=_page(responses(results)),
-        ungraded=_page(ungraded(results)),
-        probes=_page(probes(results)),
+        checkpoints=_page(checkpoints(results, names)),
+        responses=_page(responses(grades)),
+        ungraded=_page(ungraded(grades)),
+        probes=_page(probes(results, names)),
         times=_page(times(results)),
         machines=machines(results),
-        versions={name: version(name) for name in _PACKAGES},
+        versions=versions(),
+        seed=evidence["seed"],
+        stale=sum(Path(path).stat().st_mtime < (began or 0) for path in measured.files),
         commit=commit(),
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         configfile=(results / "config").read_text().strip(),
@@ -112,7 +121,7 @@ def _number(value) -> str:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return str(value)
     if np.isinf(value):
-        return "∞"
+        return "no N"  # an effect of exactly zero
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.3g}"
 
 
@@ -213,21 +222,24 @@ def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
         found.append(
             f"No runs with a region frozen in {', '.join(unfrozen)}: whether a region was necessary is not asked."
         )
-    once = [name for name, recipe in recipes.items() if not recipe.get("retrained")]
-    if once:
+    beside = tested[tested.null.notna()]
+    if beside.empty:
         found.append(
-            f"No IN of another seed (`retrained`) in {', '.join(once)}: what RL changed is not set beside what a seed changes."
+            "No test has IN of another seed (`retrained`) beside it: what RL changed is not told from what a seed changes."
         )
-    runs = "Each checkpoint is one training run: intervals are over examples, layers or matrices, not over runs"
-    found.append(runs + (f" ({AGAIN} is the only second run)." if len(once) < len(recipes) else "."))
-    moved = tested[(tested.null_low.astype(float) > 0) | (tested.null_high.astype(float) < 0)]
+    found.append("Each checkpoint is one training run: intervals are over examples, layers or matrices, not over runs.")
+    moved = beside[(beside.null_low.astype(float) > 0) | (beside.null_high.astype(float) < 0)]
     if len(moved):
         named = "; ".join(
-            f"{row['statement']} ({row['recipe']}) {row['null_shown']} {row['unit_shown']}"
+            f"{row['statement']} ({row['recipe']}) {row['null_shown']} {row['unit_shown']}, where RL makes {row['shown']}"
             for row in map(_shown, moved.to_dict("records"))
         )
+        found.append(f"Another seed of IN, without RL, moves by itself (95 % intervals, not corrected): {named}.")
+    units = [unit for unit in (LAYERS, MATRICES) if (tested.unit == unit).any()]
+    if units:
         found.append(
-            f"Another seed of IN alone, without RL, moves some of what is tested: {named}. RL's effects there are no larger than luck can be."
+            f"Tests over {' and '.join(units)} take these as independent. Neighbouring layers are alike, and matrices of one "
+            "kind may be: their p is then too small."
         )
     coarse = tested[
         (tested.unit == "examples") & (tested.detectable.astype(float) > 0.1) & tested.axis.str.contains("rate")
@@ -238,6 +250,15 @@ def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
             f"Few examples: {len(coarse)} tests of rates would miss, more often than one time in five, differences of up to "
             f"{100 * worst.detectable:.0f} points (N = {worst.n:.0f})."
         )
+    for name, part in tested[tested.verdict != claims.MISSING].groupby("claim", sort=False):
+        layers = evidence.regions.layers if (part.unit == LAYERS).any() else 0
+        # Half of the partitions into a region and the rest lie on the other side.
+        least = 2 / max(comb(layers, len(evidence.regions.range(region))) for region in NAMES) if layers else 0
+        if least * len(part) >= LEVEL:
+            found.append(
+                f"Claim {name} cannot be decided in this study: with {layers} layers a permutation of layers has no p below "
+                f"{least:.2g}, and Holm's correction for {len(part)} tests wants {LEVEL / len(part):.2g}."
+            )
     for why, part in tested[tested.verdict == claims.MISSING].groupby("why", sort=False):
         names = dict.fromkeys(f"{row.claim} ({row.statement})" for row in part.itertuples())
         found.append(f"Not tested, {why}: {'; '.join(names)}.")
@@ -247,13 +268,15 @@ def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
 # --- what was run ---------------------------------------------------------------------------------
 
 
-def checkpoints(results: Path) -> pd.DataFrame:
+def checkpoints(results: Path, names: list[str]) -> pd.DataFrame:
     """checkpoint, from, layers, parameters, sha256 (of weights, config, tokenizer and processor; 16 digits)."""
     rows = []
-    for path in sorted(results.glob("checkpoints/*/manifest.json")):
+    for path in (results / "checkpoints" / name / "manifest.json" for name in names):
+        if not path.exists():
+            continue
         manifest = json.loads(path.read_text())
         row = {"checkpoint": path.parent.name, "from": _origin(manifest.get("source") or {})}
-        row |= {key: manifest[key] for key in ("layers", "parameters")}
+        row |= {key: manifest.get(key) for key in ("layers", "parameters")}
         rows.append(row | {"sha256": model_digest(path)})
     return pd.DataFrame(rows, columns=["checkpoint", "from", "layers", "parameters", "sha256"])
 
@@ -271,17 +294,17 @@ def _origin(source: dict) -> str:
     return ", ".join([*filter(None, parts), *([f"{source['frozen']} frozen"] if source.get("frozen") else [])])
 
 
-def _grades(results: Path) -> pd.DataFrame:
+def _grades(results: Path, names: list[str]) -> pd.DataFrame:
     parts = [
-        pd.read_csv(path, keep_default_na=False, dtype={"id": str}).assign(checkpoint=path.name.removesuffix(".csv"))
-        for path in sorted(results.glob("grades/*.csv"))
+        pd.read_csv(path, keep_default_na=False, dtype={"id": str}).assign(checkpoint=name)
+        for name in names
+        if (path := results / "grades" / f"{name}.csv").exists()
     ]
     return pd.concat(parts) if parts else pd.DataFrame()
 
 
-def responses(results: Path) -> pd.DataFrame:
+def responses(grades: pd.DataFrame) -> pd.DataFrame:
     """checkpoint, task, condition, n, right, wrong, ungraded, truncated (ran out of new tokens)."""
-    grades = _grades(results)
     if grades.empty:
         return grades
     by = grades.groupby(["checkpoint", "task", "condition"], sort=False)
@@ -292,25 +315,26 @@ def responses(results: Path) -> pd.DataFrame:
     ]  # fmt: skip
 
 
-def ungraded(results: Path) -> pd.DataFrame:
+def ungraded(grades: pd.DataFrame) -> pd.DataFrame:
     """Why responses have no verdict: reason, responses."""
-    grades = _grades(results)
     if grades.empty:
         return grades
     reasons = grades[grades.verdict == UNGRADED].reason.value_counts()
     return reasons.rename_axis("reason").rename("responses").reset_index()
 
 
-def probes(results: Path) -> pd.DataFrame:
+def probes(results: Path, names: list[str]) -> pd.DataFrame:
     """checkpoint, probe, of, samples (answers with a layer swapped or skipped, or attention of a layer), failed."""
     rows = []
     for path in sorted(results.glob("localization/*.*.csv")):
         checkpoint, probe, _ = path.name.rsplit(".", 2)
+        if checkpoint not in names:
+            continue
         frame = pd.read_csv(path)
         for of, part in frame.groupby("function" if probe == "swap" else "task", sort=False):
             rows.append((checkpoint, probe, of, len(part), int(part.failed.sum())))
     for path in sorted(results.glob("attention/*.csv")):
-        if not path.name.endswith(".heads.csv"):
+        if not path.name.endswith(".heads.csv") and path.name.rsplit(".", 2)[0] in names:
             frame = pd.read_csv(path)
             failed = int(frame.attention_mass.isna().sum())
             rows.append(
@@ -351,9 +375,17 @@ def machines(results: Path) -> dict[str, int]:
 
 def commit() -> str:
     """The commit of this code, with "-dirty" where files differ from it; empty where it is in no git repository."""
-    made = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-        capture_output=True,
-        text=True,
-    )
-    return made.stdout.strip()
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except OSError:  # no git here, as on many a compute node
+        return ""
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a study's numbers depend on, as far as it is installed where the report is made."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

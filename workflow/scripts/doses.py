@@ -1,6 +1,7 @@
 from frankenstein import doses, evidence, logs, plots
 
 logs.redirect(snakemake.log[0])
-rates = doses.response(evidence.read(**snakemake.params.evidence), snakemake.params.families)
+found = evidence.read(**snakemake.params.evidence)
+rates = doses.response(found, snakemake.params.recipes, snakemake.params.families)
 rates.to_csv(snakemake.output.table, index=False)
 plots.save(plots.doses(rates), snakemake.output.pdf, snakemake.output.png)

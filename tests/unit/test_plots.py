@@ -1,0 +1,86 @@
+"""Figures of three recipes and 28 layers, as large as a study gets: no wider than a page, nothing too small to read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from matplotlib.text import Text
+
+from frankenstein import claims, controls, papertables, plots, reference
+from frankenstein.evidence import Evidence
+from frankenstein.regions import Regions
+from frankenstein.style import PAGE, SMALL
+
+REGIONS = Regions((10, 19), 28)
+RECIPES = ("OpenMMReasoner", "MMR1", "Revisual")
+PUBLISHED = reference.read(ROOT / "workflow" / "claims" / "reference.yaml")
+
+
+def by_layer(**columns) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame([{"layer": layer, "n": 100, "failed": 0} for layer in range(28)]).assign(**columns)
+    value = rng.random(28)
+    return frame.assign(value=value, low=value - 0.1, high=value + 0.1)
+
+
+def scores() -> pd.DataFrame:
+    roles = ("Base", "IN", "RL")
+    rows = [
+        (recipe, role, metric) for recipe in RECIPES for role in roles for metric in ("M_vis", "M_v2r", "M_rea", "task")
+    ]
+    frame = pd.DataFrame(rows, columns=["recipe", "role", "metric"])
+    return frame.assign(n=100, value=0.5, low=0.4, high=0.6)
+
+
+def evidence() -> Evidence:
+    rng = np.random.default_rng(0)
+    mass = [
+        {"recipe": recipe, "stage": stage, "id": i, "layer": layer, "attention_mass": rng.random()}
+        for recipe in RECIPES for stage in ("IN", "RL") for i in range(5) for layer in range(28)
+    ]  # fmt: skip
+    return Evidence(REGIONS, RECIPES, attention=pd.DataFrame(mass), seed=1)
+
+
+def figure_of(name: str):
+    if name == "figure2":
+        return plots.figure2(papertables.figure2(scores(), ["task"], PUBLISHED))
+    if name == "figure3":
+        frames = [by_layer(recipe=recipe, stage=stage) for recipe in RECIPES for stage in ("IN", "RL")]
+        return plots.figure3(pd.concat(frames).rename(columns={"value": "attention_mass"}), REGIONS)
+    if name == "figure5":
+        frames = [by_layer(recipe=recipe, stage=stage) for recipe in RECIPES for stage in ("IN", "RL")]
+        return plots.figure5(pd.concat(frames).rename(columns={"value": "frobenius_rms"}), REGIONS)
+    if name == "heatmap":
+        frames = [by_layer(of=of).rename(columns={"value": "rate"}) for of in ("ocr", "counting", "skip: math500")]
+        none = pd.DataFrame([{"of": of, "layer": -1, "n": 100, "failed": 0, "rate": 0, "low": 0, "high": 0.04} for of in ("ocr", "counting", "skip: math500")])  # fmt: skip
+        return plots.heatmap(pd.concat([none, *frames]), REGIONS)
+    if name == "controls":
+        return plots.controls(controls.windows(evidence()), REGIONS)
+    return plots.claims(claims.statements(claims.read([ROOT / "workflow" / "claims" / "paper.yaml"]), evidence()))
+
+
+@pytest.mark.parametrize("name", ["figure2", "figure3", "figure5", "heatmap", "controls", "claims"])
+def test_a_figure_fits_a_page_and_is_legible(name, tmp_path):
+    figure = figure_of(name)
+    assert figure.get_figwidth() <= PAGE
+    figure.savefig(tmp_path / "figure.png")
+    shown = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    assert len(shown) > 10
+    assert min(text.get_fontsize() for text in shown) >= SMALL
+    drawn = figure.get_tightbbox()  # inches
+    assert drawn.x0 > -0.03
+    assert drawn.y0 > -0.03
+    assert drawn.x1 < figure.get_figwidth() + 0.03
+    assert drawn.y1 < figure.get_figheight() + 0.03
+    plots.save(figure, tmp_path / "figure.pdf")
+
+
+def test_the_papers_values_stand_beside_ours():
+    bars = papertables.figure2(scores(), ["task"], PUBLISHED)
+    ours = bars[(bars.recipe == "Revisual") & (bars.ability == "Reasoning")].set_index("stage")
+    assert ours.paper.to_dict() == {"Base": 63, "IN": 81, "RL": 88}
+    average = bars[(bars.recipe == "MMR1") & (bars.ability == "Average benchmark")].set_index("stage").paper
+    assert average["Base"] == 45.9
+    assert average[["IN", "RL"]].isna().all()
+    other = papertables.figure2(scores().assign(recipe="mine"), ["task"], PUBLISHED)
+    assert other.paper.isna().all()

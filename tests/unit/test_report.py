@@ -1,0 +1,75 @@
+"""What the report says of what a study does not have, and of what it can not tell."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from test_claims import claim, concentrated, evidence, hits, of_weights, planted, spread
+
+from frankenstein import alttext, claims, report
+from frankenstein.evidence import Evidence
+from frankenstein.regions import AGAIN, Regions
+
+PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
+TWO = {
+    "recipes": {
+        "one": {"base": "b", "frozen": {"mid": "m"}, "retrained": "i"},
+        "two": {"base": "b", "frozen": {"mid": "m"}},
+    }
+}
+
+
+def said(found: Evidence, config=TWO, stated=PAPER) -> str:
+    return "\n".join(report.limits(found, config, claims.statements(stated, found)))
+
+
+def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
+    planted(tiny, tmp_path / "in", concentrated(1e-2, range(3, 6)))
+    planted(tmp_path / "in", tmp_path / "rl", spread(1e-3))
+    one = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
+    both = pd.concat([one, one.assign(recipe="two")])
+    nine = Regions((3, 6), 9)
+    found = Evidence(nine, ("one", "two"), updates=both, seed=1)
+    assert (
+        "Claim 4 cannot be decided in this study: with 9 layers a permutation of layers has no p below 0.024"
+        in said(found)
+    )
+    assert set(claims.statements(claim(4), found).verdict) == {
+        claims.UNDECIDED
+    }  # as it says: Mid's is a hundred times the rest's
+    assert "cannot be decided" not in said(Evidence(nine, ("one",), updates=one, seed=1))
+    deep = both[both.component == "layer"]
+    deep = pd.concat([deep.assign(layer=3 * deep.layer + i) for i in range(3)])
+    assert "cannot be decided" not in said(Evidence(Regions((9, 18), 27), ("one", "two"), updates=deep, seed=1))
+
+
+def test_a_seed_that_moves_as_much_as_rl_is_said():
+    rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, AGAIN: {"M_vis": 0.65}}
+    own = [{"claim": 1, "says": "x", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
+    text = said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
+    assert "moves by itself (95 % intervals, not corrected): M_vis RL - IN (one) +15.0 [" in text
+    assert "points, where RL makes +10.0 [" in text
+    assert "No test has IN of another seed" not in text
+    rates[AGAIN] = {"M_vis": 0.5}
+    assert "moves by itself" not in said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
+
+
+def test_few_examples_are_said():
+    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.5, "M_rea": 0.5}}
+    assert "Few examples: 4 tests of rates would miss" in said(evidence(hits=hits(rates, n=20)), stated=claim(6))
+    assert "Few examples" not in said(evidence(hits=hits(rates, n=2000)), stated=claim(6))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(np.nan, ""), (None, ""), (0.0, "0"), (320, "320"), (1234567, "1,234,567"), (0.012345, "0.0123"), (np.inf, "no N"), ("x", "x"), (True, "True"), (np.int64(5), "5")],
+)  # fmt: skip
+def test_numbers_as_they_are_printed(value, text):
+    assert report._number(value) == text
+
+
+def test_alt_text_says_what_is_seen():
+    table = pd.DataFrame({"of": "ocr", "layer": range(-1, 4), "n": 4, "rate": [0, 0.2, 1, 0.5, 0], "low": 0, "high": 1})
+    assert alttext.describe("heatmap", table).endswith("ocr: highest at layer 1 (1), 0 at layer 3.")
+    assert alttext.describe("heatmap", table.assign(rate=np.nan)).endswith("ocr: no value.")
+    assert "nothing was measured" in alttext.describe("controls", pd.DataFrame())
