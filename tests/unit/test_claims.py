@@ -413,8 +413,9 @@ def test_recipes_are_replicates():
     assert row.high - row["mean"] == pytest.approx(half, rel=1e-3)
     assert found.along["M_rea, IN:RL:RL - IN"] == 0
     # Two RL runs of one IN are one replicate of what is about IN alone.
-    shared = made.assign(**{key: made[key][0] for key in ("estimate", "low", "high", "n")})
-    assert claims.replicates(shared).empty
+    frame = hits(rates, recipes=("one",))
+    shared = pd.concat([frame, frame.assign(recipe="two")])
+    assert claims.replicates(claims.statements(claim(6), evidence(hits=shared))).empty
     assert claims.replicates(claims.statements(claim(6), evidence())).empty
 
 

@@ -236,8 +236,8 @@ def _of_rl(name: str, of: dict) -> bool:
 def statements(claims: list[dict], evidence: Evidence, partial: bool = False) -> pd.DataFrame:
     """Every statement in every recipe.
 
-    claim, statement, recipe, expect, estimate, low, high, p (two-sided), p_holm, n, unit, needed (units for 80 % power at this
-    effect and Holm's level), detectable (the effect that these n would show so), axis (what the estimate is), p_layers (share of
+    claim, statement, recipe, expect, estimate, low, high, p (two-sided), p_holm, n, unit, sample (Estimate.sample), needed (units
+    for 80 % power at this effect and Holm's level), detectable (the effect that these n would show so), axis (what the estimate is), p_layers (share of
     random partitions of the layers, of the same sizes, that go as far in the expected direction), null, null_low, null_high (of
     what sets RL against IN, the same with IN trained again with another seed in RL's place), verdict, why (where it is not in
     this study). partial: what a failed run left; roles that were not asked the same examples then only cost their statements.
@@ -258,7 +258,9 @@ def statements(claims: list[dict], evidence: Evidence, partial: bool = False) ->
                     row |= {"verdict": MISSING, "why": str(error.args[0])}
                     continue
                 estimates[len(rows) - 1] = found
-                row |= {key: getattr(found, key) for key in ("low", "high", "n", "unit", "p_greater", "p_less")}
+                row |= {
+                    key: getattr(found, key) for key in ("low", "high", "n", "unit", "sample", "p_greater", "p_less")
+                }
                 row["estimate"] = found.value
                 if name in _PROFILES:
                     profile, more, less = _PROFILES[name](evidence, recipe, of)
@@ -269,7 +271,7 @@ def statements(claims: list[dict], evidence: Evidence, partial: bool = False) ->
                         row |= {"null": null.value, "null_low": null.low, "null_high": null.high}
                     except LookupError:
                         pass
-    columns = ["claim", "statement", "recipe", "expect", "estimate", "low", "high", "p", "p_holm", "n", "unit", "needed", "detectable", "axis", "p_layers", "null", "null_low", "null_high"]  # fmt: skip
+    columns = ["claim", "statement", "recipe", "expect", "estimate", "low", "high", "p", "p_holm", "n", "unit", "sample", "needed", "detectable", "axis", "p_layers", "null", "null_low", "null_high"]  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*columns, "p_greater", "p_less", "verdict", "why"]).astype({"verdict": object})
     for _, part in frame[frame.verdict.isna()].groupby("claim", sort=False):
         frame.loc[part.index, ["p", "p_holm", "verdict"]] = _judged(part)
@@ -285,7 +287,7 @@ def replicates(tested: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (claim, statement), part in tested[tested.estimate.notna()].groupby(["claim", "statement"], sort=False):
         # Recipes that share the checkpoints of a statement are one replicate of it.
-        part = part.drop_duplicates(["estimate", "low", "high", "n"])
+        part = part.drop_duplicates("sample")
         if len(part) < 2:
             continue
         first = part.iloc[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf
@@ -18,6 +19,7 @@ class Estimate:
     """A statistic: value with its 95 % interval, p in both directions, over n of what unit.
 
     deviation: standard deviation over the units, NaN where more units can not be had (layers, matrices).
+    sample: digest of the units' values, equal where two statistics are of the same numbers.
     """
 
     value: float
@@ -28,6 +30,7 @@ class Estimate:
     n: int
     unit: str
     deviation: float = np.nan
+    sample: str = ""
 
     def needed(self, level: float = LEVEL) -> float:
         """How many units would show this value at this deviation, two-sided at `level`, at 80 % power (normal). At least as
@@ -45,6 +48,10 @@ class Estimate:
 
 def _quantiles(level: float) -> float:
     return stats.norm.ppf(1 - level / 2) + stats.norm.ppf(POWER)
+
+
+def _digest(*samples: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(np.ascontiguousarray(sample).tobytes() for sample in samples)).hexdigest()[:8]
 
 
 def _permuted(samples: tuple, statistic: Callable, kind: str, seed: int) -> tuple[float, float]:
@@ -75,14 +82,14 @@ def of_mean(values, unit: str, seed: int) -> Estimate:
         return Estimate(mean, np.nan, np.nan, 1.0, 1.0, n, unit)
     moved = values[values != 0]
     if not len(moved):
-        return Estimate(0.0, 0.0, 0.0, 1.0, 1.0, n, unit)
+        return Estimate(0.0, 0.0, 0.0, 1.0, 1.0, n, unit, sample=_digest(values))
     if set(np.abs(moved)) == {1.0}:
         won = int((moved > 0).sum())
         greater, less = (stats.binomtest(won, len(moved), alternative=side).pvalue for side in ("greater", "less"))
     else:
         greater, less = _permuted((values,), np.mean, "samples", seed)
     deviation = values.std(ddof=1) if np.ptp(values) else 0.0  # of equal values it is rounding, not quite zero
-    return Estimate(mean, *interval((values,), np.mean, seed), greater, less, n, unit, deviation)
+    return Estimate(mean, *interval((values,), np.mean, seed), greater, less, n, unit, deviation, _digest(values))
 
 
 def of_difference(one: np.ndarray, other: np.ndarray, unit: str, seed: int) -> Estimate:
@@ -95,4 +102,4 @@ def of_difference(one: np.ndarray, other: np.ndarray, unit: str, seed: int) -> E
     if min(len(one), len(other)) < 2 or np.ptp([*one, *other]) == 0:
         return Estimate(value, np.nan, np.nan, 1.0, 1.0, n, unit)
     p = _permuted((one, other), difference, "independent", seed)
-    return Estimate(value, *interval((one, other), difference, seed), *p, n, unit)
+    return Estimate(value, *interval((one, other), difference, seed), *p, n, unit, sample=_digest(one, other))
