@@ -1,12 +1,14 @@
 """What the report says of what a study does not have, and of what it can not tell."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 from test_claims import claim, concentrated, evidence, hits, of_weights, planted, spread
 
-from frankenstein import alttext, claims, report
+from frankenstein import alttext, claims, report, tasks
 from frankenstein.evidence import Evidence
 from frankenstein.regions import AGAIN, Regions
 
@@ -73,3 +75,43 @@ def test_alt_text_says_what_is_seen():
     assert alttext.describe("heatmap", table).endswith("ocr: highest at layer 1 (1), 0 at layer 3.")
     assert alttext.describe("heatmap", table.assign(rate=np.nan)).endswith("ocr: no value.")
     assert "nothing was measured" in alttext.describe("controls", pd.DataFrame())
+
+
+def test_where_checkpoints_and_data_come_from(tmp_path):
+    sources = {
+        "base": {"hub": "Qwen/Qwen2.5-VL-7B-Instruct", "revision": "cc" * 20},
+        "in": {"path": "/models/in"},
+        "rl": {"train": "grpo", "start": "in", "seed": 12, "frozen": "late"},
+        "mine.IN-RL-RL": None,
+        "old": {"path": "/models/of another study"},
+    }
+    for name, source in sources.items():
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+        manifest = {"source": source, "layers": 28, "parameters": 8_000_000_000, "files": {"a": {"sha256": name}}}
+        (tmp_path / "checkpoints" / name / "manifest.json").write_text(json.dumps(manifest))
+    table = report.checkpoints(tmp_path, ["not made yet", *sources][:-1]).set_index("checkpoint")["from"]
+    assert table.to_dict() == {
+        "base": f"Hub: Qwen/Qwen2.5-VL-7B-Instruct @ {'cc' * 20}",
+        "in": "directory /models/in",
+        "rl": "trained here: grpo, from in, seed 12, late frozen",
+        "mine.IN-RL-RL": "hybrid",
+    }
+    (tmp_path / "data").mkdir()
+    for task in ("math", "gsm", "text_math"):
+        tasks.write(tmp_path / "data" / f"{task}.jsonl", [tasks.Example(i, task, "1+1?", "2") for i in "123"])
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "math.json").write_text(json.dumps({"repo": "o/math", "revision": "dd" * 20}))
+    config = {"datasets": {"math": {"benchmark": "math500"}, "gsm": {"benchmark": "gsm8k", "path": "gsm.jsonl"}}}
+    table = report.datasets(tmp_path, config).set_index("task")
+    assert table["from"].to_dict() == {
+        "math": f"math500: Hub, o/math @ {'dd' * 20}", "gsm": "gsm8k: gsm.jsonl", "text_math": "the mini study",
+    }  # fmt: skip
+    assert set(table.examples) == {3}
+
+
+def test_failures_are_counted_with_their_reasons(tmp_path):
+    rows = [("1", "right", "", "False"), ("2", "wrong", "", "True"), ("3", "ungraded", "no description", ""), ("4", "ungraded", "no description", "")]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["id", "verdict", "reason", "truncated"]).assign(task="t", condition="image")
+    made = report.responses(frame.assign(checkpoint="rl")).iloc[0]
+    assert made[["n", "right", "wrong", "ungraded", "truncated"]].tolist() == [4, 1, 1, 2, 1]
+    assert report.ungraded(frame).to_dict("records") == [{"reason": "no description", "responses": 2}]

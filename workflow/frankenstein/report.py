@@ -28,6 +28,7 @@ from .layerwise import LAYERS, MATRICES
 from .logs import RAN_ON, machine
 from .regions import NAMES
 from .responses import model_digest
+from .tasks import fingerprint, read_examples
 
 _ROWS = 2000  # a table of more is left to its file
 _PACKAGES = ("frankenstein-vlm", "snakemake", "torch", "transformers", "trl", "numpy", "scipy", "pandas", "statsmodels", "math-verify", "vllm", "openai")  # fmt: skip
@@ -90,6 +91,7 @@ def write(
             if str(results / "tables" / f"{name}.csv") not in missing
         ],
         checkpoints=_page(checkpoints(results, names)),
+        datasets=_page(datasets(results, config)),
         responses=_page(responses(grades)),
         ungraded=_page(ungraded(grades)),
         probes=_page(probes(results, names)),
@@ -292,6 +294,26 @@ def _origin(source: dict) -> str:
     start = source.get("start") or source.get("from")
     parts = [f"trained here: {source['train']}", f"from {start}" if start else "", f"seed {source['seed']}"]
     return ", ".join([*filter(None, parts), *([f"{source['frozen']} frozen"] if source.get("frozen") else [])])
+
+
+def datasets(results: Path, config: dict) -> pd.DataFrame:
+    """task, examples, from (the mini study, a file, or the Hub at a revision), fingerprint (tasks.fingerprint)."""
+    rows = []
+    for path in sorted(results.glob("data/*.jsonl")):
+        task = path.stem
+        if task.endswith(".descriptions"):
+            continue
+        public = (config.get("datasets") or {}).get(task)
+        account = results / "downloads" / f"{task}.json"
+        origin = "the mini study"
+        if public and public.get("path"):
+            origin = f"{public['benchmark']}: {public['path']}"
+        elif public:
+            fetched = json.loads(account.read_text()) if account.exists() else {}
+            origin = f"{public['benchmark']}: Hub, {fetched.get('repo')} @ {fetched.get('revision')}"
+        examples = read_examples(path)
+        rows.append({"task": task, "examples": len(examples), "from": origin, "fingerprint": fingerprint(examples)})
+    return pd.DataFrame(rows, columns=["task", "examples", "from", "fingerprint"])
 
 
 def _grades(results: Path, names: list[str]) -> pd.DataFrame:
