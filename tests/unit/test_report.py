@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from test_claims import claim, concentrated, evidence, hits, of_weights, planted, spread
 
-from frankenstein import alttext, claims, report, tasks
+from frankenstein import alttext, claims, inventory, report, tasks
 from frankenstein.evidence import Evidence
 from frankenstein.regions import AGAIN, Regions
 
@@ -89,7 +89,7 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
         manifest = {"source": source, "layers": 28, "parameters": 8_000_000_000, "files": {"a": {"sha256": name}}}
         (tmp_path / "checkpoints" / name / "manifest.json").write_text(json.dumps(manifest))
-    table = report.checkpoints(tmp_path, ["not made yet", *sources][:-1]).set_index("checkpoint")["from"]
+    table = inventory.checkpoints(tmp_path, ["not made yet", *sources][:-1]).set_index("checkpoint")["from"]
     assert table.to_dict() == {
         "base": f"Hub: Qwen/Qwen2.5-VL-7B-Instruct @ {'cc' * 20}",
         "in": "directory /models/in",
@@ -102,7 +102,7 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / "math.json").write_text(json.dumps({"repo": "o/math", "revision": "dd" * 20}))
     config = {"datasets": {"math": {"benchmark": "math500"}, "gsm": {"benchmark": "gsm8k", "path": "gsm.jsonl"}}}
-    table = report.datasets(tmp_path, config).set_index("task")
+    table = inventory.datasets(tmp_path, config).set_index("task")
     assert table["from"].to_dict() == {
         "math": f"math500: Hub, o/math @ {'dd' * 20}", "gsm": "gsm8k: gsm.jsonl", "text_math": "the mini study",
     }  # fmt: skip
@@ -112,6 +112,22 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
 def test_failures_are_counted_with_their_reasons(tmp_path):
     rows = [("1", "right", "", "False"), ("2", "wrong", "", "True"), ("3", "ungraded", "no description", ""), ("4", "ungraded", "no description", "")]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["id", "verdict", "reason", "truncated"]).assign(task="t", condition="image")
-    made = report.responses(frame.assign(checkpoint="rl")).iloc[0]
+    made = inventory.responses(frame.assign(checkpoint="rl")).iloc[0]
     assert made[["n", "right", "wrong", "ungraded", "truncated"]].tolist() == [4, 1, 1, 2, 1]
-    assert report.ungraded(frame).to_dict("records") == [{"reason": "no description", "responses": 2}]
+    assert inventory.ungraded(frame).to_dict("records") == [{"reason": "no description", "responses": 2}]
+
+
+def test_the_answer_says_how_much_data_would_tell():
+    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.44, "M_rea": 0.4}}
+    frame = hits(rates, n=100)
+    same = frame[(frame.role == "IN") & (frame.metric == "M_rea")].assign(role="IN:RL:RL")
+    frame = pd.concat([frame[~((frame.role == "IN:RL:RL") & (frame.metric == "M_rea"))], same])
+    tested = claims.statements(claim(6), evidence(hits=frame))
+    answer = report._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
+    finite = tested.needed[np.isfinite(tested.needed)]
+    assert answer["sentence"] == (
+        "0 of 4 tests support it, 4 cannot tell (if effects are as large as they look, the easiest takes about "
+        f"{finite.min():,.0f} examples, the hardest {finite.max():,.0f}; there are 100; of 2 the effect is exactly zero)."
+    )
+    assert answer["statements"][0]["shown"] == "+4.0 [{:+.1f}, {:+.1f}]".format(*100 * tested.loc[0, ["low", "high"]])
+    assert answer["statements"][2]["shown"] == "+0.0 [+0.0, +0.0]"
