@@ -298,7 +298,12 @@ def test_what_a_study_has_not_is_not_claimed():
     one_recipe = hits({"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}, recipes=("one",))
     made = claims.statements(claim(6), evidence(hits=one_recipe))
     row = claims.verdicts(claim(6), made).iloc[0]
-    assert (row.verdict, row.supported, row.missing) == (UNDECIDED, 2, 2)
+    assert (row.verdict, row.supported, row.missing) == (SUPPORTED, 2, 2)  # of recipe one, and the report says so
+    assert claims.verdicts(claim(6), made, partial=True).verdict.item() == UNDECIDED
+    # A statement that nobody could make is not given.
+    half = claims.statements(claim(6), evidence(hits=one_recipe[one_recipe.metric == "M_rea"]))
+    row = claims.verdicts(claim(6), half).iloc[0]
+    assert (row.verdict, row.supported, row.missing) == (UNDECIDED, 1, 3)
 
 
 def test_other_examples_are_no_pairs():

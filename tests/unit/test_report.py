@@ -131,3 +131,22 @@ def test_the_answer_says_how_much_data_would_tell():
     )
     assert answer["statements"][0]["shown"] == "+4.0 [{:+.1f}, {:+.1f}]".format(*100 * tested.loc[0, ["low", "high"]])
     assert answer["statements"][2]["shown"] == "+0.0 [+0.0, +0.0]"
+
+
+def test_a_value_and_its_interval_are_one_cell():
+    frame = pd.DataFrame(
+        {"recipe": ["one", "two"], "IN": [47.0, np.nan], "IN low": [37.5, np.nan], "IN high": [56.7, np.nan]}
+    )
+    shown = report._page(frame)
+    report._with_intervals(shown, list(frame.columns))
+    assert [name for name, _ in shown.columns] == ["recipe", "IN"]
+    assert shown.rows[0] == [("one", "one"), ("47 [37.5, 56.7]", 47.0)]
+    assert shown.rows[1][1][0] == ""
+
+
+def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
+    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}
+    tested = claims.statements(claim(6), evidence(hits=hits(rates, recipes=("one",))))
+    answer = report._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
+    assert answer["verdict"] == "supported"
+    assert answer["sentence"] == "2 of 4 tests support it; 2 could not be made, so that nothing is claimed of two."

@@ -2,7 +2,8 @@
 
 A claim is data (workflow/claims/*.yaml): statements, each a statistic with the direction it should have. A statement is tested in every
 recipe, two-sided; p-values are corrected by Holm's method within the claim; the claim is supported where every statement is, in every
-recipe (an intersection of tests), contradicted where one is significantly the other way round, and undecided otherwise.
+recipe that has what it is about (an intersection of tests), contradicted where one is significantly the other way round, and
+undecided otherwise.
 """
 
 from __future__ import annotations
@@ -298,19 +299,24 @@ def replicates(tested: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def verdicts(claims: list[dict], tested: pd.DataFrame) -> pd.DataFrame:
-    """claim, asks, says, where, verdict, supported, contradicted, undecided, missing (statements x recipes)."""
+def verdicts(claims: list[dict], tested: pd.DataFrame, partial: bool = False) -> pd.DataFrame:
+    """claim, asks, says, where, verdict, supported, contradicted, undecided, missing (statements x recipes).
+
+    A recipe without a chapter (frozen runs in one recipe alone, say) has no say in a claim about it; but a statement that
+    no recipe could make, or of a failed run (partial) any, leaves the claim undecided at best.
+    """
     rows = []
     for claim in claims:
-        found = tested[tested.claim == claim["claim"]].verdict
-        counts = {name: int((found == name).sum()) for name in (SUPPORTED, CONTRADICTED, UNDECIDED, MISSING)}
-        made = len(found) - counts[MISSING]
-        if not made:
+        part = tested[tested.claim == claim["claim"]]
+        made = part[part.verdict != MISSING]
+        counts = {name: int((part.verdict == name).sum()) for name in (SUPPORTED, CONTRADICTED, UNDECIDED, MISSING)}
+        lacking = len(made) < len(part) if partial else set(part.statement) - set(made.statement)
+        if made.empty:
             whole = MISSING
         elif counts[CONTRADICTED]:
             whole = CONTRADICTED
         else:
-            whole = SUPPORTED if counts[SUPPORTED] == len(found) else UNDECIDED
+            whole = UNDECIDED if counts[UNDECIDED] or lacking else SUPPORTED
         counts["missing"] = counts.pop(MISSING)
         rows.append({**{key: claim[key] for key in ("claim", "asks", "says", "where")}, "verdict": whole, **counts})
     columns = ["claim", "asks", "says", "where", "verdict", SUPPORTED, CONTRADICTED, UNDECIDED, "missing"]

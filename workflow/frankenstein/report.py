@@ -54,7 +54,7 @@ def write(
         verdicts = _read(results / "tables" / "verdicts.csv")
     else:
         tested = claims.statements(stated, measured, partial=True)
-        verdicts = claims.verdicts(stated, tested)
+        verdicts = claims.verdicts(stated, tested, partial=True)
     wanted = [results / "figures" / f"{name}.png" for name in figures]
     wanted += [results / "tables" / f"{name}.csv" for name in tables]
     config = json.loads(json.dumps(config))  # as plain data, whatever the file was read with
@@ -128,6 +128,18 @@ def _page(frame: pd.DataFrame) -> SimpleNamespace:
     return SimpleNamespace(columns=[(str(name), "") for name in frame.columns], rows=rows, total=len(frame), path="")
 
 
+def _with_intervals(shown: SimpleNamespace, columns: list[str]) -> None:
+    """Where a column X has X low and X high beside it, as Tables 2 and 3 have: X [low, high] in one cell."""
+    bounds = {at: [columns.index(f"{name} {end}") for end in ("low", "high")] for at, name in enumerate(columns) if f"{name} low" in columns}  # fmt: skip
+    gone = {at for pair in bounds.values() for at in pair}
+    for row in shown.rows:
+        for at, (low, high) in bounds.items():
+            if row[at][0]:
+                row[at] = (f"{row[at][0]} [{row[low][0]}, {row[high][0]}]", row[at][1])
+        row[:] = [cell for at, cell in enumerate(row) if at not in gone]
+    shown.columns = [column for at, column in enumerate(shown.columns) if at not in gone]
+
+
 def _caption(captions: Path, name: str, config: dict) -> str:
     """A caption's HTML. It is a template of Snakemake's report too, which knows the configuration as snakemake.config."""
     text = jinja2.Template((captions / f"{name}.rst").read_text()).render(snakemake=SimpleNamespace(config=config))
@@ -158,6 +170,7 @@ def _table(path: Path, captions: Path, name: str, config: dict, began: float | N
     meaning = dictionary.columns(f"{path.parent.name}/{path.name}")
     shown = _page(frame if len(frame) <= _ROWS else frame.head(0))
     shown.columns = [(column, dictionary.of(meaning, column)) for column in frame.columns]
+    _with_intervals(shown, list(frame.columns))
     shown.total, shown.path, shown.name = len(frame), str(path), name
     shown.caption, shown.older = _caption(captions, name, config), _older(path, began)
     return shown
@@ -182,7 +195,11 @@ def _answer(row: dict, tested: pd.DataFrame) -> dict:
                 f"; of {len(needed) - len(finite)} the effect is exactly zero)" if len(finite) < len(needed) else ")"
             )
     if row["missing"]:
-        sentence += f"; {row['missing']} could not be made, so that it is not claimed"
+        without = [
+            recipe for recipe, tests in part.groupby("recipe") if (tests.verdict == claims.MISSING).all() and recipe
+        ]
+        where = f" of {', '.join(without)}" if without else ""
+        sentence += f"; {row['missing']} could not be made, so that nothing is claimed{where or ' there'}"
     return row | {"sentence": sentence + ".", "statements": [_shown(test) for test in part.to_dict("records")]}
 
 
