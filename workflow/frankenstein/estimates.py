@@ -12,6 +12,7 @@ from scipy import stats
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
 _RESAMPLES = 4999
+_AT_ONCE = 2 * 10**7  # values that are resampled at once: 160 MB a copy
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,14 @@ def _digest(*samples: np.ndarray) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(sample).tobytes() for sample in samples)).hexdigest()[:8]
 
 
+def _batch(samples: tuple) -> int:
+    return max(1, _AT_ONCE // sum(map(len, samples)))
+
+
 def _permuted(samples: tuple, statistic: Callable, kind: str, seed: int) -> tuple[float, float]:
     """p of a permutation test, greater and less, both from one null distribution. kind: scipy's permutation_type."""
     options = {"permutation_type": kind, "vectorized": True, "n_resamples": _RESAMPLES, "alternative": "greater"}
+    options["batch"] = _batch(samples)
     found = stats.permutation_test(samples, statistic, rng=np.random.default_rng(seed), **options)
     null = found.null_distribution
     drawn = len(null) == _RESAMPLES  # fewer are all that there are, and what was seen is among them
@@ -67,6 +73,7 @@ def _permuted(samples: tuple, statistic: Callable, kind: str, seed: int) -> tupl
 def interval(samples: tuple, statistic: Callable, seed: int, paired: bool = False) -> tuple[float, float]:
     """95 % percentile bootstrap of a vectorized statistic."""
     options = {"method": "percentile", "vectorized": True, "n_resamples": _RESAMPLES, "paired": paired}
+    options["batch"] = _batch(samples)
     found = stats.bootstrap(samples, statistic, rng=np.random.default_rng(seed), **options).confidence_interval
     return float(found.low), float(found.high)
 
