@@ -12,7 +12,7 @@ from scipy import stats
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
 _RESAMPLES = 4999
-_AT_ONCE = 2 * 10**7  # values that are resampled at once: 160 MB a copy
+_AT_ONCE = 10**7  # values that are resampled at once: 80 MB a copy
 
 
 @dataclass(frozen=True)
