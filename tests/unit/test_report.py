@@ -149,4 +149,7 @@ def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     tested = claims.statements(claim(6), evidence(hits=hits(rates, recipes=("one",))))
     answer = report._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
     assert answer["verdict"] == "supported"
-    assert answer["sentence"] == "2 of 4 tests support it; 2 could not be made, so that nothing is claimed of two."
+    assert answer["sentence"] == "2 of 2 tests support it; 2 more could not be made, so that nothing is claimed of two."
+    nothing = claims.statements(claim(6), evidence())
+    answer = report._answer(claims.verdicts(claim(6), nothing).iloc[0].to_dict(), nothing)
+    assert answer["sentence"] == "Nothing that it is about was measured."

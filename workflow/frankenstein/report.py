@@ -180,7 +180,7 @@ def _answer(row: dict, tested: pd.DataFrame) -> dict:
     """A claim with its statements, and in a sentence what decides it."""
     part = tested[tested.claim.astype(str) == str(row["claim"])]
     undecided = part[part.verdict == claims.UNDECIDED]
-    sentence = f"{row['supported']} of {len(part)} tests support it"
+    sentence = f"{row['supported']} of {len(part) - row['missing']} tests support it"
     if row["contradicted"]:
         sentence += f", {row['contradicted']} find the opposite"
     if row["undecided"]:
@@ -194,13 +194,21 @@ def _answer(row: dict, tested: pd.DataFrame) -> dict:
             sentence += (
                 f"; of {len(needed) - len(finite)} the effect is exactly zero)" if len(finite) < len(needed) else ")"
             )
-    if row["missing"]:
+    if row["verdict"] == claims.MISSING:
+        sentence = "Nothing that it is about was measured"
+    elif row["missing"]:
         without = [
             recipe for recipe, tests in part.groupby("recipe") if (tests.verdict == claims.MISSING).all() and recipe
         ]
         where = f" of {', '.join(without)}" if without else ""
-        sentence += f"; {row['missing']} could not be made, so that nothing is claimed{where or ' there'}"
-    return row | {"sentence": sentence + ".", "statements": [_shown(test) for test in part.to_dict("records")]}
+        sentence += f"; {row['missing']} more could not be made, so that nothing is claimed{where or ' there'}"
+    tests = [_shown(test) for test in part.to_dict("records")]
+    made = [test for test in tests if test["verdict"] != claims.MISSING]
+    # What all tests of a claim have in common is said once, in the table's head.
+    common = {
+        key: only.pop() if len(only := {test[key] for test in made}) == 1 else "" for key in ("unit_shown", "unit")
+    }
+    return row | {"sentence": sentence + ".", "statements": tests, "common": common}
 
 
 def _shown(test: dict) -> dict:
