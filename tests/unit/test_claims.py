@@ -304,6 +304,11 @@ def test_what_a_study_has_not_is_not_claimed():
     half = claims.statements(claim(6), evidence(hits=one_recipe[one_recipe.metric == "M_rea"]))
     row = claims.verdicts(claim(6), half).iloc[0]
     assert (row.verdict, row.supported, row.missing) == (UNDECIDED, 1, 3)
+    # Nor has a recipe no say where its samples failed.
+    mass = attention(range(3, 9))
+    failed = mass.assign(attention_mass=mass.attention_mass.where(mass.recipe == "one"))
+    assert whole(2, evidence(attention=mass[mass.recipe == "one"])) == SUPPORTED
+    assert whole(2, evidence(attention=failed)) == UNDECIDED
 
 
 def test_other_examples_are_no_pairs():
@@ -420,6 +425,13 @@ def test_recipes_are_replicates():
     # Two RL runs of one IN are one replicate of what is about IN alone.
     frame = hits(rates, recipes=("one",))
     shared = pd.concat([frame, frame.assign(recipe="two")])
+    nothing = frame[frame.role == "IN"]
+    unmoved = pd.concat(
+        [nothing.assign(role=role, recipe=recipe) for role in ("IN", "IN:RL:RL") for recipe in ("one", "two")]
+    )
+    assert (
+        claims.replicates(claims.statements(claim(6), evidence(hits=unmoved))).recipes == 2
+    ).all()  # no change is a finding too
     assert claims.replicates(claims.statements(claim(6), evidence(hits=shared))).empty
     assert claims.replicates(claims.statements(claim(6), evidence())).empty
 

@@ -85,3 +85,14 @@ def test_of_noise_at_most_one_in_twenty_has_a_window_beyond():
         found = controls.windows(Evidence(Regions((10, 19), 28), ("one",), updates=pd.DataFrame(rows), seed=seed))
         beyond += bool(((found.value > found.random_high) | (found.value < found.random_low)).any())
     assert binomtest(beyond, 60, 0.05, alternative="greater").pvalue > 0.01
+
+
+def test_one_high_layer_is_not_beyond():
+    """In every order of the layers some window holds it: what tells a window from that would be rounding."""
+    values = np.where(np.arange(9) == 0, 1.0, 0.0)
+    rows = [
+        {"id": i, "function": "ocr", "mode": "hidden_state_at_layer", "layer": layer, "changed": bool(value), "failed": False}
+        for layer, value in enumerate(values) for i in range(4)
+    ]  # fmt: skip
+    found = controls.windows(Evidence(Regions((3, 6), 9), ("one",), swaps=pd.DataFrame(rows), seed=1))
+    assert not (found.value > found.random_high).any()

@@ -51,7 +51,7 @@ def test_a_seed_that_moves_as_much_as_rl_is_said():
     text = said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
     assert "moves by itself (95 % intervals, not corrected): M_vis RL - IN (one) +15.0 [" in text
     assert "points, where RL makes +10.0 [" in text
-    assert "No test has IN of another seed" not in text
+    assert "beside RL in two: what RL changed is not told" in text
     rates[AGAIN] = {"M_vis": 0.5}
     assert "moves by itself" not in said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
 
@@ -64,7 +64,7 @@ def test_few_examples_are_said():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(np.nan, ""), (None, ""), (0.0, "0"), (320, "320"), (1234567, "1,234,567"), (0.012345, "0.0123"), (np.inf, "no N"), ("x", "x"), (True, "True"), (np.int64(5), "5")],
+    [(np.nan, ""), (None, ""), (0.0, "0"), (320, "320"), (1234567, "1,234,567"), (0.012345, "0.0123"), (np.inf, "∞"), ("x", "x"), (True, "True"), (np.int64(5), "5")],
 )  # fmt: skip
 def test_numbers_as_they_are_printed(value, text):
     assert report._number(value) == text
@@ -126,9 +126,10 @@ def test_the_answer_says_how_much_data_would_tell():
     answer = report._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
     finite = tested.needed[np.isfinite(tested.needed)]
     assert answer["sentence"] == (
-        "0 of 4 tests support it, 4 cannot tell (if effects are as large as they look, the easiest takes about "
-        f"{finite.min():,.0f} examples, the hardest {finite.max():,.0f}; there are 100; of 2 the effect is exactly zero)."
+        "0 of 4 tests support it, 4 cannot tell; if effects are as large as they look, to tell takes "
+        f"{finite.min():,.0f} examples (it has 100) to {finite.max():,.0f} examples (it has 100); 2 are exactly zero."
     )
+    assert answer["statements"][2]["needed_shown"] == "no N"
     assert answer["statements"][0]["shown"] == "+4.0 [{:+.1f}, {:+.1f}]".format(*100 * tested.loc[0, ["low", "high"]])
     assert answer["statements"][2]["shown"] == "+0.0 [+0.0, +0.0]"
 
@@ -153,3 +154,13 @@ def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     nothing = claims.statements(claim(6), evidence())
     answer = report._answer(claims.verdicts(claim(6), nothing).iloc[0].to_dict(), nothing)
     assert answer["sentence"] == "Nothing that it is about was measured."
+
+
+def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
+    rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, AGAIN: {"M_vis": 0.65}}
+    own = [{"claim": 1, "says": "x", "where": "", "asks": "", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
+    for again, said in ((0.65, True), (0.5, False)):
+        rates[AGAIN] = {"M_vis": again}
+        tested = claims.statements(own, evidence(hits=hits(rates, recipes=("one",))))
+        sentence = report._answer(claims.verdicts(own, tested).iloc[0].to_dict(), tested)["sentence"]
+        assert ("Of those decided 1 is no larger than what another seed of IN may move" in sentence) == said, sentence

@@ -237,8 +237,8 @@ def _of_rl(name: str, of: dict) -> bool:
 def statements(claims: list[dict], evidence: Evidence, partial: bool = False) -> pd.DataFrame:
     """Every statement in every recipe.
 
-    claim, statement, recipe, expect, estimate, low, high, p (two-sided), p_holm, n, unit, sample (Estimate.sample), needed (units
-    for 80 % power at this effect and Holm's level), detectable (the effect that these n would show so), axis (what the estimate is), p_layers (share of
+    claim, statement, recipe, expect, estimate, low, high, p (two-sided), p_holm, n, unit, sample (Estimate.sample), needed (of an
+    undecided one, units for 80 % power at this effect and the level of Holm's first step), detectable (the effect that these n would show so), axis (what the estimate is), p_layers (share of
     random partitions of the layers, of the same sizes, that go as far in the expected direction), null, null_low, null_high (of
     what sets RL against IN, the same with IN trained again with another seed in RL's place), verdict, why (where it is not in
     this study). partial: what a failed run left; roles that were not asked the same examples then only cost their statements.
@@ -270,15 +270,18 @@ def statements(claims: list[dict], evidence: Evidence, partial: bool = False) ->
                     try:
                         null = STATISTICS[name](without_rl, recipe, **of)
                         row |= {"null": null.value, "null_low": null.low, "null_high": null.high}
-                    except LookupError:
-                        pass
+                    except (LookupError, InputError) as error:
+                        if isinstance(error, InputError) and not partial:
+                            raise
     columns = ["claim", "statement", "recipe", "expect", "estimate", "low", "high", "p", "p_holm", "n", "unit", "sample", "needed", "detectable", "axis", "p_layers", "null", "null_low", "null_high"]  # fmt: skip
     frame = pd.DataFrame(rows, columns=[*columns, "p_greater", "p_less", "verdict", "why"]).astype({"verdict": object})
     for _, part in frame[frame.verdict.isna()].groupby("claim", sort=False):
         frame.loc[part.index, ["p", "p_holm", "verdict"]] = _judged(part)
-        level = LEVEL / len(part)
+        level = LEVEL / len(part)  # of Holm's first step: what tells then tells in any order
         for at in part.index:
-            frame.loc[at, ["needed", "detectable"]] = estimates[at].needed(level), estimates[at].detectable(level)
+            frame.loc[at, "detectable"] = estimates[at].detectable(level)
+            if frame.verdict[at] == UNDECIDED:
+                frame.loc[at, "needed"] = estimates[at].needed(level)
     return frame[[*columns, "verdict", "why"]]
 
 
@@ -288,7 +291,7 @@ def replicates(tested: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (claim, statement), part in tested[tested.estimate.notna()].groupby(["claim", "statement"], sort=False):
         # Recipes that share the checkpoints of a statement are one replicate of it.
-        part = part.drop_duplicates("sample")
+        part = part[part["sample"].eq("") | ~part["sample"].duplicated()]
         if len(part) < 2:
             continue
         first = part.iloc[0]
@@ -302,15 +305,22 @@ def replicates(tested: pd.DataFrame) -> pd.DataFrame:
 def verdicts(claims: list[dict], tested: pd.DataFrame, partial: bool = False) -> pd.DataFrame:
     """claim, asks, says, where, verdict, supported, contradicted, undecided, missing (statements x recipes).
 
-    A recipe without a chapter (frozen runs in one recipe alone, say) has no say in a claim about it; but a statement that
-    no recipe could make, or of a failed run (partial) any, leaves the claim undecided at best.
+    A recipe without a chapter (frozen runs in one recipe alone, say) has no say in a claim about it. But a statement that
+    no recipe could make, or not one that made others, or whose samples failed, leaves the claim undecided at best; of a
+    failed run (partial) any does.
     """
     rows = []
     for claim in claims:
         part = tested[tested.claim == claim["claim"]]
         made = part[part.verdict != MISSING]
         counts = {name: int((part.verdict == name).sum()) for name in (SUPPORTED, CONTRADICTED, UNDECIDED, MISSING)}
-        lacking = len(made) < len(part) if partial else set(part.statement) - set(made.statement)
+        lost = part[part.verdict == MISSING]
+        lacking = (
+            set(part.statement) - set(made.statement)
+            or set(lost.recipe) & set(made.recipe)
+            or lost.why.str.contains("failed").any()
+            or (partial and len(lost))
+        )
         if made.empty:
             whole = MISSING
         elif counts[CONTRADICTED]:

@@ -81,7 +81,8 @@ def windows(evidence: Evidence) -> pd.DataFrame:
         rng = np.random.default_rng(evidence.seed)
         orders = rng.permuted(np.tile(profile, (_DRAWS, 1)), axis=1)
         means = np.lib.stride_tricks.sliding_window_view(orders, size, axis=1).mean(-1)
-        low, high = np.quantile(means.min(1), 0.025), np.quantile(means.max(1), 0.975)
+        rounding = 1e-12 * np.ptp(profile)  # no window is beyond by that
+        low, high = np.quantile(means.min(1), 0.025) - rounding, np.quantile(means.max(1), 0.975) + rounding
         unit = layerwise.MATRICES if quantity.startswith("slope") else layerwise.EXAMPLES
         for first in range(layers - size + 1):
             values = centred.loc[:, first : first + size - 1].mean(axis=1).dropna()

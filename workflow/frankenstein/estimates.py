@@ -20,7 +20,7 @@ class Estimate:
     """A statistic: value with its 95 % interval, p in both directions, over n of what unit.
 
     deviation: standard deviation over the units, NaN where more units can not be had (layers, matrices).
-    sample: digest of the units' values, equal where two statistics are of the same numbers.
+    sample: digest of the units' values, equal where two statistics are of the same numbers; empty where all are zero.
     """
 
     value: float
@@ -89,7 +89,7 @@ def of_mean(values, unit: str, seed: int) -> Estimate:
         return Estimate(mean, np.nan, np.nan, 1.0, 1.0, n, unit)
     moved = values[values != 0]
     if not len(moved):
-        return Estimate(0.0, 0.0, 0.0, 1.0, 1.0, n, unit, sample=_digest(values))
+        return Estimate(0.0, 0.0, 0.0, 1.0, 1.0, n, unit, deviation=0.0)
     if set(np.abs(moved)) == {1.0}:
         won = int((moved > 0).sum())
         greater, less = (stats.binomtest(won, len(moved), alternative=side).pvalue for side in ("greater", "less"))

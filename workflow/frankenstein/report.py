@@ -60,6 +60,18 @@ def write(
     config = json.loads(json.dumps(config))  # as plain data, whatever the file was read with
     missing = [*measured.missing, *(str(path) for path in wanted if not path.exists())]
     grades = inventory.grades(results, names)
+    shown: dict[str, list] = {"figures": [], "tables": []}
+    for kind, make, made_of in (("figures", _figure, figures), ("tables", _table, tables)):
+        for name in made_of:
+            path = results / kind / f"{name}.{'png' if kind == 'figures' else 'csv'}"
+            if not path.exists():
+                continue
+            try:
+                shown[kind].append(make(path, captions, name, config, began))
+            except (KeyError, ValueError, OSError) as error:
+                if began is None:
+                    raise
+                missing.append(f"{path} (cannot be shown: {type(error).__name__} {error})")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(captions), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -67,21 +79,16 @@ def write(
     script = (captions / "report.js").read_text()
     page = environment.get_template("report.html.jinja").render(
         study=config["study"],
+        infinity=np.inf,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         whole=began is None,
         missing=missing,
         limits=limits(measured, config, tested),
         verdicts=[_answer(row, tested) for row in verdicts.to_dict("records")],
-        figures=[
-            _figure(results, captions, name, config, began)
-            for name in figures
-            if str(results / "figures" / f"{name}.png") not in missing
-        ],
-        tables=[
-            _table(results / "tables" / f"{name}.csv", captions, name, config, began)
-            for name in tables
-            if str(results / "tables" / f"{name}.csv") not in missing
-        ],
+        figures=shown["figures"],
+        tables=shown["tables"],
+        words=_words(evidence, config),
+        scale=_scale(inventory.checkpoints(results, names), config, measured),
         checkpoints=_page(inventory.checkpoints(results, names)),
         datasets=_page(inventory.datasets(results, config)),
         responses=_page(inventory.responses(grades)),
@@ -94,7 +101,9 @@ def write(
         stale=sum(Path(path).stat().st_mtime < (began or 0) for path in measured.files),
         commit=inventory.commit(),
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
-        configfile=(results / "config").read_text().strip(),
+        configfile=named.read_text().strip()
+        if (named := results / "config").exists()
+        else f"config/{config['study']}.yaml",
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -115,7 +124,7 @@ def _number(value) -> str:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return str(value)
     if np.isinf(value):
-        return "no N"  # an effect of exactly zero
+        return "∞"
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.3g}"
 
 
@@ -153,8 +162,48 @@ def _older(path: Path, began: float | None) -> str:
     return "" if began is None or made >= began else datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _figure(results: Path, captions: Path, name: str, config: dict, began: float | None) -> SimpleNamespace:
-    png, table = results / "figures" / f"{name}.png", results / "figures" / f"{name}.csv"
+def _words(evidence: dict, config: dict) -> list[tuple[str, str]]:
+    """What the report's own words mean in this study."""
+    first, second = evidence["cuts"]
+    abilities = evidence["abilities"]
+    words = [
+        (
+            "Base, IN, RL",
+            "the model before post-training, after supervised fine-tuning (instruction), and after reinforcement learning from there",
+        ),
+        ("recipe", f"one way of post-training with its checkpoints: {', '.join(config['recipes'])}"),
+        ("Early, Mid, Late", f"decoder layers 0 to {first - 1}, {first} to {second - 1}, and {second} to the last"),
+        ("IN:RL:RL", "a hybrid: Early layers of IN, Mid and Late of RL, nothing trained"),
+        ("M_vis", f"share of {abilities['vision']} answered rightly with the image and not with a black one"),
+        (
+            "M_v2r",
+            f"share of {abilities['vision_to_reasoning']} answered rightly with the image, and with a description in its place",
+        ),
+        ("M_rea", f"share of {abilities['reasoning']} answered rightly, from text"),
+    ]
+    if evidence["benchmarks"]:
+        words.append(("benchmarks", f"{', '.join(evidence['benchmarks'])}, every example weighing alike"))
+    return words
+
+
+def _scale(checkpoints: pd.DataFrame, config: dict, evidence: Evidence) -> str:
+    """How large what was looked at is."""
+    instruct = [recipe.get("in") for recipe in config["recipes"].values()]
+    sizes = checkpoints[checkpoints.checkpoint.isin(instruct)].drop_duplicates(["layers", "parameters"])
+    models = " and ".join(
+        f"{row.layers:,.0f} layers with {row.parameters:,.0f} parameters" for row in sizes.itertuples()
+    )
+    examples = evidence.hits.groupby("metric").id.nunique().max() if evidence.hits is not None else None
+    parts = [
+        models,
+        f"{len(instruct)} recipe{'s' * (len(instruct) > 1)}",
+        f"{examples:,} examples a metric at most" if examples else "",
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def _figure(png: Path, captions: Path, name: str, config: dict, began: float | None) -> SimpleNamespace:
+    table = png.with_suffix(".csv")
     return SimpleNamespace(
         name=name,
         image=base64.b64encode(png.read_bytes()).decode(),
@@ -185,15 +234,14 @@ def _answer(row: dict, tested: pd.DataFrame) -> dict:
         sentence += f", {row['contradicted']} find the opposite"
     if row["undecided"]:
         sentence += f", {row['undecided']} cannot tell"
-        needed = undecided[undecided.unit == EXAMPLES].needed.astype(float)
-        finite = needed[np.isfinite(needed)]
-        if len(finite):
-            sentence += f" (if effects are as large as they look, the easiest takes about {finite.min():,.0f} examples"
-            sentence += f", the hardest {finite.max():,.0f}" if len(finite) > 1 else ""
-            sentence += f"; there are {undecided.n[finite.idxmax()]:,.0f}"
-            sentence += (
-                f"; of {len(needed) - len(finite)} the effect is exactly zero)" if len(finite) < len(needed) else ")"
-            )
+        open_ones = undecided[(undecided.unit == EXAMPLES) & np.isfinite(undecided.needed.astype(float))]
+        open_ones = open_ones.sort_values("needed").iloc[
+            [0, -1] if len(open_ones) > 1 else [0] if len(open_ones) else []
+        ]
+        takes = " to ".join(f"{test.needed:,.0f} examples (it has {test.n:,.0f})" for test in open_ones.itertuples())
+        zero = int((undecided.estimate == 0).sum())
+        sentence += f"; if effects are as large as they look, to tell takes {takes}" if takes else ""
+        sentence += f"; {zero} {'is' if zero == 1 else 'are'} exactly zero" if zero else ""
     if row["verdict"] == claims.MISSING:
         sentence = "Nothing that it is about was measured"
     elif row["missing"]:
@@ -202,6 +250,13 @@ def _answer(row: dict, tested: pd.DataFrame) -> dict:
         ]
         where = f" of {', '.join(without)}" if without else ""
         sentence += f"; {row['missing']} more could not be made, so that nothing is claimed{where or ' there'}"
+    decided = part[part.verdict.isin([claims.SUPPORTED, claims.CONTRADICTED])]
+    moved = decided[["null_low", "null_high"]].astype(float).abs().max(axis=1) >= decided.estimate.abs()
+    if moved.any():
+        sentence += f". Of those decided {moved.sum()} {'is' if moved.sum() == 1 else 'are'} no larger than what another seed of IN may move"
+    anywhere = decided[decided.verdict == claims.SUPPORTED].p_layers.astype(float) > LEVEL
+    if anywhere.any():
+        sentence += f". Of those supported {anywhere.sum()} would be as large in random sets of layers (more than one time in twenty)"
     tests = [_shown(test) for test in part.to_dict("records")]
     made = [test for test in tests if test["verdict"] != claims.MISSING]
     # What all tests of a claim have in common is said once, in the table's head.
@@ -226,6 +281,7 @@ def _shown(test: dict) -> dict:
     return test | {
         "shown": with_interval("estimate", "low", "high"),
         "null_shown": with_interval("null", "null_low", "null_high"),
+        "needed_shown": "no N" if float(test["needed"]) == np.inf else _number(test["needed"]),
         "detectable_shown": "" if np.isnan(detectable) else text(detectable).lstrip("+"),
         "unit_shown": "points" if points else str(test["axis"]).removeprefix("difference of "),
     }
@@ -245,9 +301,11 @@ def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
             f"No runs with a region frozen in {', '.join(unfrozen)}: whether a region was necessary is not asked."
         )
     beside = tested[tested.null.notna()]
-    if beside.empty:
+    alone = [name for name in recipes if name not in set(beside.recipe)]
+    if alone:
         found.append(
-            "No test has IN of another seed (`retrained`) beside it: what RL changed is not told from what a seed changes."
+            f"No IN of another seed (`retrained`) beside RL in {', '.join(alone)}: what RL changed is not told from what a "
+            "seed changes."
         )
     found.append("Each checkpoint is one training run: intervals are over examples, layers or matrices, not over runs.")
     moved = beside[(beside.null_low.astype(float) > 0) | (beside.null_high.astype(float) < 0)]
@@ -273,7 +331,7 @@ def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
             f"{100 * worst.detectable:.0f} points (N = {worst.n:.0f})."
         )
     for name, part in tested[tested.verdict != claims.MISSING].groupby("claim", sort=False):
-        layers = evidence.regions.layers if (part.unit == LAYERS).any() else 0
+        layers = evidence.regions.layers if (part.unit == LAYERS).all() else 0
         # Half of the partitions into a region and the rest lie on the other side.
         least = 2 / max(comb(layers, len(evidence.regions.range(region))) for region in NAMES) if layers else 0
         if least * len(part) >= LEVEL:
@@ -282,6 +340,9 @@ def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
                 f"{least:.2g}, and Holm's correction for {len(part)} tests wants {LEVEL / len(part):.2g}."
             )
     for why, part in tested[tested.verdict == claims.MISSING].groupby("why", sort=False):
-        names = dict.fromkeys(f"{row.claim} ({row.statement})" for row in part.itertuples())
+        names = [
+            f"{row.claim} ({row.statement}{'; ' + row.recipe if row.recipe else ''})"
+            for row in part.assign(recipe=part.recipe.fillna("")).itertuples()
+        ]
         found.append(f"Not tested, {why}: {'; '.join(names)}.")
     return found

@@ -44,6 +44,12 @@ def test_the_report_shows_all_without_a_network(results, tmp_path):
             browser.evaluate(
                 f"document.querySelectorAll('table.claim').forEach(t => t.querySelectorAll('th button')[{at}].click())"
             )
+        needed = "[...document.querySelectorAll('#claims tbody tr')].map(r => r.cells[11].dataset.value ?? '').filter(v => v !== '').map(Number)"
+        assert browser.evaluate("document.querySelectorAll('#claims th')[11].textContent") == "needed"
+        browser.evaluate("document.querySelectorAll('#claims th button')[11].click()")
+        found = browser.evaluate(f"{needed}.map(v => v === Infinity ? 1e300 : v)")
+        assert found == sorted(found)
+        assert len(found) > 3
         # No part is wider than the page but what scrolls in itself.
         assert browser.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
         assert browser.said() == []
@@ -134,7 +140,7 @@ def test_after_a_failed_run_there_is_a_report_of_what_there_is(micro, tmp_path):
     assert "<li><code>results/micro/attention/one-rl.1.csv</code></li>" in text
     assert "figure5.png</code></li>" not in text  # made again, as nothing of it failed
     # No statement rests on half of the shards, and the others are still made.
-    assert "Not tested, no attention of RL: 2 (attention RL - IN in Mid)" in text
+    assert "Not tested, no attention of RL: 2 (attention RL - IN in Mid; one)" in text
     assert "<td>benchmarks RL - IN</td>" in text
     assert (
         'class="warning">Made 20' in text.split('<figure id="figure3">')[1].split("</figure>")[0]
@@ -165,8 +171,8 @@ def test_a_study_of_little_claims_little(micro):
     for said in (
         "No Base in mine: no weight updates, no localization, no step from Base to IN.",
         "No runs with a region frozen in mine",
-        "No IN of another seed (`retrained`) in mine",
-        "Not tested, no evaluation: 1 (benchmarks IN - Base)",
+        "No IN of another seed (`retrained`) beside RL in mine",
+        "Not tested, no evaluation: 1 (benchmarks IN - Base; mine)",
         "Not tested, no localization: 3 (recognition",
     ):
         assert said in text, said
