@@ -235,13 +235,16 @@ def _of_rl(name: str, of: dict) -> bool:
 
 
 def statements(claims: list[dict], evidence: Evidence, partial: bool = False) -> pd.DataFrame:
-    """Every statement in every recipe.
+    """Every statement in every recipe, a row each.
 
-    claim, statement, recipe, expect, estimate, low, high, p (two-sided), p_holm, n, unit, sample (Estimate.sample), needed (of an
-    undecided one, units for 80 % power at this effect and the level of Holm's first step), detectable (the effect that these n would show so), axis (what the estimate is), p_layers (share of
-    random partitions of the layers, of the same sizes, that go as far in the expected direction), null, null_low, null_high (of
-    what sets RL against IN, the same with IN trained again with another seed in RL's place), verdict, why (where it is not in
-    this study). partial: what a failed run left; roles that were not asked the same examples then only cost their statements.
+    claim, statement, recipe, expect, axis (what the estimate is); estimate, low, high; p (two-sided), p_holm; n, unit, sample
+    (Estimate.sample); needed (of an undecided one: units for 80 % power at this effect and the level of Holm's first step),
+    detectable (the effect that these n would show so); p_layers (share of random partitions of the layers, of the same sizes,
+    that go as far in the expected direction); null, null_low, null_high (of what sets RL against IN, the same with IN trained
+    again with another seed in RL's place); verdict, why (where it is not in this study).
+
+    partial: what a failed run left; roles that were not asked the same examples then only cost their statements. Otherwise
+    they raise InputError.
     """
     rows, estimates, without_rl = [], {}, _null(evidence)
     for claim in claims:

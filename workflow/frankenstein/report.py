@@ -193,7 +193,10 @@ def _scale(checkpoints: pd.DataFrame, config: dict, evidence: Evidence) -> str:
     models = " and ".join(
         f"{row.layers:,.0f} layers with {row.parameters:,.0f} parameters" for row in sizes.itertuples()
     )
-    examples = evidence.hits.groupby("metric").id.nunique().max() if evidence.hits is not None else None
+    examples = None
+    if evidence.hits is not None:
+        asked = evidence.hits[~evidence.hits.metric.str.startswith("format, ")]  # counts responses
+        examples = asked.groupby("metric").id.nunique().max()
     parts = [
         models,
         f"{len(instruct)} recipe{'s' * (len(instruct) > 1)}",
