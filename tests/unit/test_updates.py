@@ -351,12 +351,18 @@ def records(tiny, moved, again):
 
 
 def test_layer_energy_is_the_root_of_the_sum_of_squares(records):
-    energy = profiles.energy(records, Regions((3, 6), 9))
+    energy = profiles.energy(records, Regions((3, 6), 9), seed=1)
     energy = energy[energy.stage == "RL"]
     layer2 = records[(records.component == "layer") & (records.layer == 2) & (records.stage == "RL")]
     row = energy[energy.layer == 2].iloc[0]
     assert row.frobenius == pytest.approx((layer2.frobenius**2).sum() ** 0.5)
     assert row.frobenius_rms == pytest.approx(row.frobenius / layer2.entries.sum() ** 0.5)
+    # The interval is the bootstrap's, over the layer's seven matrices.
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 7, (5000, 7))
+    squares, entries = (layer2[name].to_numpy(float)[drawn] for name in ("frobenius", "entries"))
+    obvious = np.quantile(np.sqrt((squares**2).sum(1) / entries.sum(1)), [0.025, 0.975])
+    assert [row.low, row.high] == pytest.approx(obvious, rel=0.02)
     assert energy.share.sum() == pytest.approx(1)
     assert list(energy.region) == ["early"] * 3 + ["mid"] * 3 + ["late"] * 3
 
