@@ -328,12 +328,13 @@ def evidence(*parts):
         files[name] = (
             LOCALIZATION.format(checkpoint=BASE, probe=probe) if there else None
         )
-    files["manifest"] = depth() or None
+    layered = set(parts) & {"attention", "localization", "updates"}
+    files["manifest"] = (depth() or None) if layered else None
     return dict(
         files=files,
         recipes=RECIPES,
-        abilities=study.abilities.model_dump(),
-        benchmarks=study.evaluation.benchmarks,
+        abilities=study.abilities.model_dump() if "grades" in parts else {},
+        benchmarks=study.evaluation.benchmarks if "grades" in parts else [],
         cuts=study.regions.cuts,
         seed=study.seed,
     )

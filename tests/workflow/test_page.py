@@ -44,9 +44,9 @@ def test_the_report_shows_all_without_a_network(results, tmp_path):
             browser.evaluate(
                 f"document.querySelectorAll('table.claim').forEach(t => t.querySelectorAll('th button')[{at}].click())"
             )
-        needed = "[...document.querySelectorAll('#claims tbody tr')].map(r => r.cells[11].dataset.value ?? '').filter(v => v !== '').map(Number)"
-        assert browser.evaluate("document.querySelectorAll('#claims th')[11].textContent") == "needed"
-        browser.evaluate("document.querySelectorAll('#claims th button')[11].click()")
+        needed = "[...document.querySelectorAll('#claims tbody tr')].map(r => r.cells[12].dataset.value ?? '').filter(v => v !== '').map(Number)"
+        assert browser.evaluate("document.querySelectorAll('#claims th')[12].textContent") == "needed"
+        browser.evaluate("document.querySelectorAll('#claims th button')[12].click()")
         found = browser.evaluate(f"{needed}.map(v => v === Infinity ? 1e300 : v)")
         assert found == sorted(found)
         assert len(found) > 3
