@@ -41,10 +41,10 @@ def write(
 ) -> list[str]:
     """Write the report of what there is to the file `out`, and return the paths that should be there and are not.
 
-    results: the study's folder; names: its checkpoints, as other studies of this name may have left theirs; figures, tables: names of what the study makes; evidence: arguments of evidence.read;
-    captions: folder with the template and a caption a figure and table (.rst). A whole report takes the place of
-    the partial one beside it. began: a run that failed, by when it began
-    (seconds since 1970): what is older is marked, and the claims are tested again on what there is. None: the study is whole.
+    results: the study's folder; names: its checkpoints, as another study of its name may have left some; figures, tables:
+    names of what it makes; evidence: arguments of evidence.read; captions: folder with the template and a caption a figure
+    and table (.rst). began: when a run that failed began (seconds since 1970): what is older is marked, and the claims are
+    tested again on what there is. None: the study is whole, and its report takes the place of the partial one beside it.
     """
     results, captions = Path(results), Path(captions)
     measured = read_evidence(**evidence)
@@ -59,7 +59,7 @@ def write(
     wanted += [results / "tables" / f"{name}.csv" for name in tables]
     config = json.loads(json.dumps(config))  # as plain data, whatever the file was read with
     missing = [*measured.missing, *(str(path) for path in wanted if not path.exists())]
-    grades = inventory.grades(results, names)
+    grades, origins = inventory.grades(results, names), inventory.checkpoints(results, names)
     shown: dict[str, list] = {"figures": [], "tables": []}
     for kind, make, made_of in (("figures", _figure, figures), ("tables", _table, tables)):
         for name in made_of:
@@ -88,8 +88,8 @@ def write(
         figures=shown["figures"],
         tables=shown["tables"],
         words=_words(evidence, config),
-        scale=_scale(inventory.checkpoints(results, names), config, measured),
-        checkpoints=_page(inventory.checkpoints(results, names)),
+        scale=_scale(origins, config, measured),
+        checkpoints=_page(origins),
         datasets=_page(inventory.datasets(results, config)),
         responses=_page(inventory.responses(grades)),
         ungraded=_page(inventory.ungraded(grades)),
@@ -237,11 +237,9 @@ def _answer(row: dict, tested: pd.DataFrame) -> dict:
         sentence += f", {row['contradicted']} find the opposite"
     if row["undecided"]:
         sentence += f", {row['undecided']} cannot tell"
-        open_ones = undecided[(undecided.unit == EXAMPLES) & np.isfinite(undecided.needed.astype(float))]
-        open_ones = open_ones.sort_values("needed").iloc[
-            [0, -1] if len(open_ones) > 1 else [0] if len(open_ones) else []
-        ]
-        takes = " to ".join(f"{test.needed:,.0f} examples (it has {test.n:,.0f})" for test in open_ones.itertuples())
+        finite = undecided[(undecided.unit == EXAMPLES) & np.isfinite(undecided.needed.astype(float))]
+        finite = finite.sort_values("needed").iloc[sorted({0, len(finite) - 1})] if len(finite) else finite
+        takes = " to ".join(f"{test.needed:,.0f} examples (it has {test.n:,.0f})" for test in finite.itertuples())
         zero = int((undecided.estimate == 0).sum())
         sentence += f"; if effects are as large as they look, to tell takes {takes}" if takes else ""
         sentence += f"; {zero} {'is' if zero == 1 else 'are'} exactly zero" if zero else ""
