@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -54,6 +55,8 @@ class Browser:
 
     def _read(self) -> dict:
         while b"\0" not in self._rest:
+            if not select.select([self._in], [], [], 60)[0]:
+                raise TimeoutError("the browser says nothing")
             part = os.read(self._in, 1 << 20)
             if not part:
                 raise RuntimeError("the browser has gone")
