@@ -102,3 +102,19 @@ def test_wilson_at_the_papers_sample_size():
     interval = wilson(50, 100)
     assert interval["low"] == pytest.approx(0.404, abs=1e-3)
     assert interval["high"] == pytest.approx(0.596, abs=1e-3)
+
+
+def test_a_recipe_without_a_base_is_scored_from_in_on():
+    frame = pd.concat(
+        [
+            graded("v", {"image": ["right", "wrong"], "black": ["wrong", "wrong"]}),
+            graded("m", {"image": ["right", "right"], "described": ["right", "wrong"]}),
+            graded("t", {"text": ["right", "wrong"]}),
+        ]
+    ).assign(well_formed=True)
+    examples = [Example(str(i), task, "?", "1") for task in "vmt" for i in range(2)]
+    roles = {"in": [("one", "IN")], "rl": [("one", "RL")]}
+    made = scoring.score({"in": frame, "rl": frame}, roles, ABILITIES, examples, 1)
+    steps = made["differences"][["from", "to"]].drop_duplicates()
+    assert steps.to_numpy().tolist() == [["IN", "RL"]]
+    assert set(made["scores"].role) == {"IN", "RL"}

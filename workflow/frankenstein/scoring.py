@@ -156,7 +156,7 @@ def score(
     scores: recipe, role, checkpoint, metric, n, value, low, high, ungraded (responses that the metric
     needed and that have no verdict), blind (what guessing from the prompt alone scores on a task), and with
     a judge value_judged (its verdict where the rules have none);
-    differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN, and
+    differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN (where there is a Base), and
     from IN and from RL to every later role of the recipe;
     paired: recipe, a, b, metric, n, n11, n10, n01, n00, p_mcnemar for every two roles of a recipe;
     categories: recipe, role, checkpoint, task, category, n, right, wrong, ungraded, value, low, high.
@@ -181,7 +181,8 @@ def score(
             tables["scores"].append(_labelled(rate, **label))
             tables["categories"].append(_labelled(by_category, **label))
     for recipe, member in members.items():
-        steps = [("Base", "IN"), *(("IN", role) for role in member if role not in ("Base", "IN"))]
+        steps = [("Base", "IN")] if "Base" in member else []
+        steps += [("IN", role) for role in member if role not in ("Base", "IN")]
         steps += [("RL", role) for role in member if role not in ("Base", "IN", "RL")]
         for old, new in steps:
             table = difference(results[member[old]], results[member[new]], seed)
