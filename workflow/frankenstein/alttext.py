@@ -22,9 +22,7 @@ def _peak(part: pd.DataFrame, value: str) -> str:
 
 
 def _by(table: pd.DataFrame, keys: list[str], say: Callable[[pd.DataFrame], str]) -> list[str]:
-    return [
-        f"{', '.join(str(key) for key in name)}: {say(part)}" for name, part in table.groupby(keys, sort=False)
-    ]  # fmt: skip
+    return [f"{', '.join(map(str, name))}: {say(part)}" for name, part in table.groupby(keys, sort=False)]
 
 
 def _figure2(table: pd.DataFrame) -> list[str]:
@@ -51,9 +49,10 @@ def _claims(table: pd.DataFrame) -> list[str]:
 
 
 def _windows(part: pd.DataFrame) -> str:
+    part = part.reset_index(drop=True)
     if part.value.isna().all():
         return "no value"
-    top = part.reset_index(drop=True).loc[part.value.reset_index(drop=True).idxmax()]
+    top = part.loc[part.value.idxmax()]
     beyond = "beyond" if top.value > top.random_high else "within"
     return f"highest in layers {top['first']:.0f} to {top['last']:.0f} ({top.value:+.3g}), {beyond} what 95 % of random orders of the layers have anywhere"
 
