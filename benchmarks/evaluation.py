@@ -19,8 +19,9 @@ from pathlib import Path
 import yaml
 from transformers.utils import logging
 
-from frankenstein import checkpoints, generation, graders
-from frankenstein.grading import RIGHT
+from frankenstein import checkpoints, generation
+from frankenstein.grading import rules as graders
+from frankenstein.grading.outcome import RIGHT
 from frankenstein.mini import model as mini
 from frankenstein.mini import questions
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from frankenstein import checkpoints, descriptions, engines, judging, responses
+from frankenstein import checkpoints, descriptions, engines, responses
 from frankenstein.errors import InputError
 from frankenstein.generation import Prompt, in_condition
+from frankenstein.grading import judge
 from frankenstein.mini import questions
 from frankenstein.tasks import Example
 
@@ -128,7 +129,7 @@ def test_a_judge_decides_only_what_rules_leave_open(endpoint, tmp_path):
     )
     records = [{"id": str(i), "task": "t", "condition": "text", "response": r} for i, (_, r) in enumerate(said)]
     store = responses.Store(tmp_path / "s" / "0.jsonl", {})
-    judged = judging.judge(engine, graded, records, examples, store, 8)
+    judged = judge.judge(engine, graded, records, examples, store, 8)
     assert dict(zip(judged.id, judged.verdict, strict=True)) == {"1": "right", "3": "ungraded"}
     assert len(seen) == 2
 

@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from frankenstein import extraction
-from frankenstein.extraction import choice_from, choice_of, letter_of, number, number_of
+from frankenstein.grading import extraction
+from frankenstein.grading.extraction import choice_from, choice_of, letter_of, number, number_of
 
 YES = ["Yes", "No"]
 SIZES = ["larger than", "equal to", "smaller than"]

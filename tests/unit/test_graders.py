@@ -4,10 +4,11 @@ import time
 import pytest
 from conftest import SHARED
 
-from frankenstein import cli, graders
+from frankenstein import cli
 from frankenstein.errors import InputError
-from frankenstein.graders import grade, grade_all
-from frankenstein.grading import RIGHT, UNGRADED, WRONG, Grade
+from frankenstein.grading import rules as graders
+from frankenstein.grading.outcome import RIGHT, UNGRADED, WRONG, Grade
+from frankenstein.grading.rules import grade, grade_all
 
 DATA = SHARED
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real data of ../shared is not there")

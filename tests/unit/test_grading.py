@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from frankenstein import grading
+from frankenstein.grading import mini as grading
 
 THINK = "<think>2+3=5</think>"
 

@@ -11,11 +11,12 @@ from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from frankenstein import attention, claims, controls, grading, interventions, merging, profiles, tasks
+from frankenstein import attention, claims, controls, interventions, merging, profiles, tasks
 from frankenstein.checkpoints import load_model
 from frankenstein.claims import CONTRADICTED, SUPPORTED
 from frankenstein.evidence import Evidence
 from frankenstein.generation import generate, in_condition
+from frankenstein.grading import mini as grading
 from frankenstein.mini import benchmarks
 from frankenstein.regions import HYBRIDS, Regions
 

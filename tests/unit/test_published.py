@@ -8,8 +8,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from frankenstein import descriptions, published, tasks, verdicts
+from frankenstein import descriptions, published, tasks
 from frankenstein.errors import InputError
+from frankenstein.grading import verdicts
 
 
 def picture(color="red", kind="PNG") -> bytes:

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
-from frankenstein import generation, responses, verdicts
+from frankenstein import generation, responses
 from frankenstein.errors import InputError
 from frankenstein.generation import Prompt, Response
+from frankenstein.grading import verdicts
 from frankenstein.mini import questions
 from frankenstein.tasks import Example, fingerprint
 

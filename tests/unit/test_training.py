@@ -208,7 +208,7 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     """A program that has mapped more than a process of sympy may take, and whose main module is imported again by them."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import torch, transformers, trl\nfrom frankenstein import verdicts\nfrom frankenstein.tasks import Example\n"
+        "import torch, transformers, trl\nfrom frankenstein.grading import verdicts\nfrom frankenstein.tasks import Example\n"
         "if __name__ == '__main__':\n"
         "    gold = Example('a', 't', '?', 'x + \\\\sqrt{2}', benchmark='math500')\n"
         "    print(verdicts.grades([(gold, '\\\\boxed{\\\\sqrt{2} + x}')], jobs=1)[0].verdict)\n"

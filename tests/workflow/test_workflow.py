@@ -239,7 +239,11 @@ OF_UPDATES = {"weight_updates", "figure5", "figure6", "spectra", "region_means",
         ("workflow/frankenstein/report.py", "EDITED = 1", {"write_report"}),
         ("workflow/report/figure5.rst", "More.", {"write_report"}),
         # Rules for the public benchmarks grade the skipped layers' answers too, and figures by layer share their module.
-        ("workflow/frankenstein/graders.py", "EDITED = 1", SCORED | {"judge_skips", "judge_swaps"} | FIGURES_BY_LAYER),
+        (
+            "workflow/frankenstein/grading/rules.py",
+            "EDITED = 1",
+            SCORED | {"judge_skips", "judge_swaps"} | FIGURES_BY_LAYER,
+        ),
         # Nothing that is made depends on these.
         ("workflow/frankenstein/wavefront.py", "# A comment.", set()),
         ("workflow/frankenstein/training.py", "\n\n\n# Two.\n", set()),
@@ -490,7 +494,7 @@ def test_a_new_task_asks_only_itself_and_a_grader_asks_nothing(micro):
     after = answers.read_text()
     assert after.startswith(before)
     assert len(after.splitlines()) - len(before.splitlines()) == 3
-    graders = micro / "workflow" / "frankenstein" / "graders.py"
+    graders = micro / "workflow" / "frankenstein" / "grading" / "rules.py"
     saved = graders.read_text()
     try:
         graders.write_text(saved + "\nEDITED = 1\n")

@@ -126,7 +126,7 @@ def _updates(parsed) -> None:
 
 
 def _grade(parsed) -> None:
-    from . import graders
+    from .grading import rules as graders
 
     if not parsed.out.parent.is_dir():
         raise InputError(f"{parsed.out}: no directory {parsed.out.parent}")
@@ -154,7 +154,8 @@ def _import(parsed) -> None:
 
 
 def _export(parsed) -> None:
-    from . import interchange, jsonl, responses, tasks, verdicts
+    from . import interchange, jsonl, responses, tasks
+    from .grading import verdicts
 
     examples = tasks.read_examples(parsed.examples)
     checkpoint = responses.read(parsed.responses[0])[0]["checkpoint"]
@@ -177,7 +178,7 @@ def _compare(parsed) -> None:
     import pandas as pd
 
     from . import jsonl, scoring
-    from .grading import RIGHT
+    from .grading.outcome import RIGHT
 
     sides = []
     for path in (parsed.a, parsed.b):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .grading import UNGRADED
+from .grading.outcome import UNGRADED
 from .logs import RAN_ON, machine
 from .responses import model_digest
 from .tasks import fingerprint, read_examples

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from . import grading
 from .estimates import interval
+from .grading import mini as grading
+from .grading.verdicts import grades
 from .intervals import student, wilson
 from .regions import NAMES, Regions
 from .tasks import Example, Pair
-from .verdicts import grades
 
 RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows
 

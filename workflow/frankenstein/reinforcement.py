@@ -17,8 +17,8 @@ from datasets import Image as DatasetImage
 from safetensors.torch import load_file, save_file
 from trl import GRPOConfig, GRPOTrainer
 
-from . import grading
 from .errors import InputError
+from .grading import mini as grading
 from .responses import digest
 from .training import Rollout, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
 

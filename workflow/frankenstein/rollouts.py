@@ -15,10 +15,10 @@ import pandas as pd
 
 from .errors import InputError
 from .generation import Prompt
+from .grading.verdicts import grades
 from .reinforcement import grpo
 from .tasks import Example, open_image, read_examples
 from .training import Rollout
-from .verdicts import grades
 
 
 def read(path: Path, system: str) -> list[Rollout]:

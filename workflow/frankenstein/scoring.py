@@ -9,7 +9,8 @@ import pandas as pd
 from scipy.stats import binomtest, bootstrap
 
 from .errors import InputError
-from .grading import RIGHT, UNGRADED, WRONG, equal
+from .grading.mini import equal
+from .grading.outcome import RIGHT, UNGRADED, WRONG
 from .intervals import wilson
 from .metrics import METRICS, as_published
 from .tasks import Example

@@ -1,4 +1,5 @@
-from frankenstein import logs, tasks, verdicts
+from frankenstein import logs, tasks
+from frankenstein.grading import verdicts
 
 logs.redirect(snakemake.log[0])
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from frankenstein import devices, engines, judging, logs, responses, tasks
+from frankenstein import devices, engines, logs, responses, tasks
+from frankenstein.grading import judge
 
 logs.redirect(snakemake.log[0])
 if snakemake.resources.gpu:
@@ -10,7 +11,7 @@ if snakemake.resources.gpu:
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]
 ask, settings = engines.helper(snakemake.params.by, snakemake.input.get("manifest"), snakemake.params.engine)
 store = responses.Store(Path(snakemake.params.store), settings | {"code": snakemake.params.code})
-judged = judging.judge(
+judged = judge.judge(
     ask,
     pd.read_csv(snakemake.input.grades, keep_default_na=False, dtype={"id": str}),
     responses.read_all(snakemake.input.responses, snakemake.wildcards.checkpoint, examples),

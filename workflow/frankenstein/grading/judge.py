@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from .generation import respond
-from .grading import RIGHT, UNGRADED, WRONG
-from .responses import Store
-from .tasks import Example
+from ..generation import respond
+from ..responses import Store
+from ..tasks import Example
+from .outcome import RIGHT, UNGRADED, WRONG
 
 _QUESTION = """A response to a question is to be judged against the reference answer.
 

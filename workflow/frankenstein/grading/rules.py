@@ -17,10 +17,11 @@ from pathlib import Path
 
 from rapidfuzz.distance import Levenshtein
 
-from . import extraction, jsonl
-from .errors import InputError
-from .grading import RIGHT, UNGRADED, WRONG, Grade
-from .intervals import wilson
+from .. import jsonl
+from ..errors import InputError
+from ..intervals import wilson
+from . import extraction
+from .outcome import RIGHT, UNGRADED, WRONG, Grade
 
 TASKS = ("mathvista", "mathverse", "mathvision", "logicvista", "math500", "gsm8k")
 TIME_LIMIT = 5.0  # seconds an answer, in sympy

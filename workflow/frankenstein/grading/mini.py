@@ -7,22 +7,14 @@ that was never made is ungraded.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-RIGHT, WRONG, UNGRADED = "right", "wrong", "ungraded"
+from .outcome import RIGHT, UNGRADED, WRONG, Grade
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+")
 _FORMAT = re.compile(
     r"\s*<think>(?:(?!</?think>|</?answer>).)+</think>\s*<answer>(?:(?!</?think>|</?answer>).)+</answer>\s*", re.S
 )
-
-
-@dataclass(frozen=True)
-class Grade:
-    verdict: str
-    extracted: str | None
-    reason: str = ""
 
 
 def well_formed(response: str) -> bool:

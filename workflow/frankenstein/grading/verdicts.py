@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import graders, grading, responses
-from .grading import Grade
-from .tasks import Example
+from .. import responses
+from ..tasks import Example
+from . import mini, rules
+from .outcome import Grade
 
 
 def grades(answered: list[tuple[Example, str | None]], jobs: int | None = None) -> list[Grade]:
@@ -18,12 +19,12 @@ def grades(answered: list[tuple[Example, str | None]], jobs: int | None = None) 
     by_benchmark: dict[str, list[int]] = {}
     for at, (example, response) in enumerate(answered):
         if example.benchmark is None:
-            made[at] = grading.grade(response, example.answer, example.answer_type)
+            made[at] = mini.grade(response, example.answer, example.answer_type)
         else:
             by_benchmark.setdefault(example.benchmark, []).append(at)
     for benchmark, places in by_benchmark.items():
         records = [asdict(answered[at][0]) | {"response": answered[at][1]} for at in places]
-        for at, grade in zip(places, graders.grade_all(benchmark, records, jobs=jobs), strict=True):
+        for at, grade in zip(places, rules.grade_all(benchmark, records, jobs=jobs), strict=True):
             made[at] = grade
     return made
 
@@ -41,7 +42,7 @@ def grade_all(paths: list[Path], checkpoint: str, examples: list[Example], jobs:
             **{key: record[key] for key in ("id", "task", "condition")},
             **asdict(grade),
             "reason": record["error"] or grade.reason,
-            "well_formed": grading.well_formed(record["response"] or ""),
+            "well_formed": mini.well_formed(record["response"] or ""),
             **{key: record[key] for key in ("truncated", "tokens")},
         }
         for record, grade in zip(records, made, strict=True)
