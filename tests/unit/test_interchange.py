@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from frankenstein import cli, generation, interchange, responses
+from frankenstein import cli, generation, interchange, responses, tasks
 from frankenstein.errors import InputError
 from frankenstein.generation import Response
 from frankenstein.tasks import Example, fingerprint, write
@@ -131,6 +131,157 @@ def test_lmms_evals_own_samples(tmp_path, capsys):
     (tmp_path / "s.jsonl").write_text('{"doc_id": 0}\n')
     with pytest.raises(InputError, match="line 1: no logged sample"):
         list(interchange.from_lmms_eval(tmp_path / "s.jsonl"))
+
+
+def logged(doc_id, question, target, said, **more):
+    """A sample as lmms-eval 0.7.3 writes it (test_lmms_eval.py has it write some): no doc, and resps where filters changed them."""
+    null = "74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b"
+    head = {"doc_id": doc_id, "target": target, "filtered_resps": said, "token_counts": [None], "doc_hash": null}
+    return {**head, "acc": 0.0, "input": f"Look at the image.\n{question}\nAnswer briefly.", **more}
+
+
+ROWS = [  # the same question about several images, one question within another, choices, a sum within a sum
+    ("what  is shown?", "circle", None), ("is it red?", "yes", None), ("is it red?", "no", None),
+    ("is it red?", "no", None), ("1+1=", "2", None), ("11+1=", "12", None), ("what is it?", "blue", ["red", "blue"]),
+    ("so: what is it?", "red", ["red", "blue"]), ("how long?", "1.25", None),
+]  # fmt: skip
+
+
+@pytest.fixture
+def join(tmp_path):
+    """Import of samples by ROWS, or by others: the records, by the command. `split`: documents that the results file tells of."""
+
+    def run(samples, rows=ROWS, split=None):
+        examples = [
+            Example(
+                f"r{at}", "vista", question + (f"\nChoices:\n(A) {choices[0]}\n(B) {choices[1]}" if choices else ""), answer,
+                "float" if answer == "1.25" else "integer" if answer.isdigit() else "text", choices=choices, benchmark="mathvista",
+                question_type="multi_choice" if choices else "free_form", precision=2 if answer == "1.25" else None,
+            )
+            for at, (question, answer, choices) in enumerate(rows)
+        ]  # fmt: skip
+        write(tmp_path / "rows.jsonl", examples)
+        (tmp_path / "1_samples_t.jsonl").write_text("".join(json.dumps(sample) + "\n" for sample in samples))
+        (tmp_path / "1_results.json").unlink(missing_ok=True)
+        if split is not None:
+            (tmp_path / "1_results.json").write_text(json.dumps({"n-samples": {"t": {"original": split}}}))
+        out = tmp_path / "joined.jsonl"
+        command = ["import", "--from", "lmms-eval", str(tmp_path / "1_samples_t.jsonl"), "-o", str(out)]
+        cli.main([*command, "--examples", str(tmp_path / "rows.jsonl")])
+        return [json.loads(line) for line in out.read_text().splitlines()]
+
+    return run
+
+
+def sample_of(row, doc_id=None, **more):
+    question, answer, _ = ROWS[row]
+    return logged(row if doc_id is None else doc_id, question, answer, f"said {row}", **more)
+
+
+def pairs(records):
+    return [(record["id"], record["response"]) for record in records]
+
+
+def test_samples_without_documents_get_their_rows_gold(join, tmp_path, capsys):
+    said = ["It is a circle.", "yes", "no", "yes", "2", "12", "(B)", "B", "1.25"]
+    samples = [logged(at, row[0], row[1], text) for at, (row, text) in enumerate(zip(ROWS, said, strict=True))]
+    samples[4] |= {"resps": "<think>one and one</think>2"}
+    records = join(samples, split=9)
+    assert [record["id"] for record in records] == [f"r{at}" for at in range(9)]
+    assert records[4]["response"] == "<think>one and one</think>2"
+    assert records[6] | {"choices": ["red", "blue"], "answer": "blue", "question_type": "multi_choice"} == records[6]
+    assert (records[8]["precision"], records[8]["answer_type"]) == (2, "float")
+    right = {key for key, verdict in grade(tmp_path, tmp_path / "joined.jsonl", capsys).items() if verdict == "right"}
+    assert right >= {"r1", "r2", "r4", "r5", "r6", "r8"}
+    assert not right & {"r3", "r7"}
+
+
+def test_a_log_may_begin_anywhere_and_be_in_any_order(join):
+    order = [8, 3, 5, 2, 4]  # of several processes, from row 2 on: doc_id is counted in the split
+    assert pairs(join([sample_of(row) for row in order], split=9)) == [(f"r{row}", f"said {row}") for row in order]
+    # Counted from the log's beginning, or in other rows: the text tells, where it can.
+    unique = [4, 5, 6, 7, 8]
+    moved = [sample_of(row, doc_id=at) for at, row in enumerate(unique)]
+    for split in (None, 5, 9):
+        assert pairs(join(moved, split=split)) == [(f"r{row}", f"said {row}") for row in unique]
+
+
+def test_a_question_about_two_images_is_no_row_by_its_text(join):
+    """Two rows ask the same and have the same answer: the place tells, if the rows are known to be the split's, or the id."""
+    both = [sample_of(2), sample_of(3)]
+    with pytest.raises(
+        SystemExit, match=r"line 1: doc_id 2, .*is it red.*may be of row 2 or row 3: both ask 'is it red\?'"
+    ):
+        join(both)  # nothing says that these are all the rows
+    with pytest.raises(SystemExit, match="may be of row 2 or row 3"):
+        join(both, split=8)
+    with pytest.raises(SystemExit, match="may be of row 2 or row 3"):
+        join([sample_of(3, doc_id=2), sample_of(4, doc_id=3)], split=9)  # one is not in its place: none is believed
+    assert pairs(join(both, split=9)) == [("r2", "said 2"), ("r3", "said 3")]
+    assert pairs(join([sample_of(1)], split=8)) == [("r1", "said 1")]  # no other row has this answer
+    ids = [sample_of(3, doc_id=0, submission={"question_id": "r3"}), sample_of(2, doc_id=1, id="r2")]
+    assert pairs(join(ids, split=8)) == [("r3", "said 3"), ("r2", "said 2")]
+    with pytest.raises(SystemExit, match="may be of row 2 or row 3"):
+        join([sample_of(3, id="r1")], split=8)  # an id of something else
+
+
+def test_what_is_in_no_row_is_refused(join):
+    with pytest.raises(
+        SystemExit,
+        match=r"1_samples_t\.jsonl, line 2: doc_id 5, 'Look.*where.*', asks the question of no row; row 5 asks '11\+1='",
+    ):
+        join([sample_of(4), logged(5, "where is it?", "left", "left")], split=9)
+    with pytest.raises(SystemExit, match=r"doc_id 4, .*1\+1=.*, has the target '3', and row 4 the answer '2'"):
+        join([logged(4, "1+1=", "3", "3")], split=9)
+    with pytest.raises(SystemExit, match="asks the question of no row; row 4 asks '1"):
+        join([logged(4, "21+1=", "2", "2")], split=9)  # another sum that ends like it
+    with pytest.raises(SystemExit, match="its task has 12 documents or more, and there are 9 rows; give all of them"):
+        join([sample_of(4)], split=12)
+    with pytest.raises(SystemExit, match="its task has 31 documents or more"):
+        join([sample_of(4, doc_id=30)])
+    with pytest.raises(SystemExit, match="line 2: doc_id 1 and on line 1 doc_id 0 are both of row 4"):
+        join([sample_of(4, doc_id=0), sample_of(4, doc_id=1)])
+
+
+def test_a_target_may_be_a_letter_and_a_document_be_logged_by_two_filters(join):
+    letters = [
+        logged(6, "what is it?", "B", "x"),
+        logged(7, "so: what is it?", "(A)", "x"),
+        logged(8, "how long?", "", "x"),
+    ]
+    assert [record["id"] for record in join(letters)] == ["r6", "r7", "r8"]
+    with pytest.raises(SystemExit, match="has the target 'A'"):
+        join([logged(6, "what is it?", "A", "x")])
+    assert pairs(join([sample_of(4), sample_of(5), sample_of(4)])) == [("r4", "said 4"), ("r5", "said 5")]
+    with pytest.raises(SystemExit, match="line 2: doc_id 4 stands on line 1 already, with 'said 4' and not '2'"):
+        join([sample_of(4), logged(4, "1+1=", "2", "2")])
+
+
+def test_without_rows_or_with_other_rows_one_line_says_what_to_give(join, tmp_path):
+    join([sample_of(4)])
+    command = ["import", "--from", "lmms-eval", str(tmp_path / "1_samples_t.jsonl"), "-o", str(tmp_path / "x")]
+    for options, said in (
+        ([], r"line 1: no document \(doc\) is logged, as by lmms-eval 0.7; give all rows .*--examples FILE"),
+        (["--benchmark", "mathvista"], r"data/testmini-\*.parquet of AI4Math/MathVista at 2b6ad69"),
+        (["--benchmark", "vista"], "--benchmark vista: none of mathvista, "),
+        (["--benchmark", "mathvista", "--examples", str(tmp_path / "rows.jsonl")], "no row of mathvista"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            cli.main([*command, *options])
+    with pytest.raises(SystemExit, match="--examples goes with --from lmms-eval"):
+        cli.main(["import", "--from", "vlmevalkit", "p.tsv", "-o", "x", "--examples", str(tmp_path / "rows.jsonl")])
+    (tmp_path / "1_results.json").write_text("{}")
+    with pytest.raises(SystemExit, match=r"1_results\.json: no results of lmms-eval's task t"):
+        cli.main([*command, "--examples", str(tmp_path / "rows.jsonl")])
+
+
+def test_an_export_has_points_for_every_verdict(study):
+    examples = tasks.read_examples(study / "vista.jsonl")
+    records = [{"id": example.id, "condition": "image", "response": "x"} for example in examples[:3]]
+    verdicts = dict(zip([example.id for example in examples], ("right", "abstained", "ungraded"), strict=False))
+    made = list(interchange.to_lmms_eval(examples[:3], records, verdicts))
+    assert [sample["acc"] for sample in made] == [1.0, 0.0, None]
+    assert made[0]["input"] == examples[0].prompt
 
 
 @pytest.mark.parametrize("suffix", ["xlsx", "tsv"])

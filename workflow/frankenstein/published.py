@@ -58,6 +58,11 @@ def _ask(question: str, choices: list[str] | None) -> str:
     return question + (f"\nChoices:{_lettered(choices)}" if choices else "")
 
 
+def question(example: Example) -> str:
+    """What an example asks, without the lettered choices behind it."""
+    return example.prompt.removesuffix(f"\nChoices:{_lettered(example.choices)}") if example.choices else example.prompt
+
+
 def _choices_in(text: str, mark: str) -> list[str] | None:
     """The choices that a text lists behind its letters; None unless these are A, B, C ... and none is empty (a picture)."""
     _, *parts = re.split(rf"(?<![\w]){mark}", text)
