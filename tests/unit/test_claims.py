@@ -128,13 +128,24 @@ def probes(read_at: dict, n=60, seed=0) -> pd.DataFrame:
     rng, rows = np.random.default_rng(seed), []
     for function, last in read_at.items():
         for i in range(n):
-            changes = {layer: layer <= last and rng.random() < 0.9 for layer in range(-1, 9)}
+            changes = {layer: 0 <= layer <= last and rng.random() < 0.9 for layer in range(-1, 9)}
             rows += [
                 {"id": i, "function": function, "mode": "none" if layer < 0 else "hidden_state_at_layer", "layer": layer,
-                 "changed": layer >= 0 and changed, "failed": False}
+                 "changed": changed, "failed": False, "right": not changed, "unchangeable": False}
                 for layer, changed in changes.items()
             ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def test_what_the_base_can_not_do_is_claimed_nothing_of():
+    able = probes({"recognition": 2, "ocr": 4, "grounding": 5, "counting": 4})
+    wrong = able.assign(right=able.right & ((able.function != "counting") | (able.id < 20)))
+    found = of_claim(3, evidence(swaps=wrong, skips=skips("late")))
+    assert list(found.verdict) == [SUPPORTED, SUPPORTED, SUPPORTED, MISSING, SUPPORTED]
+    assert found.why.iloc[3] == "the Base has only 33% of the counting pairs right without a swap"
+    assert whole(3, evidence(swaps=wrong, skips=skips("late"))) == UNDECIDED
+    same = able.assign(unchangeable=able.function == "ocr")
+    assert of_claim(3, evidence(swaps=same, skips=skips("late"))).why.iloc[1] == "no swap can change a pair of ocr"
 
 
 def skips(region: str, n=60, seed=0) -> pd.DataFrame:
@@ -255,6 +266,8 @@ def nothing_in_layers(seed: int, n=12) -> dict[str, pd.DataFrame]:
         for function in ("recognition", "ocr", "grounding", "counting")
         for i, layer in cells
     ]  # fmt: skip
+    swaps += [{**row, "mode": "none", "layer": -1, "changed": False} for row in swaps if row["layer"] == 0]
+    swaps = [{**row, "right": row["layer"] < 0, "unchangeable": False} for row in swaps]
     skips = [{"task": "t", "id": i, "layer": layer, "wrong": rng.random() < 0.5, "failed": False} for i, layer in cells]
     updates = [
         {"recipe": recipe, "stage": stage, "component": "layer", "layer": layer, "matrix": matrix,

@@ -91,8 +91,9 @@ def test_one_high_layer_is_not_beyond():
     """In every order of the layers some window holds it: what tells a window from that would be rounding."""
     values = np.where(np.arange(9) == 0, 1.0, 0.0)
     rows = [
-        {"id": i, "function": "ocr", "mode": "hidden_state_at_layer", "layer": layer, "changed": bool(value), "failed": False}
-        for layer, value in enumerate(values) for i in range(4)
+        {"id": i, "function": "ocr", "mode": "hidden_state_at_layer" if layer >= 0 else "none", "layer": layer,
+         "changed": bool(value), "failed": False, "right": layer < 0, "unchangeable": False}
+        for layer, value in enumerate([False, *values], -1) for i in range(4)
     ]  # fmt: skip
     found = controls.windows(Evidence(Regions((3, 6), 9), ("one",), swaps=pd.DataFrame(rows), seed=1))
     assert not (found.value > found.random_high).any()

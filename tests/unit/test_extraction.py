@@ -2,8 +2,20 @@ from fractions import Fraction
 
 import pytest
 
-from frankenstein.grading import extraction
-from frankenstein.grading.extraction import choice_from, choice_of, letter_of, number, number_of
+from frankenstein.grading import abstention, choices, extraction, numbers
+from frankenstein.grading.choices import OTHER
+from frankenstein.grading.extraction import BOX, PROSE, STATED, TAG, final_answer, unwrap
+from frankenstein.grading.numbers import number
+
+
+def number_of(response):
+    answer = final_answer(response)
+    return numbers.of(answer) if answer.text is not None else None
+
+
+def choice_from(response, options):
+    return choices.of(final_answer(response), options)
+
 
 YES = ["Yes", "No"]
 SIZES = ["larger than", "equal to", "smaller than"]
@@ -34,7 +46,6 @@ def test_numbers_are_read_exactly(text, value):
         "1.2.3",
         "x = 3",
         "3 + 4",
-        "2^10",
         "9**9**9**9",
         "9" * 10_000,
         "1/0",
@@ -52,7 +63,7 @@ def test_what_is_no_number(text):
         ("<think>2 and 2</think><answer>3.14</answer>", "3.14"),
         ("<answer>5</answer> no: <answer>201</answer>", "201"),
         ("so $x = \\boxed{\\frac{1}{2}}$.", "\\frac{1}{2}"),
-        ("The answer is 7.", "7."),
+        ("The answer is 7.", "7"),
         ("The answer is 3.14", "3.14"),
         ("There are 12. The final answer is: **1,234**", "1,234"),
         ("He pays 3 * 6 = 18 dollars.\nA: 18", "18"),
@@ -72,20 +83,20 @@ def test_the_number_that_a_response_says(response, said):
 
 
 @pytest.mark.parametrize(
-    ("text", "choices", "found"),
+    ("text", "options", "found"),
     [
         ("(B)", YES, 1), ("B.", YES, 1), ("b", YES, 1), ("B) No", YES, 1), ("(B) No", YES, 1), ("Option B because A is wrong", YES, 1), ("No", YES, 1),
         ("no.", YES, 1), ("**(A)** Yes", YES, 0), ("the answer is A", YES, 0), ("5.8", LENGTHS, 0), ("5.80", LENGTHS, 0), ("6.5 cm", LENGTHS, 1),
-        ("5.85", LENGTHS, None), ("smaller than", SIZES, 2), ("It is equal to that", SIZES, 1), ("E", ["A", "B", "C", "D", "E"], 4),
+        ("5.85", LENGTHS, OTHER), ("smaller than", SIZES, 2), ("It is equal to that", SIZES, 1), ("E", ["A", "B", "C", "D", "E"], 4),
         ("3", ["4", "3", "2"], 1), ("", YES, None), ("maybe", YES, None), ("A dog", ["cat", "dog"], 1), ("$70^\\circ$", ["60°", "70°"], 1),
     ],
 )  # fmt: skip
-def test_a_choice_by_letter_words_or_number(text, choices, found):
-    assert choice_of(text, choices) == found
+def test_a_choice_by_letter_words_or_number(text, options, found):
+    assert choices.of_text(text, options) == found
 
 
 @pytest.mark.parametrize(
-    ("response", "choices", "found"),
+    ("response", "options", "found"),
     [
         ("The correct answer is (B), no. Violet has not the minimum.\n\nColor | Area\nViolet | 1840", YES, 1),
         ("<think>Could be A.</think>\n<answer>B</answer>", YES, 1),
@@ -95,13 +106,12 @@ def test_a_choice_by_letter_words_or_number(text, choices, found):
         ("I cannot see the picture.", LENGTHS, None),
     ],
 )
-def test_the_choice_that_a_response_makes(response, choices, found):
-    assert choice_from(response, choices)[0] == found
+def test_the_choice_that_a_response_makes(response, options, found):
+    assert choice_from(response, options)[0] == found
 
 
-def test_letters_beyond_the_choices_are_none():
-    assert letter_of("(E)", 4) is None
-    assert letter_of("A because B is wrong", 4) is None or letter_of("A because B is wrong", 4) == 0
+def test_letters_beyond_the_choices_are_none_of_them():
+    assert choices.of_text("(E)", ["1 m", "2 m", "3 m", "4 m"]) == OTHER
 
 
 @pytest.mark.parametrize(
@@ -113,3 +123,105 @@ def test_letters_beyond_the_choices_are_none():
 )  # fmt: skip
 def test_the_last_box(text, inner):
     assert extraction.boxed(text) == inner
+
+
+@pytest.mark.parametrize(
+    ("response", "outside", "unfinished"),
+    [
+        ("<think>5</think>6", "6", False),
+        ("5</think>6", "6", False),  # the prompt opened it
+        ("4 <think>5</think> 6", "4  6", False),
+        ("<think>5", "", True),
+        ("4 <think>5", "4 ", True),
+        ("<think>a<think>b</think>6", "6", False),
+        ("<thinking>5</thinking>6", "6", False),
+        ("<THINK>5</THINK>6", "6", False),
+        ("6", "6", False),
+    ],
+)
+def test_what_stands_outside_the_thinking(response, outside, unfinished):
+    found, reason = extraction.outside_thinking(response)
+    assert (found, bool(reason)) == (outside, unfinished)
+
+
+@pytest.mark.parametrize(
+    ("response", "text", "mark"),
+    [
+        ("<answer>B</answer> is the tag. \\boxed{A}", "A", BOX),
+        ("\\boxed{A} and <answer>B</answer>", "B", TAG),
+        ("\\boxed{1}? No. So the final answer is 2.", "2", STATED),
+        ("\\boxed{4}\n\nThe answer is correct because 2+2=4.", "4", BOX),
+        ("\\boxed{4}\n\nThe answer is consistent with the figure.", "4", BOX),
+        ("\\boxed{4} <think>or 5? \\boxed{5}</think>", "4", BOX),
+        ("The answer is A. Wait, no: the answer is B.", "B", STATED),
+        ("The answer is (A). Wait, actually it's (B).", "actually it's (B)", STATED),
+        ("-\\boxed{5}", "-5", BOX),
+        ("a-\\boxed{5}", "5", BOX),
+        ("\\boxed{5}\\%", "5\\%", BOX),
+        ("\\boxed{\\left\\{ 1, 2 \\right)}", "\\left\\{ 1, 2 \\right)", BOX),
+        ("<|begin_of_box|>5<|end_of_box|>", "5", BOX),
+        ("7", "7", PROSE),
+        ("I cannot determine whether the answer is Yes or No.", "I cannot determine whether the answer is Yes or No", PROSE),
+    ],
+)  # fmt: skip
+def test_the_last_mark_outside_the_thinking_counts(response, text, mark):
+    found = final_answer(response)
+    assert (found.text, found.mark) == (text, mark)
+
+
+@pytest.mark.parametrize(
+    ("response", "truncated", "reason"),
+    [
+        ("", False, "empty"),
+        ("<think>2+2", False, "the response ends within <think>"),
+        ("<think>2+2=4</think>", False, "no answer after the thinking"),
+        ("\\boxed{5", False, "the box is not closed"),
+        ("\\boxed{5", True, "cut off within its answer"),
+        ("<answer>12", True, "cut off within its answer"),
+        ("First, there are 3 boxes and", True, "cut off before an answer"),
+        ("The answer is 1", True, "cut off within its answer"),
+    ],
+)
+def test_a_response_without_an_answer_says_why(response, truncated, reason):
+    found = final_answer(response, truncated)
+    assert (found.text, found.reason) == (None, reason)
+
+
+def test_what_was_marked_before_the_end_of_tokens_stands():
+    assert final_answer("<answer>12</answer> and so", truncated=True).text == "12"
+    assert final_answer("The answer is 12. To see why,", truncated=True).text == "12"
+    assert final_answer("<answer>12").text == "12"  # the closing tag may be what ended it
+
+
+# What each rule takes off, alone; the rest of it is not touched.
+@pytest.mark.parametrize(
+    ("text", "inner"),
+    [
+        ("<answer>5</answer>", "5"), ("\\boxed{5}", "5"), ("The answer is 5", "5"), ("\\text{B}", "B"), ("{5}", "5"), ("$5$", "5"),
+        ("$$5$$", "5"), ("\\(5\\)", "5"), ("\\[5\\]", "5"), ("**5**", "5"), ("__5__", "5"), ("`5`", "5"), ('"CAT"', "CAT"),
+        ("\\displaystyle 5", "5"), ("\\begin{aligned}5\\end{aligned}", "5"), ("Answer: 5", "5"), ("5.", "5"),
+        ("\\text{a} + \\text{b}", "\\text{a} + \\text{b}"), ("$a$ and $b$", "$a$ and $b$"), ("{1}{2}", "{1}{2}"), ("**a** b", "**a** b"),
+        ("<b>5</b>", "<b>5</b>"), ("(5)", "(5)"), ("5!", "5!"), ("\\sqrt{5}", "\\sqrt{5}"), ("3.14", "3.14"), ("9**9", "9**9"),
+    ],
+)  # fmt: skip
+def test_what_a_rule_names_is_unwrapped_and_nothing_else(text, inner):
+    assert unwrap(text) == inner
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["N/A", "None", "None of the above", "Unknown.", "Cannot be determined", "\\text{Cannot be determined}", "No image provided", "not visible",
+     "The image is black.", "I don't know", "无法确定", "看不到图片", "Not enough information", "It depends on the figure", "?", "no answer",
+     "Unable to determine from the image", "Cannot tell, since the image is black", "The figure is not shown"],
+)  # fmt: skip
+def test_abstentions(text):
+    assert abstention.abstains(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["5", "A", "No", "no", "0 since the image is black", "B because I cannot see the others", "There is no dog.", "larger than", "black cat", "not red",
+     "None of the birds fly: 0", "The black square", "unknown variable x = 5", "notice board", "5 cm"],
+)  # fmt: skip
+def test_answers_are_no_abstentions(text):
+    assert not abstention.abstains(text)

@@ -6,7 +6,7 @@ from conftest import SHARED
 
 from frankenstein import cli
 from frankenstein.errors import InputError
-from frankenstein.grading import rules as graders
+from frankenstein.grading import latex, records
 from frankenstein.grading.outcome import RIGHT, UNGRADED, WRONG, Grade
 from frankenstein.grading.rules import grade, grade_all
 
@@ -84,7 +84,7 @@ def test_verdicts(task, response, answer, fields, expected):
         (r"\boxed{2\sqrt{3}}", 2), (r"\boxed{2\pi}", 2), ("Answer: 2√3", 2), (r"\boxed{3a+2}", 3), (r"\boxed{\frac{3}{x}}", 3),
         (r"\boxed{(3, 4)}", 3), ("The answer is minus 3", 3), ("The answer is negative 3.", 3), (r"\boxed{5:3}", 5),
         (r"\boxed{x > 5}", 5), (r"\boxed{5 \text{ and } 7}", 5), ("The answer is between 5 and 10", 5), (r"\boxed{10^{-3}}", 10),
-        (r"\boxed{12x}", 12), (r"\boxed{\text{Cannot be determined from 3 points}}", 3), ("<answer>5:30</answer>", 5), ("<answer>10-12</answer>", 10),
+        (r"\boxed{12x}", 12), ("<answer>5:30</answer>", 5), ("<answer>10-12</answer>", 10),
         ("<answer>10^3</answer>", 10), ("<answer>12 000</answer>", 12), ("<answer>12k</answer>", 12), ("The answer is 3 dozen", 3),
         ("The answer is 2 million", 2), ("<answer>3 hours 20 minutes</answer>", 3), ("<answer>5 × 10</answer>", 5), ("<answer>12 or 13</answer>", 12),
         ("<answer>>5</answer>", 5), ("The answer is one hundred", 1), ("The answer is twenty-five", 20),
@@ -144,7 +144,7 @@ def test_a_choice_that_is_not_made(response, gold, choices):
         ("mathvision", "Therefore option B is correct.", "B", {"options": ["1", "2", "3"]}, RIGHT),
         ("mathvision", "The answer is B: 2", "B", {"options": ["1", "2", "3"]}, RIGHT),
         ("logicvista", "The answer is option B because it is rotated.", "B", {}, RIGHT),
-        ("logicvista", "The answer is face", "A", {}, WRONG),
+        ("logicvista", "The answer is face", "A", {}, UNGRADED),
         ("mathvista", "The final answer is: 3", "3", INTEGER, RIGHT),
     ],
 )  # fmt: skip
@@ -187,7 +187,7 @@ def test_hostile_answers_end_in_time(answer):
 
 
 def test_what_takes_too_long_costs_itself_alone(monkeypatch):
-    monkeypatch.setattr(graders, "bomb", lambda text: False)
+    monkeypatch.setattr(latex, "bomb", lambda text: False)
     records = [
         {"id": n, "response": f"\\boxed{{{answer}}}", "answer": "(x+1)^2"}
         for n, answer in enumerate(("x^2+2x+1", "9^{9^{9^{9}}}+x", "1+x^2+2x"))
@@ -254,7 +254,7 @@ def test_the_command(tmp_path, capsys):
     assert made[0] == {"id": "1", "extracted": "No", "verdict": RIGHT, "reason": ""}
     assert made[2]["reason"] == "out of memory"
     said = capsys.readouterr().out
-    assert "3 answers: 1 right, 1 wrong, 1 ungraded" in said
+    assert "3 answers: 1 right, 1 wrong, 0 abstained, 1 ungraded" in said
     assert "33.3%" in said
     assert "ungraded, out of memory: 1" in said
 
@@ -301,10 +301,10 @@ def test_bad_input_is_one_error(tmp_path, lines, says):
 def test_a_torn_last_line_is_left_out(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text('{"id": 1, "response": "1", "answer": "1"}\n{"id": 2, "respo')
-    assert [record["id"] for record in graders.read_responses(path, None)] == [1]
+    assert [record["id"] for record in records.read_responses(path, None)] == [1]
     path.write_text('{"id": 1, "response": "1", "answer": "1"}\n{"id": 2, "respo\n')
     with pytest.raises(InputError, match="line 2"):
-        graders.read_responses(path, None)
+        records.read_responses(path, None)
 
 
 def test_a_grade_needs_no_sympy_for_plain_answers():

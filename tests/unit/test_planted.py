@@ -4,6 +4,8 @@ The tiny checkpoint is given a mark: residual dimension MARK holds a constant on
 layer writes to it. Keys that read the mark, in a rotary dimension that hardly turns, let queries seek or shun the image.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,10 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from frankenstein import attention, claims, controls, interventions, merging, profiles, tasks
 from frankenstein.checkpoints import load_model
-from frankenstein.claims import CONTRADICTED, SUPPORTED
+from frankenstein.claims import CONTRADICTED, MISSING, SUPPORTED
 from frankenstein.evidence import Evidence
 from frankenstein.generation import generate, in_condition
-from frankenstein.grading import mini as grading
+from frankenstein.grading import probes, short
+from frankenstein.grading.outcome import RIGHT
 from frankenstein.mini import benchmarks
 from frankenstein.regions import HYBRIDS, Regions
 
@@ -139,7 +142,11 @@ def test_swapping_peaks_at_the_layer_that_alone_reads_the_image(tiny, tmp_path, 
         memory_mb=500,
         max_new_tokens=6,
     )
-    table = profiles.swap_table(pd.DataFrame(records), pairs)
+    records = pd.DataFrame(records).assign(truncated=False)  # an untrained model never stops: six tokens are its answer
+    # What an untrained model says without a swap is its right answer: what it can't do would be claimed nothing of.
+    said = records[records["mode"] == "none"].set_index("id").response
+    pairs = [replace(pair, meta={"target_text": said[pair.id], "source_text": "?"}) for pair in pairs]
+    table = probes.swap_table(records, pairs)
     rates = profiles.change_rates(table).set_index(["mode", "layer"]).rate
     # Of other noise an untrained model does not always say another word; where it does it is by this layer.
     share = rates["kv_at_layer_only", reads]
@@ -155,6 +162,9 @@ def test_swapping_peaks_at_the_layer_that_alone_reads_the_image(tiny, tmp_path, 
     claim = [{"claim": 1, "statements": [{**statement, "expect": "greater"}]}]
     found = claims.statements(claim, Evidence(REGIONS, ("one",), swaps=table, seed=1)).iloc[0]
     assert found.verdict == SUPPORTED
+    unable = claims.statements(claim, Evidence(REGIONS, ("one",), swaps=table.assign(right=False), seed=1)).iloc[0]
+    assert unable.verdict == MISSING
+    assert unable.why == "the Base has only 0% of the ocr pairs right without a swap"
     layers_of = {
         region: [number for number in REGIONS.range(region) if number <= reads] for region in ("early", "late")
     }
@@ -194,7 +204,7 @@ def test_a_skill_of_one_region_is_in_the_hybrids_that_have_it_and_no_other(tiny,
             *load_model(directory), [in_condition(example, "text", tmp_path, "") for example in examples], 1
         )
         for example, response in zip(examples, made, strict=True):
-            hit = grading.grade(response.text, example.answer, example.answer_type).verdict == grading.RIGHT
+            hit = short.grade(response.text, example.answer, example.answer_type).verdict == RIGHT
             rows.append({"recipe": "one", "role": role, "metric": "M_rea", "id": example.id, "hit": hit})
             assert (response.text == "7") == (role == "RL" or (":" in role and role.split(":")[1] == "RL")), role
     statements = [

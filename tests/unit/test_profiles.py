@@ -3,72 +3,12 @@ import pandas as pd
 import pytest
 
 from frankenstein import plots, profiles, updates
+from frankenstein.grading import probes
+from frankenstein.intervals import wilson
 from frankenstein.regions import Regions
 from frankenstein.tasks import Example, Pair
 
 REGIONS = Regions((3, 6), 9)
-
-
-def pair(task, **meta):
-    return Pair("p", task, "t.png", "s.png", "?", meta)
-
-
-@pytest.mark.parametrize(
-    ("task", "meta", "before", "after", "verdict"),
-    [
-        ("recognition", {}, "yes", "no", True),
-        ("recognition", {}, "yes", "No.", True),
-        ("recognition", {}, "yes", "nothing", False),
-        ("recognition", {}, "no", "yes", False),
-        ("ocr", {}, "CAT", "DOG", True),
-        ("ocr", {}, "CAT", "cat", False),
-        ("counting", {}, "1", "10", True),
-        ("counting", {}, "1", "1.0", False),  # defect 5 of the public scripts: a string heuristic
-        ("counting", {}, "1", "shows 10 items", None),
-        ("grounding", {"source_bbox_xyxy": [0, 0, 10, 10]}, "30,30,40,40", "1,1,11,11", True),
-        ("grounding", {"source_bbox_xyxy": [0, 0, 10, 10]}, "30,30,40,40", "30,30,40,41", False),
-        ("grounding", {"source_bbox_xyxy": [0, 0, 10, 10]}, "30,30,40,40", "nowhere", False),
-    ],
-)
-def test_the_papers_change_rules(task, meta, before, after, verdict):
-    assert profiles.changed(before, after, pair(task, **meta)) is verdict
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "differ"),
-    [
-        ("3", "4", True),
-        ("Three.", "three", False),
-        ("1", "shows 10 items", True),
-        ("1", "the picture shows 10 items", False),
-        ("10,10,20,20", "10,10,20,21", True),
-        ("there is a red circle in it", "There is a red circle in it!", False),
-        ("there is a red circle in it", "there is no red circle in it", True),
-    ],
-)
-def test_the_published_change_rule(before, after, differ):
-    assert profiles.changed_as_published(before, after) is differ
-
-
-def test_boxes_are_judged_on_the_original_canvas():
-    """Qwen2.5-VL answers in pixels of the image as its processor resized it: here twice as wide, half as high."""
-    asked = pair(
-        "grounding", target_bbox_xyxy=[100, 100, 120, 140], source_bbox_xyxy=[10, 20, 30, 60], iou_threshold=0.5
-    )
-    columns = {"id": "p", "function": "grounding", "to_canvas": [0.5, 2.0]}
-    records = pd.DataFrame(
-        [
-            {**columns, "mode": "none", "layer": -1, "response": "200,50,240,70"},
-            {**columns, "mode": "kv_from_layer", "layer": 0, "response": "<answer>[20, 10, 60, 30]</answer>"},
-            {**columns, "mode": "kv_from_layer", "layer": 1, "response": "10,20,30,60"},  # right only if not converted
-        ]
-    )
-    table = profiles.swap_table(records, [asked])
-    assert list(table.changed) == [False, True, False]
-    assert list(table.right) == [True, False, False]
-    assert list(table.text_changed) == [False, True, True]
-    strict = Pair(**{**vars(asked), "meta": {**asked.meta, "iou_threshold": 1.0}})
-    assert list(profiles.swap_table(records, [strict]).changed) == [False, False, False]
 
 
 def swap_records(responses):
@@ -81,7 +21,9 @@ def swap_records(responses):
                 "mode": "none" if layer < 0 else "hidden_state_at_layer",
                 "layer": layer,
                 "response": text,
+                "truncated": False,
                 "to_canvas": [1.0, 1.0],
+                "error": None if text else "out of memory",
             }
             for layer, column in responses.items()
             for i, text in enumerate(column)
@@ -92,7 +34,7 @@ def swap_records(responses):
 def test_failed_samples_stay_in_n_and_a_layer_that_failed_is_not_zero():
     pairs = [Pair(f"p{i}", "ocr", "t", "s", "?", {"target_text": "CAT", "source_text": "DOG"}) for i in range(4)]
     records = swap_records({-1: ["CAT"] * 4, 0: ["DOG", "DOG", "CAT", None], 1: [None] * 4})
-    table = profiles.swap_table(records, pairs)
+    table = probes.swap_table(records, pairs)
     assert list(table.failed) == [False] * 7 + [True] * 5
     assert not table[table.failed].changed.any()
     rates = profiles.change_rates(table).set_index("layer")
@@ -102,16 +44,46 @@ def test_failed_samples_stay_in_n_and_a_layer_that_failed_is_not_zero():
     assert rates.loc[0, "rate"] == 0.5
     assert np.isnan(rates.loc[1, "rate"])
     assert list(rates.right_rate) == [1, 0.25, 0]
+    assert (rates.loc[0, "low"], rates.loc[0, "high"]) == (wilson(2, 4)["low"], wilson(3, 4)["high"])
+
+
+def test_pairs_that_no_swap_can_change_leave_the_denominator_and_are_counted():
+    golds = [("CAT", "DOG"), ("CAT", "cat"), ("CAT", "COW"), ("CAT", "PIG")]
+    pairs = [
+        Pair(f"p{i}", "ocr", "t", "s", "?", {"target_text": t, "source_text": s}) for i, (t, s) in enumerate(golds)
+    ]
+    table = probes.swap_table(swap_records({-1: ["CAT"] * 4, 0: ["DOG", "CAT", "COW", "CAT"]}), pairs)
+    assert list(table.unchangeable) == [False, True, False, False] * 2
+    rates = profiles.change_rates(table).set_index("layer")
+    assert (rates.n[0], rates.unchangeable[0]) == (3, 1)
+    assert rates.rate[0] == pytest.approx(2 / 3)
+
+
+def test_a_function_that_the_base_can_not_do_is_marked(tmp_path):
+    pairs = [Pair(f"p{i}", "ocr", "t", "s", "?", {"target_text": "CAT", "source_text": "DOG"}) for i in range(4)]
+    half = probes.swap_table(swap_records({-1: ["CAT", "CAT", "4", "5"], 0: ["CAT"] * 4}), pairs)
+    assert profiles.change_rates(half).able.all()
+    unable = probes.swap_table(swap_records({-1: ["CAT", "3", "4", "5"], 0: ["CAT"] * 4}), pairs)
+    rates = profiles.change_rates(unable)
+    assert not rates.able.any()
+    assert list(rates.base_right) == [0.25, 0.25]
+    skips = rates.rename(columns={"function": "task"})[["task", "layer", "n", "failed", "rate", "low", "high"]]
+    figure = plots.figure4(rates, skips.assign(truncated=[0, 2]), Regions((3, 6), 9))
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "ocr: not mastered, 25% right"
+    assert "2 of 8 answers cut off" in figure.axes[1].get_title()
+    assert "ocr, cut off" in [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    named = profiles.by_function(rates.rename(columns={"mode": "probe"}))
+    assert set(named.of) == {"ocr (not mastered)"}
 
 
 def test_answers_that_are_numbers_are_read_as_text(tmp_path):
     (tmp_path / "r.jsonl").write_text(
-        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "none", "layer": -1, "response": "3", "to_canvas": [1, 1]}\n'
-        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "kv_from_layer", "layer": 0, "response": "4", "to_canvas": [1, 1]}\n'
-        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "kv_from_layer", "layer": 1, "response": null, "to_canvas": [1, 1]}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "none", "layer": -1, "response": "3", "truncated": false, "to_canvas": [1, 1], "error": null}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "kv_from_layer", "layer": 0, "response": "4", "truncated": false, "to_canvas": [1, 1], "error": null}\n'
+        '{"checkpoint": "base", "id": "p0", "function": "counting", "mode": "kv_from_layer", "layer": 1, "response": null, "truncated": false, "to_canvas": [1, 1], "error": null}\n'
     )
     pairs = [Pair("p0", "counting", "t", "s", "?", {"target_answer": "3", "source_answer": "4"})]
-    table = profiles.swap_table(profiles.read_records([tmp_path / "r.jsonl"]), pairs)
+    table = probes.swap_table(probes.read_records([tmp_path / "r.jsonl"]), pairs)
     rates = profiles.change_rates(table).set_index("layer")
     assert rates.loc[0, "rate"] == 1
     assert list(rates.failed) == [0, 0, 1]
@@ -121,15 +93,27 @@ def test_error_rates():
     examples = [Example(f"e{i}", "text_math", "?", "5", "number") for i in range(4)]
     records = pd.DataFrame(
         [
-            {"checkpoint": "base", "id": f"e{i}", "task": "text_math", "layer": layer, "response": text, "error": None}
+            {
+                "checkpoint": "base",
+                "id": f"e{i}",
+                "task": "text_math",
+                "layer": layer,
+                "response": text,
+                "truncated": text == "",
+                "error": None,
+            }
             for layer, column in {-1: ["5"] * 4, 0: ["5", "6", "", None]}.items()
             for i, text in enumerate(column)
         ]
     )
-    table = profiles.skip_table(records, examples)
+    table = probes.skip_table(records, examples)
     rates = profiles.error_rates(table).set_index("layer")
     assert list(rates.rate) == [0, 0.75]
     assert list(rates.failed) == [0, 1]
+    assert list(rates.truncated) == [0, 1]
+    # The one that was never made may have been right or wrong.
+    assert rates.low[0] == pytest.approx(wilson(2, 4)["low"])
+    assert rates.high[0] == pytest.approx(wilson(3, 4)["high"])
 
 
 def test_attention_profile_has_an_interval_and_counts_failures():
@@ -187,6 +171,9 @@ def test_a_figure_says_what_failed(tmp_path):
                 "rate": 0.5,
                 "low": 0.2,
                 "high": 0.8,
+                "truncated": 0,
+                "able": True,
+                "base_right": 1.0,
             }
             for layer in layers
         ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
+from . import jsonl
 from .errors import InputError
 
 # What a command needs it imports itself: a merge needs neither torch nor pandas.
@@ -56,15 +56,22 @@ def main(arguments: list[str] | None = None) -> None:
     command.set_defaults(run=_inspect)
 
     command = commands.add_parser("grade", help="verdicts on responses to a benchmark, by rules, without a judge")
+    command.add_argument("--task", choices=("mathvista", "mathverse", "mathvision", "logicvista", "math500", "gsm8k"))
     command.add_argument(
-        "--task", required=True, choices=("mathvista", "mathverse", "mathvision", "logicvista", "math500", "gsm8k")
+        "responses",
+        type=Path,
+        nargs="?",
+        help="JSON lines: id, response, and the gold fields, inline or by --examples",
     )
     command.add_argument(
-        "responses", type=Path, help="JSON lines: id, response, and the gold fields, inline or by --examples"
+        "--check",
+        type=Path,
+        metavar="CASES",
+        help="grade the graders: JSON lines of task, response, gold fields and the verdict expected of a careful person",
     )
     command.add_argument("--examples", type=Path, help="gold records by id (.jsonl, or MathVista's testmini.json)")
     command.add_argument("--use-extraction", action="store_true", help="grade the records' own extraction")
-    command.add_argument("-o", "--out", type=Path, required=True, help="JSON lines: id, extracted, verdict, reason")
+    command.add_argument("-o", "--out", type=Path, help="JSON lines: id, extracted, verdict, reason")
     command.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes for sympy (all cores)")
     command.add_argument("--time-limit", type=float, default=5.0, help="seconds an answer in sympy (5)")
     command.set_defaults(run=_grade)
@@ -72,12 +79,22 @@ def main(arguments: list[str] | None = None) -> None:
     command = commands.add_parser("import", help="responses that another harness made, as records to grade")
     command.add_argument("--from", required=True, dest="harness", choices=("lmms-eval", "vlmevalkit"))
     command.add_argument("file", type=Path, help="lmms-eval's samples (.jsonl), VLMEvalKit's predictions (.xlsx, .tsv)")
+    command.add_argument(
+        "--examples",
+        type=Path,
+        help="the rows that lmms-eval was asked, whose logs lack them: a study's data/TASK.jsonl",
+    )
+    command.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help="these are a benchmark's as it is published (mathvista ..., .parquet or .jsonl)",
+    )
     command.add_argument("-o", "--out", type=Path, required=True, help="JSON lines: id, response, gold fields")
     command.set_defaults(run=_import)
 
     command = commands.add_parser("export", help="a study's responses to a task as lmms-eval's logged samples")
     command.add_argument("--examples", type=Path, required=True, help="results/STUDY/data/TASK.jsonl")
-    command.add_argument("--condition", default="image", choices=("image", "black", "described", "text"))
+    command.add_argument("--condition", default="image", choices=("image", "black", "shuffled", "described", "text"))
     command.add_argument(
         "responses", type=Path, nargs="+", help="results/STUDY/responses/CHECKPOINT.*.jsonl, all shards"
     )
@@ -126,28 +143,49 @@ def _updates(parsed) -> None:
 
 
 def _grade(parsed) -> None:
-    from .grading import rules as graders
+    from .grading import records, rules
 
+    if parsed.check:
+        lines, kept = records.check(parsed.check, parsed.jobs, parsed.time_limit)
+        print("\n".join(lines))
+        sys.exit(not kept)
+    for option, given in (("--task", parsed.task), ("RESPONSES", parsed.responses), ("--out", parsed.out)):
+        if given is None:
+            raise InputError(f"grade: {option} is missing (or give --check CASES)")
     if not parsed.out.parent.is_dir():
         raise InputError(f"{parsed.out}: no directory {parsed.out.parent}")
-    records = graders.read_responses(parsed.responses, parsed.examples)
-    grades = graders.grade_all(parsed.task, records, parsed.use_extraction, parsed.jobs, parsed.time_limit)
+    answered = records.read_responses(parsed.responses, parsed.examples)
+    grades = rules.grade_all(parsed.task, answered, parsed.use_extraction, parsed.jobs, parsed.time_limit)
     with open(parsed.out, "w") as file:
-        for record, grade in zip(records, grades, strict=True):
+        for record, grade in zip(answered, grades, strict=True):
             verdict = {
                 "id": record["id"],
                 "extracted": grade.extracted,
                 "verdict": grade.verdict,
                 "reason": grade.reason,
             }
-            file.write(json.dumps(verdict, ensure_ascii=False) + "\n")
-    print(graders.summary(grades))
+            file.write(jsonl.line(verdict))
+    print(records.summary(grades))
 
 
 def _import(parsed) -> None:
-    from . import interchange, jsonl
+    from . import interchange, jsonl, published
 
-    records = list(interchange.READERS[parsed.harness](parsed.file))
+    if parsed.examples is not None and parsed.harness != "lmms-eval":
+        raise InputError("--examples goes with --from lmms-eval: tables of VLMEvalKit hold the rows' own answers")
+    if parsed.benchmark is not None:
+        if parsed.benchmark not in published.BENCHMARKS:
+            raise InputError(f"--benchmark {parsed.benchmark}: none of {', '.join(published.BENCHMARKS)}")
+        if parsed.examples is None:
+            source = published.BENCHMARKS[parsed.benchmark]
+            at = f" at {source.revision}" if source.revision else ""
+            files = " or ".join(source.files.values())
+            raise InputError(f"--benchmark goes with --examples FILE, here {files} of {source.repo}{at} on the Hub")
+    if parsed.examples is None:
+        records = list(interchange.READERS[parsed.harness](parsed.file))
+    else:
+        rows = interchange.benchmark_rows(parsed.examples, parsed.benchmark)
+        records = list(interchange.from_lmms_eval(parsed.file, rows))
     with open(parsed.out, "w") as file:
         file.writelines(map(jsonl.line, records))
     print(f"{parsed.out}: {len(records)} responses")

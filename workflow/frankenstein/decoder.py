@@ -219,14 +219,18 @@ def _grids(model, inputs) -> list[tuple[int, int]]:
     return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
 
 
+# Families whose boxes are in thousandths of the image, whatever its size.
+_IN_THOUSANDTHS = {"qwen3_vl", "qwen3_vl_moe", "glm4v", "glm4v_moe", "internvl"}
+
+
 def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]:
     """(x, y) factors from the coordinates that a family answers in to pixels of the original image.
 
-    inputs: of the processor, its first image is meant; size: (width, height) of the original. Qwen2.5-VL
-    answers in pixels of the image as its processor resized it, Qwen3-VL in thousandths of the image.
+    inputs: of the processor, its first image is meant; size: (width, height) of the original. Qwen2.5-VL answers in pixels of
+    the image as its processor resized it; Qwen3-VL, GLM-4V and InternVL in thousandths of the image.
     """
     family = model.config.model_type
-    if family == "qwen3_vl":
+    if family in _IN_THOUSANDTHS:
         return size[0] / 1000, size[1] / 1000
     if family == "qwen2_5_vl":
         patch = model.config.vision_config.patch_size

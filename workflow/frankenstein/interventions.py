@@ -42,7 +42,7 @@ def swap_sweep(
 
     modes: of tasks.MODES; mode "none", layer -1 is the target without a swap. unequal: "resize" brings a source
     image of another size to the target's (`resized`), "interpolate" its hidden states. Fields: id, function,
-    mode, layer, response (None: failed), resized, to_canvas (x and y factor from the coordinates of
+    mode, layer, response (None: failed), truncated (it ran out of new tokens), resized, to_canvas (x and y factor from the coordinates of
     the model's boxes to pixels of the target image), error. A pair that fails stays in, with its reason.
     """
     if unequal == INTERPOLATE and list(modes) != [wavefront.HIDDEN_STATE_AT_LAYER]:
@@ -86,6 +86,7 @@ def swap_sweep(
                 "mode": mode,
                 "layer": layer,
                 "response": text_of(processor, answers[mode, layer].tokens) if made else None,
+                "truncated": answers[mode, layer].truncated if made else False,
                 "resized": asked.resized if asked else None,
                 "to_canvas": list(asked.to_canvas) if asked else None,
                 "error": error,
@@ -104,7 +105,7 @@ def skip_sweep(
 ) -> Iterator[dict]:
     """One record an (example, layer): the answer with that layer skipped; layer -1 skips none.
 
-    Fields: id, task, layer, response (None: failed), error. An example that fails stays in, with its reason.
+    Fields: id, task, layer, response (None: failed), truncated (it ran out of new tokens), error. An example that fails stays in, with its reason.
     """
     decoder = Decoder(model)
     layers = range(len(decoder.layers))
@@ -120,5 +121,12 @@ def skip_sweep(
 
     for example, answers, error in in_batches(examples, prepare, run, decoder, memory_mb, "examples"):
         for number, layer in enumerate((-1, *layers)):
-            response = text_of(processor, answers[number].tokens) if answers else None
-            yield {"id": example.id, "task": example.task, "layer": layer, "response": response, "error": error}
+            said = answers[number] if answers else None
+            yield {
+                "id": example.id,
+                "task": example.task,
+                "layer": layer,
+                "response": text_of(processor, said.tokens) if said else None,
+                "truncated": said.truncated if said else False,
+                "error": error,
+            }

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .evidence import Evidence
+from .profiles import ABLE, able
 
 EXAMPLES, LAYERS, MATRICES = "examples", "layers", "matrices"
 _COLUMNS = ["layer", "unit", "value"]
@@ -41,9 +42,13 @@ def _probed(frame: pd.DataFrame, hit: str) -> pd.DataFrame:
 
 
 def swap_changes(evidence: Evidence, function: str) -> pd.DataFrame:
-    """Whether a swap at the layer changed the Base's answer, by pair, in the paper's mode. Failed samples are left out."""
+    """Whether a swap at the layer changed the Base's answer, by pair, in the paper's mode. Failed samples are left out, and so are
+    pairs that no swap can change. LookupError where the Base can't do the function: what its answers change to says nothing."""
     swaps = wanted(evidence.swaps, "no localization")
     part = wanted(swaps[swaps.function == function], f"no pairs of {function}")
+    part = wanted(part[~part.unchangeable.astype(bool)], f"no swap can change a pair of {function}")
+    if (right := able(part)[function]) < ABLE:
+        raise LookupError(f"the Base has only {right:.0%} of the {function} pairs right without a swap")
     part = wanted(part[part["mode"] == "hidden_state_at_layer"], "hidden_state_at_layer is none of the modes")
     return _probed(part.assign(task=function), "changed")
 

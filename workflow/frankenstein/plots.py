@@ -66,11 +66,13 @@ def _band(axis, frame: pd.DataFrame, value: str, colour: str, label: str, marker
 
 
 def _sizes(frame: pd.DataFrame) -> str:
-    """ "N = 100", with the failed samples where there are any."""
+    """ "N = 100", with the samples that failed or ran out of tokens where there are any."""
     sizes = sorted(set(frame.n))
-    failed = int(frame.failed.sum()) if "failed" in frame else 0
     text = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
-    return text + (f"; {failed} of {int(frame.n.sum())} samples failed" if failed else "")
+    for column, what in (("failed", "samples failed"), ("truncated", "answers cut off")):
+        if column in frame and (count := int(frame[column].sum())):
+            text += f"; {count} of {int(frame.n.sum())} {what}"
+    return text
 
 
 def figure2(bars: pd.DataFrame) -> Figure:
@@ -135,7 +137,8 @@ _MODES = {
 def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Figure:
     """Figure 4: change rate under vision-token swapping, a panel a mode; error rate under layer skipping.
 
-    changes: profiles.change_rates, errors: profiles.error_rates, each of one Base. Dotted: nothing swapped or skipped.
+    changes: profiles.change_rates, errors: profiles.error_rates, each of one Base. Dotted: nothing swapped or skipped. A
+    function that the Base can't do is grey, and says how many pairs it gets right; dashed: errors that ran out of tokens.
     """
     modes = list(dict.fromkeys(changes["mode"]))
     figure, axes = _panels(len(modes) + 1, 2.7)
@@ -145,15 +148,23 @@ def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Fi
     for axis, mode in zip(axes[:-1], modes, strict=True):
         of_mode = changes[changes["mode"] == mode]
         for function, part in of_mode.groupby("function", sort=False):
-            _band(axis, part[part.layer >= 0], "rate", FUNCTIONS[function], function, MARKERS[function])
-            axis.axhline(part[part.layer < 0].rate.item(), color=FUNCTIONS[function], ls=":", lw=0.8)
+            able, right = part[["able", "base_right"]].iloc[0]
+            colour = FUNCTIONS[function] if able else GREY
+            label = function if able else f"{function}: not mastered, {right:.0%} right"
+            _band(axis, part[part.layer >= 0], "rate", colour, label, MARKERS[function])
+            axis.axhline(part[part.layer < 0].rate.item(), color=colour, ls=":", lw=0.8)
         axis.set(ylabel="change rate")
-        axis.set_title(f"{_MODES[mode]}\n({_sizes(changes[changes['mode'] == mode])})")
+        axis.set_title(f"{_MODES[mode]}\n({_sizes(of_mode)})")
         axis.legend(ncols=2, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for (task, part), colour in zip(errors.groupby("task", sort=False), (BLUE, ORANGE, GREEN, PINK), strict=False):
-        _band(axes[-1], part[part.layer >= 0], "rate", colour, task)
+        skipped = part[part.layer >= 0]
+        _band(axes[-1], skipped, "rate", colour, task)
         none = part[part.layer < 0].rate.item()
         axes[-1].axhline(none, color=colour, ls=":", lw=0.8, label=f"{task}, no layer skipped")
+        if skipped.truncated.any():
+            axes[-1].plot(
+                skipped.layer, skipped.truncated / skipped.n, color=colour, ls="--", lw=0.9, label=f"{task}, cut off"
+            )
     axes[-1].set(ylabel="error rate")
     axes[-1].set_title(f"layer skipping\n({_sizes(errors)})")
     axes[-1].legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))

@@ -2,128 +2,72 @@
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from scipy.stats import t
 
 from .estimates import interval
-from .grading import mini as grading
-from .grading.verdicts import grades
 from .intervals import student, wilson
 from .regions import NAMES, Regions
-from .tasks import Example, Pair
 
 RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows
 
 
 def _rates(frame: pd.DataFrame, by: list[str], hit: str) -> pd.DataFrame:
-    """n, failed and the rate of `hit` with its Wilson interval. Failed samples stay in n as no hit."""
+    """n, failed and the rate of `hit` over all n, with its 95 % interval.
+
+    Failed samples stay in n. What they would have said is unknown: the interval goes from Wilson's lower bound with all of them
+    as no hit to its upper bound with all of them as hits.
+    """
     rows = []
     for key, part in frame.groupby(by, sort=False):
-        k, n = int(part[hit].sum()), len(part)
-        failed = int(part.failed.sum())
-        # Where every sample failed there is no rate to show, least of all 0.
-        rate = {"rate": k / n, **wilson(k, n)} if failed < n else {"rate": np.nan, "low": np.nan, "high": np.nan}
+        k, n, lost = int(part[hit].sum()), len(part), part.failed.astype(bool)
+        failed = int(lost.sum())
+        rate = {"rate": np.nan, "low": np.nan, "high": np.nan}
+        if failed < n:  # where every sample failed there is no rate to show, least of all 0
+            sure, possible = int((part[hit] & ~lost).sum()), int((part[hit] | lost).sum())
+            rate = {"rate": k / n, "low": wilson(sure, n)["low"], "high": wilson(possible, n)["high"]}
         rows.append({**dict(zip(by, key, strict=True)), "n": n, "failed": failed, **rate})
     return pd.DataFrame(rows)
 
 
-def read_records(paths: list[Path]) -> pd.DataFrame:
-    """Records of the probes, one JSON object a line. pandas' own reader would turn the answer "3" into a number."""
-    return pd.DataFrame([json.loads(line) for path in paths for line in Path(path).read_text().splitlines()])
+# A function that the Base answers rightly in less than this share of the pairs without a swap is one that it can't do.
+ABLE = 0.5
+UNABLE = " (not mastered)"
 
 
-def _on_canvas(response: str, pair: Pair, factors) -> str:
-    """A box in the model's own coordinates as one in pixels of the original image; any other answer as it is."""
-    found = grading.box(grading.extract(response) or "") if pair.task == "grounding" else None
-    if found is None:
-        return response
-    return ",".join(f"{value * factors[i % 2]:.3f}" for i, value in enumerate(found))
-
-
-def changed(before: str, after: str, pair: Pair) -> bool | None:
-    """Whether a swap changed the answer, by the paper's rule for the function; None if it can't be told.
-
-    recognition: the answer is "no"; grounding: the box meets the SOURCE's gold box at IoU above the pair's
-    own threshold (0.5); counting: the count differs (None unless both answers are counts); ocr: the text differs.
-    """
-    before, after = (grading.extract(text) or "" for text in (before, after))
-    if pair.task == "recognition":
-        return re.match(r"no\b", grading.plain(after)) is not None
-    if pair.task == "grounding":
-        found, threshold = grading.box(after), pair.meta.get("iou_threshold", 0.5)
-        return found is not None and grading.iou(found, grading.box(pair.answer("source"))) > threshold
-    if pair.task == "counting":
-        counts = grading.number(before), grading.number(after)
-        return None if None in counts else counts[0] != counts[1]
-    return grading.plain(before) != grading.plain(after)
-
-
-def changed_as_published(before: str, after: str) -> bool:
-    """The public script's rule, for comparison: any difference of text, except that of two texts of which one is long
-    (20 characters or more) and one holds the other. Case and closing punctuation are no matter."""
-    one, other = (text.lower().strip().rstrip(".,!?;:") for text in (before, after))
-    if max(len(one), len(other)) >= 20 and (one in other or other in one):
-        return False
-    return one != other
-
-
-def swap_table(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
-    """Swap records with their verdicts: id, function, mode, layer, response, changed, text_changed, right, failed, error, ...
-
-    changed: by the paper's rules; text_changed: by the public script's (changed_as_published); right: the
-    answer is the target's gold one; failed: no verdict (a sample that crashed, an answer that is no count).
-    """
-    by_id = {pair.id: pair for pair in pairs}
-    before = records[records["mode"] == "none"].set_index("id").response
-    verdicts = []
-    for row in records.itertuples():
-        pair, first = by_id[row.id], before[row.id]
-        if not isinstance(row.response, str) or not isinstance(first, str):
-            verdicts.append((False, False, False, True))
-            continue
-        boxes = [_on_canvas(text, pair, row.to_canvas) for text in (first, row.response)]
-        verdict = changed(*boxes, pair)
-        right = grading.grade(boxes[1], pair.answer("target"), pair.answer_type).verdict == grading.RIGHT
-        text = changed_as_published(first, row.response)
-        verdicts.append((verdict is True, text, right, verdict is None))
-    return records.assign(
-        **dict(zip(("changed", "text_changed", "right", "failed"), zip(*verdicts, strict=True), strict=True))
-    )
+def able(table: pd.DataFrame) -> pd.Series:
+    """swap_table -> share of a function's pairs that the Base answers rightly without a swap, by function."""
+    unswapped = table[(table["mode"] == "none") & ~table.unchangeable.astype(bool)]
+    return unswapped.groupby("function").right.mean()
 
 
 def change_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """swap_table -> function, mode, layer (-1: no swap), n, failed, rate (of change), low, high, text_rate, right_rate."""
+    """swap_table -> function, mode, layer (-1: no swap), n, failed, rate (of change), low, high, truncated, text_rate, right_rate, base_right, able, unchangeable.
+
+    Pairs that no swap can change are not in n; `unchangeable` counts them. truncated: answers that ran out of tokens;
+    base_right: right_rate without a swap; able: it is at least ABLE, or the change rate says nothing of the function.
+    """
     modes = [mode for mode in dict.fromkeys(table["mode"]) if mode != "none"]
+    fixed = table[table["mode"] == "none"].groupby("function").unchangeable.sum().astype(int)
+    right = able(table)
+    table = table[~table.unchangeable.astype(bool)]
     unswapped = table[table["mode"] == "none"]
     frame = pd.concat([pd.concat([unswapped.assign(mode=mode), table[table["mode"] == mode]]) for mode in modes])
     by = ["function", "mode", "layer"]
-    extra = frame.groupby(by, sort=False)[["text_changed", "right"]].mean().reset_index()
-    extra = extra.rename(columns={"text_changed": "text_rate", "right": "right_rate"})
-    return _rates(frame, by, "changed").merge(extra, on=by)
-
-
-def skip_table(records: pd.DataFrame, examples: list[Example], jobs: int | None = None) -> pd.DataFrame:
-    """Skip records with their verdicts: id, task, layer, response, wrong, failed, error. jobs: of verdicts.grades."""
-    golds = {(example.task, example.id): example for example in examples}
-    answered = [
-        (golds[task, id], response if isinstance(response, str) else None)
-        for task, id, response in zip(records.task, records.id, records.response, strict=True)
-    ]
-    verdicts = [grade.verdict for grade in grades(answered, jobs)]
-    return records.assign(
-        wrong=[verdict != grading.RIGHT for verdict in verdicts],
-        failed=[verdict == grading.UNGRADED for verdict in verdicts],
+    extra = frame.groupby(by, sort=False).agg(
+        truncated=("truncated", "sum"), text_rate=("text_changed", "mean"), right_rate=("right", "mean")
     )
+    found = _rates(frame, by, "changed").merge(extra.reset_index().astype({"truncated": int}), on=by)
+    base = found.function.map(right)
+    return found.assign(base_right=base, able=base >= ABLE, unchangeable=found.function.map(fixed))
 
 
 def error_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """skip_table -> task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high."""
-    return _rates(table, ["task", "layer"], "wrong")
+    """skip_table -> task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high, truncated (errors that ran out of tokens)."""
+    by = ["task", "layer"]
+    cut = table.assign(cut=table.wrong & table.truncated.astype(bool)).groupby(by, sort=False).cut.sum()
+    return _rates(table, by, "wrong").merge(cut.astype(int).rename("truncated").reset_index(), on=by)
 
 
 def attention(records: pd.DataFrame) -> pd.DataFrame:
@@ -166,12 +110,16 @@ def attention_differences(records: pd.DataFrame, regions: Regions) -> pd.DataFra
 
 
 def by_function(rates: pd.DataFrame) -> pd.DataFrame:
-    """Figure 4's table -> of (function, or "skip: TASK"), layer, n, failed, rate, low, high: one mode (the paper's, if it is there)."""
+    """Figure 4's table -> of (function, or "skip: TASK"), layer, n, failed, rate, low, high: one mode (the paper's, if it is there).
+
+    A function that the Base can't do is marked in its name.
+    """
     probes = list(dict.fromkeys(rates.probe))
     mode = "hidden_state_at_layer" if "hidden_state_at_layer" in probes else probes[0]
     found = rates[rates.probe.isin([mode, "skip"])]
     skipped = found.probe == "skip"
-    found = found.assign(of=np.where(skipped, "skip: " + found.function, found.function))
+    named = found.function + np.where(found.able.astype("boolean").fillna(True), "", UNABLE)
+    found = found.assign(of=np.where(skipped, "skip: " + found.function, named))
     return found[["of", "layer", "n", "failed", "rate", "low", "high"]]
 
 

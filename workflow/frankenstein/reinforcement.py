@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from trl import GRPOConfig, GRPOTrainer
 
 from .errors import InputError
-from .grading import mini as grading
+from .grading import short
+from .grading.outcome import RIGHT
 from .responses import digest
 from .training import Rollout, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
 
@@ -27,7 +28,7 @@ def answer_reward(completions, answer, answer_type, **_) -> list[float]:
     """1 for a right answer, 0 for any other."""
     texts = [completion[0]["content"] for completion in completions]
     return [
-        float(grading.grade(text, gold, kind).verdict == grading.RIGHT)
+        float(short.grade(text, gold, kind).verdict == RIGHT)
         for text, gold, kind in zip(texts, answer, answer_type, strict=True)
     ]
 
@@ -44,7 +45,7 @@ def _named(name: str, reward: Callable) -> Callable:
 
 def format_reward(completions, **_) -> list[float]:
     """1 for <think>...</think><answer>...</answer> and nothing else, 0 for any other."""
-    return [float(grading.well_formed(completion[0]["content"])) for completion in completions]
+    return [float(short.well_formed(completion[0]["content"])) for completion in completions]
 
 
 def grpo(
@@ -67,28 +68,29 @@ def grpo(
     micro_batch: int | None = None,
     bf16: bool = False,
     answer: Callable = answer_reward,
+    template: str | None = None,
 ) -> pd.DataFrame:
     """GRPO with verifiable rewards, `prompts` x `generations` rollouts a step, and save to `out`.
 
     rewards: weights of "answer" and "format". frozen, components: decoder layers and components (anatomy.Part) left out
     of the optimiser, byte-identical afterwards (checked; paper, Section 4). micro_batch: rollouts at once on a device, of
     prompts x generations a step (all of them). bf16: the forward pass in bfloat16, weights and optimiser in float32.
-    answer: the reward of an answer. What is saved has the dtype that `start` is stored in. save_steps: every so many steps
-    the whole state (weights, optimiser, random numbers) goes to the folder `scratch`; the same run goes on from it, and the
-    folder is deleted at the end. Returns the log: step, loss, reward, reward_answer, reward_format, completion_length
-    (tokens), kl (empty at beta = 0).
+    answer: the reward of an answer. template: a chat template in place of that of `start`; what is saved has it too, and the
+    dtype that `start` is stored in. save_steps: every so many steps the whole state (weights, optimiser, random numbers) goes
+    to the folder `scratch`; the same run goes on from it, and the folder is deleted at the end. Returns the log: step, loss,
+    reward, reward_answer, reward_format, completion_length (tokens), kl (empty at beta = 0).
     """
     processes = int(os.environ.get("WORLD_SIZE", 1))
     begun = None
     if save_steps:
         settings = [steps, prompts, generations, max_new_tokens, learning_rate, rewards, seed, temperature, beta]
-        settings += [list(frozen), list(components), micro_batch, bf16]
+        settings += [list(frozen), list(components), micro_batch, bf16, template]
         # The first process clears what is not this run's, the others come after it.
         with PartialState().main_process_first() if processes > 1 else contextlib.nullcontext():
             begun = _begun(scratch, start, rollouts, settings)
     print(f"going on from {begun}" if begun else "from the start", flush=True)
     # The trainer itself would load the weights by names that transformers 5 does not save them under, and say nothing.
-    model, processor = load(Path(begun or start))
+    model, processor = load(Path(begun or start), template)
     processor.tokenizer.padding_side = "left"
     freeze(model, frozen, components)
     if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -1,6 +1,7 @@
-from frankenstein import logs, profiles, tasks
+from frankenstein import logs, tasks
+from frankenstein.grading import probes
 
 logs.redirect(snakemake.log[0])
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]
-table = profiles.skip_table(profiles.read_records(snakemake.input.records), examples, snakemake.threads)
+table = probes.skip_table(probes.read_records(snakemake.input.records), examples, snakemake.threads)
 table.to_csv(snakemake.output.table, index=False)

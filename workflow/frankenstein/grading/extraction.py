@@ -1,109 +1,318 @@
-"""The answer that a response gives, as text: rules in order, no model, never eval."""
+r"""From a response to its final answer: the one way, for every task, for RL's rewards, for the probes and for the judge.
+
+A response has at most one final answer: the last that is marked as one outside its thinking, by a tag, a box or a
+statement ("The answer is ..."). Marks and markup are unwrapped by the rules below, in any nesting, and by nothing else. Never
+eval, and time linear in the response.
+"""
 
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
+from collections.abc import Callable
+from dataclasses import dataclass
 
-_LIMIT = 50  # digits of a number that anybody means
+from . import abstention
+
+_READ = 20_000  # characters of what stands outside the thinking that are read, its last
+TAG, BOX, STATED, PROSE = "tag", "box", "statement", "prose"
+
+_THINK = re.compile(r"<(/?)think(?:ing)?>", re.I)
+_OPEN, _CLOSE = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])|<\|begin_of_box\|>")
+# Blanks and line ends within the marks and around what they hold.
+_INSIDE = re.compile(
+    r"(<answer>|\\\[|\\\()\s{1,9}|(\{)[ \t]{0,9}\n\s{0,9}|\s{1,9}(</answer>|\\\]|\\\))|[ \t]{0,9}\n\s{0,9}(\})", re.I
+)
 _FENCE = re.compile(r"```.*?```", re.S)
-_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.S | re.I)
+_TEXT = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|sf|it|tt)|mbox|operatorname|emph)\*?\s*\{([^{}]*)\}"
+)
+# "the answer is", "final answer:", "A: 18", "#### 18", "答案是"; what follows on that line is the answer, or a formula below it.
+_STATED = re.compile(
+    r"(?:\b(?:final|correct|right|best|closest|possible|overall)?\s*(?:answer|option|choice)\s*"
+    r"(?:to [^.:\n]{0,80}?|for [^.:\n]{0,80}?|here|would|should|must|will)?\s*"
+    r"(?:\b(?:is|be)\b|=|:|：)+(?!\s*(?:in)?correct\b)"
+    r"|^[ \t]*(?:\*\*|__)?(?:final[ \t]+)?(?:answer|ans|a)[ \t]*:"
+    r"|^[ \t]*\#{1,6}[ \t]*(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*:?[ \t]*\n+"
+    r"|\#\#\#\#"
+    r"|答案(?:应该|应当|应)?(?:是|为|選|选)?[ \t]*[:：]?|(?:故|因此|所以|应)?[，,]?[ \t]*(?:选择|应选|故选|选)[ \t]*[:：]?(?=[ \t]*[（(]?[A-I]))"
+    r"[ \t]*[:：]?[ \t]*\n*[ \t]*(?P<rest>[^\n]*(?:\n+[ \t]*(?=\$|\\|\*\*|\()[^\n]*)?)",
+    re.I | re.M,
+)
+_SENTENCE = re.compile(r"(?<=[.!?])(?:\*\*)?\s+(?=[A-Z(*\\$\"'“])|(?<=[。！？])|\n+")
 # What an assistant says beside the answer.
 _POLITE = re.compile(
     r"(?:sure[,.! ]|i hope|hope this|let me know|do you have|is there anything|feel free|i can help|please note)", re.I
 )
-# "the answer is", "final answer:", "A: 18", "#### 18"; what follows on that line is the answer.
-_STATED = re.compile(
-    r"(?:\b(?:final|correct|right|best|closest|possible)?\s*(?:answer|option|choice)\s*"
-    r"(?:to [^.:\n]{0,80}?|for [^.:\n]{0,80}?|here|would|should|must|will)?\s*(?:is|=|be|:)+(?!\s*(?:in)?correct\b)"
-    r"|^\s*(?:\*\*)?(?:final\s+)?(?:answer|ans|a)\s*:|####)[ \t]*:?[ \t]*(?P<rest>[^\n]*(?:\n+[ \t]*(?=\$|\\|\*\*|\()[^\n]*)?)",
-    re.I | re.M,
-)
-_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|in conclusion|in total|altogether|this means|finally)\b", re.I)
-_SENTENCE = re.compile(r"(?<=[.!?])(?:\*\*)?\s+(?=[A-Z(*\\$\"'“])|\n+")
-_STEP = re.compile(r"(?:step\s*)?\d+\s*[.:)]|let|first|we\b|to find", re.I)
-_ASIDE = re.compile(r"(?:note|remember|for example|please)\b", re.I)
-_NEGATED = re.compile(
-    r"\b(?:incorrect|wrong|not (?:the )?(?:correct|right|an? option|true)|cannot be|can't be|isn't|is not)\b", re.I
-)
-
-_NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
-_SMALL = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_WORDS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * value for value, word in enumerate(_TENS, 2)}
-_WORDS |= {f"{ten}-{_SMALL[unit]}": _WORDS[ten] + unit for ten in _TENS for unit in range(1, 10)}
-_TIMES = {"dozen": 12, "hundred": 100, "thousand": 1000, "k": 1000, "million": 10**6, "billion": 10**9}
-_SIGN = r"(?:[-−–+]|minus\s+|negative\s+)?"
-_TIMES_RE = rf"(?:\s*(?:{'|'.join(_TIMES)})\b)?"
-# Not within a word or another number, nor part of an expression: not the 1 of Q1a, the 4 of 3.14, the 5 of 5:3, 5√3 or 10-12.
-_ALONE = re.compile(
-    rf"(?<![\w.,/^:√])(?<!\w[-–])(?<!\w\(){_SIGN}\$?(?:{_NUMBER})(?:\s*/\s*\d+)?{_TIMES_RE}"
-    r"(?![\d]|[A-Za-z]*\d|,\d|\.\d|\s*[√π^×]|\s*\\(?:sqrt|pi|frac|times|cdot)|:\d|\s?[-–]\s?\d|/)",
+_CORRECTED = re.compile(
+    r"[,;.]?\s*\b(?:(?:no|oh|hmm|actually)[,.]?\s+)?(?:wait|actually,? no|scratch that|correction|i mean|or rather|let me correct (?:that|this|myself))\b[,:.!]*\s*"
+    r"|[,;]\s*(?:no|sorry|actually)[,:]\s+|不对[，,。]?|更正[：:]?",
     re.I,
 )
-_WORD = re.compile(
-    r"\b(?:" + "|".join(sorted(_WORDS, key=len, reverse=True)) + r")\b(?![-\s]*(?:hundred|thousand|million|dozen))",
-    re.I,
-)
-# Units of one letter; any other letter behind a number is a variable.
-_UNITS = "mgshlLNJWVACF"
-# Where a sentence goes on to say why.
-_WHY = re.compile(r"[,;]?\s+(?:since|because|which|as|so|where|with|i\.e\.|given)\b|[;(]|,\s+(?!\d{3}\b)")
 
 
-def tagged(response: str) -> str | None:
-    """Inside the last <answer>."""
-    found = _TAG.findall(response)
-    return found[-1].strip() if found else None
+# What nobody ends with: it was cut off.
+_DANGLING = re.compile(r"(?:\d\s*[-+*/×÷=]|\s[-+×÷=]|,|\b(?:and|or|the|then|of|with|because))$", re.I)
+_UNFINISHED = re.compile(r"\b(?:is|are|would|will|has|have|be|to|which|that|as|for|from|by|at|on|in)$", re.I)
+_WORDS = 6  # a shorter answer may end in such a word
 
 
-def boxed(response: str) -> str | None:
-    r"""Inside the last \boxed{} or \fbox{}, braces nested; \boxed 5 too. None where there is none, or it is not closed."""
-    start = max(response.rfind(r"\boxed"), response.rfind(r"\fbox"))
-    if start < 0:
+@dataclass(frozen=True)
+class Answer:
+    """A response's final answer: its text (None: there is none, for this reason), what marked it, and all outside the thinking.
+
+    mark: TAG, BOX, STATED, or PROSE where nothing marks an answer and `text` is everything outside the thinking.
+    """
+
+    text: str | None
+    mark: str
+    body: str
+    reason: str = ""
+
+
+def outside_thinking(response: str) -> tuple[str, str]:
+    """(what stands outside <think> blocks, why it may lack the answer: "" or that the thinking never ends).
+
+    A </think> without its <think> ends a block that the prompt began.
+    """
+    parts, at, thinking = [], 0, False
+    for tag in _THINK.finditer(response):
+        if not tag[1]:
+            if not thinking:
+                parts.append(response[at : tag.start()])
+            thinking = True
+        else:
+            if not thinking:
+                parts = []
+            at, thinking = tag.end(), False
+    if thinking:
+        return "".join(parts), "the response ends within <think>"
+    return "".join([*parts, response[at:]]), ""
+
+
+def readable(text: str) -> str:
+    """Text without NUL, lone surrogates and runs of blanks; of one that never ends its end."""
+    text = text[-_READ:].replace("\0", "").encode("utf-8", "replace").decode()
+    text = _INSIDE.sub(lambda found: found[found.lastindex], text)
+    lines = [line.rstrip() for line in re.sub(r"[^\S\n]{3,}", "  ", text).split("\n")]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
+
+
+def final_answer(response: str, truncated: bool = False) -> Answer:
+    """The final answer of a response; truncated: it ran out of tokens, so that what it had not marked yet is no answer.
+
+    Of several marks the last counts; a statement within a sentence that says it can't be told is none.
+    """
+    body, unfinished = outside_thinking(response)
+    body = readable(body)
+    if not body.strip():
+        return Answer(None, PROSE, "", unfinished or ("no answer after the thinking" if response.strip() else "empty"))
+    found = _marked(body, truncated)
+    if found is None:
+        ending = body.rstrip()[-200:]
+        stops = _UNFINISHED.search(ending) and len(body.split()) > _WORDS
+        truncated = truncated or _DANGLING.search(ending) is not None or bool(stops)
+        if unfinished or truncated:
+            return Answer(None, PROSE, body, unfinished or "cut off before an answer")
+        return Answer(unwrap(body), PROSE, body)
+    text, mark = found
+    if text is None:
+        return Answer(None, mark, body, "cut off within its answer" if truncated else "the box is not closed")
+    inner = unwrap(text)
+    return Answer(inner or None, mark, body, "" if inner else "its answer is empty")
+
+
+def _marked(text: str, truncated: bool = False) -> tuple[str | None, str] | None:
+    """(what the last mark holds, which mark it is); the first is None for a box that is not closed."""
+    spans: list[tuple[int, int, str | None, str]] = []  # where it begins and ends, what it holds, which mark it is
+    if opened := _last(_OPEN, text):
+        closed = _CLOSE.search(text, opened.end())
+        end = closed.start() if closed else len(text)
+        spans.append((opened.start(), end, None if truncated and not closed else text[opened.end() : end], TAG))
+    if box := _last(_BOX, text):
+        inner = _boxed_at(text, box)
+        spans.append((box.start(), box.end() + len(inner or "") + 1, inner, BOX))
+    if statement := _statement(text):
+        spans.append((*statement, STATED))
+    if not spans:
         return None
-    rest = response[start:].split("boxed" if response.startswith(r"\boxed", start) else "fbox", 1)[1].lstrip()
+    begins, ends, inner, mark = max(spans, key=lambda span: span[0])
+    # A box within a tag, a statement within a box: the outer mark is what counts, `unwrap` goes in.
+    for start, end, held, name in sorted(spans):
+        if name != mark and start <= begins < end:
+            begins, ends, inner, mark = start, end, held, name
+            break
+    others = [span for span in spans if span[0] < begins and span[3] != STATED]
+    if mark == STATED and others and not _terse(inner):  # "This answer is consistent with the figure."
+        begins, ends, inner, mark = max(others)
+    if inner is None or (mark == STATED and truncated and not text[ends:].strip(" .*$})\n")):
+        return None, mark  # it may have been about to go on
+    behind = re.match(rf"[\s.,;)*$}}]*(?:{_CORRECTED.pattern})", text[ends:], re.I)
+    if behind and (corrected_to := text[ends + behind.end() :].strip()):
+        return _marked(corrected_to, truncated) or (first_sentence(corrected_to), STATED)
+    return inner, mark
+
+
+def _terse(text: str) -> bool:
+    """Whether a statement is an answer by itself, and can overrule a box before it: a number, a formula, a letter, a word or two."""
+    plain = text.strip(" *_\"'")
+    return re.match(r"[-+\d$\\(\[]|[A-I](?![A-Za-z'])|(?:yes|no)\b", plain, re.I) is not None or (
+        len(plain.split()) <= 3
+        and not re.match(
+            r"(?:in|as|above|below|shown|given|consistent|based|found|correct|right|wrong|obtained|reasonable)\b",
+            plain,
+            re.I,
+        )
+    )
+
+
+def _last(pattern: re.Pattern, text: str) -> re.Match | None:
+    found = None
+    for found in pattern.finditer(text):  # noqa: B007
+        pass
+    return found
+
+
+def _boxed_at(text: str, box: re.Match) -> str | None:
+    r"""What a \boxed{...} holds, with the sign before it and the percent behind; None where its brace is not closed."""
+    if box[0].startswith("<"):
+        return text[box.end() :].partition("<|end_of_box|>")[0]
+    rest = text[box.end() :].lstrip()
     if not rest.startswith("{"):
         return rest.split()[0].strip("$.") if rest.split() else None
+    end = closing(rest)
+    if end is None:
+        return None
+    sign = "-" if re.search(r"(?:^|[=$(\[\s])\s*[-−]$", text[max(0, box.start() - 20) : box.start()]) else ""
+    percent = re.match(r"\s*(?:\\?%)", rest[end + 1 : end + 10])
+    return f"{sign}{rest[1:end].strip()}{percent[0].strip() if percent else ''}"
+
+
+def closing(text: str) -> int | None:
+    """Where the brace that a text begins with is closed; escaped braces are none."""
     depth = 0
-    for at, letter in enumerate(rest):
-        depth += {"{": 1, "}": -1}.get(letter, 0)
-        if depth == 0:
-            return rest[1:at].strip()
+    for brace in re.finditer(r"\\.|[{}]", text, re.S):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0 and brace[0] == "}":
+            return brace.start()
     return None
 
 
-def thinks_without_answer(response: str) -> bool:
-    """Whether a response thinks in tags and ends before it answers."""
-    _, closed, tail = response.rpartition("</think>")
-    return ("<think>" in response and not closed) or (bool(closed) and not tail.strip() and tagged(response) is None)
+def boxed(text: str) -> str | None:
+    r"""Inside the last \boxed{}, \fbox{} or \boxed 5; None where there is none, or it is not closed."""
+    box = _last(_BOX, text)
+    return _boxed_at(text, box) if box else None
 
 
-def final_part(response: str) -> str:
-    """A response without its <think>...</think>."""
-    return response.rpartition("</think>")[2]
+def _statement(text: str) -> tuple[int, int, str] | None:
+    """(where it begins, where it ends, what is stated) of the last "the answer is ..." and the like that states something."""
+    for match in reversed(list(_STATED.finditer(text))):
+        stated = first_sentence(unmatched(match["rest"]))
+        begins = max(text.rfind(mark, 0, match.start()) for mark in "\n.!?。") + 1
+        if stated.strip(" *_:") and not abstention.unable(text[begins : match.start()]):
+            at = text.find(stated, match.start("rest"))
+            return match.start("rest"), at + len(stated), stated
+    return None
+
+
+def statements(text: str) -> list[str]:
+    """All that a text states as its answer, the last first."""
+    return [first_sentence(unmatched(match["rest"])) for match in reversed(list(_STATED.finditer(text)))]
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a statement; a letter and a full stop begin it ("B. 40")."""
+    return _SENTENCE.split(text.strip(), maxsplit=1)[0] if not re.match(r"\W*[A-I]\.\s", text) else text.strip()
+
+
+def unmatched(text: str) -> str:
+    """Text without the marks at its ends that were opened before it or are closed behind it."""
+    text = text.strip()
+    text = re.sub(r"^(?:\*\*|__|\$(?=[^$]*$)|[)}\]](?=\s))\s*", "", text)
+    depth = 0
+    for brace in re.finditer(r"\\.|[{}]", text, re.S):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth < 0:
+            text = text[: brace.start()]
+            break
+    before = None
+    while text != before:
+        before = text
+        text = re.sub(r"</?[A-Za-z_|]+>\s*$", "", text).strip()
+        for pair in ("**", "__", "$", "`"):
+            if text.endswith((pair, pair + ".")) and text.count(pair) % 2:
+                text = text[: text.rfind(pair)].strip()
+        for opens, closes in ((r"\(", r"\)"), (r"\[", r"\]")):
+            if text.rstrip(" .").endswith(closes) and opens not in text:
+                text = text[: text.rfind(closes)].strip()
+    return text
+
+
+# --- unwrapping -----------------------------------------------------------------------------------
+
+
+def _whole(pattern: str) -> Callable[[str], str | None]:
+    compiled = re.compile(pattern, re.S)
+    return lambda text: found[1].strip() if (found := compiled.fullmatch(text)) else None
+
+
+def _command(text: str) -> str | None:
+    r"""\text{all of it}"""
+    found = re.match(r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|sf|it)|mbox|displaystyle|boldsymbol)\s*(?=\{)", text)
+    if found and closing(text[found.end() :]) == len(text) - found.end() - 1:
+        return text[found.end() + 1 : -1].strip()
+    return None
+
+
+def _braces(text: str) -> str | None:
+    return text[1:-1].strip() if text.startswith("{") and closing(text) == len(text) - 1 else None
+
+
+def _inner_mark(text: str) -> str | None:
+    """A tag, a box or a statement within: what it holds."""
+    found = _marked(text)
+    if found is None and (plain := without_text(text)) != text:
+        found = _marked(plain)
+    return found[0].strip() if found and found[0] is not None else None
+
+
+# Each takes one layer off a text, or says None where it is not there.
+RULES: dict[str, Callable[[str], str | None]] = {
+    "tag, box, statement": _inner_mark,
+    r"\text{...}": _command,
+    "{...}": _braces,
+    "$...$": _whole(r"\$\$?([^$]*[^$\\])\$\$?\.?"),
+    r"\(...\)": _whole(r"\\\(((?:(?!\\\)).)*)\\\)\.?"),
+    r"\[...\]": _whole(r"\\\[((?:(?!\\\]).)*)\\\]\.?"),
+    "**...**": _whole(r"\*{1,3}((?:(?!\*).)+)\*{1,3}\.?"),
+    "__...__": _whole(r"__((?:(?!__).)+)__\.?"),
+    "`...`": _whole(r"`{1,3}((?:(?!`).)+)`{1,3}\.?"),
+    "quotes": _whole(r"[\"“'‘]([^\"“”'‘’]+)[\"”'’]\.?"),
+    r"\displaystyle": _whole(r"\\(?:displaystyle|textstyle|bf|rm)(?![A-Za-z])(.*)"),
+    "aligned": _whole(r"\\begin\{(?:aligned|align\*?|gathered|equation\*?|split)\}(.*)\\end\{[a-z]+\*?\}"),
+    "Answer": _whole(r"(?:the )?(?:final )?answers?\s*[:：]?\s+(\S.*)"),
+    "full stop": _whole(r"(.*\S)\s*[.。]"),
+}
+
+
+def unwrap(text: str) -> str:
+    """A text without the layers that RULES name, outermost first, in any nesting."""
+    text = text.strip()
+    for _ in range(50):
+        inner = next((found for rule in RULES.values() if (found := rule(text)) is not None and found != text), None)
+        if inner is None:
+            break
+        text = inner
+    return text
+
+
+def without_text(text: str) -> str:
+    r"""Text without \text{} and its kin, what they hold parted by a blank from what is before it."""
+    for _ in range(3):
+        text, changed = _TEXT.subn(r" \1", text)
+        if not changed:
+            break
+    return text.strip()
 
 
 def bare(text: str) -> str:
@@ -112,239 +321,20 @@ def bare(text: str) -> str:
     return text.strip("$").strip() if text.startswith("$") and text.endswith("$") else text
 
 
-def stated(response: str) -> list[str]:
-    """What follows "the answer is" and the like, in order, each to the end of its line."""
-    return [bare(match["rest"]) for match in _STATED.finditer(response) if match["rest"].strip(" *")]
-
-
-def sentences(response: str) -> list[str]:
-    """Sentences and lines, without code blocks and without politeness."""
-    text = _FENCE.sub(" ", response)
-    found = [bare(part) for part in _SENTENCE.split(text)]
-    kept = [part for part in found if part and not _POLITE.match(part)]
-    return kept or [part for part in found if part] or [bare(response)]
-
-
-def conclusions(response: str) -> list[str]:
-    """Sentences that conclude, in order."""
-    return [part for part in sentences(response) if _CONCLUDES.search(part)]
-
-
-def plain_latex(text: str) -> str:
-    """LaTeX without what does not change its meaning: spaces, sizes, dollars, \\text, units of degree, a full stop."""
-    text = bare(text).strip(".")
-    text = re.sub(r"\\(?:left|right|big|Big|bigg|Bigg|displaystyle|limits)(?![A-Za-z])|\\[!,;: ]|~", "", text)
-    text = re.sub(r"\\[dt]frac", r"\\frac", text).replace("√", r"\sqrt").replace("π", r"\pi")
-    text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|mbox|operatorname)\s*\{([^{}]*)\}", r"\1", text)
-    text = re.sub(r"\^\s*\{?\s*\\circ\s*\}?|\\degree|°|\\\$|\\%|%|\$", "", text)
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
-    text = re.sub(r"\\sqrt\s*(\d)", r"\\sqrt{\1}", text)
-    return re.sub(r"\s+", "", text)
-
-
-def number(text: str, units: bool = True) -> Fraction | None:
-    r"""The text as one number, exactly: 1,234, -3, .5, 50 %, $7, 3/4, 3 1/2, \frac12, 1.2e3, 1.2 x 10^3, seven, 2.5 million.
-
-    A currency before it and, with `units`, words behind it are left out (12 cm). None where the text is anything else,
-    such as 3x, 5:3, 72 or 73, or longer than anybody means.
-    """
-    text = bare(text).strip().rstrip(".").strip()
-    text = text.replace("−", "-").replace("–", "-").replace("\\!", "").replace("\\,", "").replace("\\ ", " ")
-    text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|rm)\s*\{([^{}]*)\}", r" \1", text)
-    text = re.sub(r"\^?\s*\{?\\circ\}?|°|\\%|%|\\degree|degrees?\b", " ", text)
-    text = re.sub(r"^(?:minus|negative)\s+", "-", text.strip(), flags=re.I)
-    text = re.sub(r"^([-+]?)\s*(?:\\?\$|[€£¥₹]|rs\.?|usd)\s*", r"\1", text, flags=re.I).strip()
-    if len(text) > 4 * _LIMIT:
-        return None
-    if (word := text.lower().replace(" ", "-")) in _WORDS:
-        return Fraction(_WORDS[word])
-    if match := re.fullmatch(
-        r"([-+]?)\s*(\d*)\s*\\[dt]?frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))", text
-    ):
-        sign, whole, top, top1, bottom, bottom1 = match.groups()
-        return _ratio(sign, whole, top or top1, bottom or bottom1)
-    if match := re.fullmatch(r"([-+]?)\s*(?:(\d+)\s+)?(\d+)\s*/\s*(\d+)", text):
-        return _ratio(*match.groups())
-    if re.fullmatch(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?", text):
-        text = text.replace(" ", "")
-    power = r"(?:\s*(?:e|(?:\\times|×|x|\*)\s*10\s*\^)\s*\{?\s*([-+]?\d{1,3})\s*\}?)?"
-    times = rf"(?:\s*({'|'.join(_TIMES)})\b)?"
-    word = rf"(?:[A-Za-zµμΩ²³/.]{{2,20}}|[{_UNITS}])(?:\^?\{{?[23]\}}?)?"
-    unit = rf"(?:[\s-]*{word}(?:\s+{word}){{0,4}})?" if units else ""
-    match = re.fullmatch(rf"([-+]?)\s*({_NUMBER}){power}{times}({unit})", text, re.I)
-    if not match or len(match[2]) > _LIMIT or re.search(r"\b(?:and|or|to|by|per cent of|x)\b", match[5] or ""):
-        return None
-    if (last := (match[5] or "").strip(" -")) and len(last) == 1 and last not in _UNITS:
-        return None  # re.I has let any case in
-    try:
-        value = Fraction(Decimal(match[2].replace(",", "")))
-    except InvalidOperation:
-        return None
-    value *= Fraction(10) ** int(match[3] or 0) * _TIMES.get((match[4] or "").lower(), 1)
-    return -value if match[1] == "-" else value
-
-
-def _ratio(sign: str, whole: str | None, top: str, bottom: str) -> Fraction | None:
-    if max(map(len, (whole or "", top, bottom))) > _LIMIT or not int(bottom):
-        return None
-    return (int(whole or 0) + Fraction(int(top), int(bottom))) * (-1 if sign == "-" else 1)
-
-
-def numbers(text: str) -> list[str]:
-    """Numbers that stand alone in a text, as they are written, in order."""
-    return [found.strip() for found in _ALONE.findall(bare(text))]
-
-
-def _sole(text: str) -> str | None:
-    """The number that an answer consists of, or is the only one it names, or begins with before it says why; else None."""
-    for part in (text, re.split(r"(?<![<>≤≥!])=|≈", text)[-1]):
-        for clause in (part, _WHY.split(part.strip(), maxsplit=1)[0]):
-            if number(clause) is not None:
-                return clause.strip()
-            found = numbers(clause) or _WORD.findall(clause)
-            plain = not re.search(
-                r"[√π^<>*+×:]|\\|\bnot?\b|\bor\b|\bbetween\b|\bto\b\s*\d|\d\s*[-–/]\s*\d|\d\s?[a-z]\b(?<![mgshl])",
-                clause,
-            )
-            if plain and len(found) == len(re.findall(r"(?<![\w])\d[\d.,]*", clause) or found) == 1:
-                return found[0]
-    return None
-
-
-def _said(sentence: str) -> str | None:
-    """The number that a sentence is about: behind its last equals sign or "is", before it says why; else its first."""
-    if numbers(start := re.split(r",?\s+(?:since|because|which)\b", sentence, maxsplit=1)[0]):
-        sentence = start
-    for part in reversed(re.split(r"=|≈|:\s|\b(?:is|are|was|were|equals|be)\b", sentence)):
-        for clause in (_WHY.split(part.strip(), maxsplit=1)[0], part):
-            if found := numbers(clause) or _WORD.findall(clause):
-                return found[0]
-    return None
-
-
-def number_of(response: str) -> str | None:
-    """The number that a response answers with, as it is written; None where there is none.
-
-    What is tagged or boxed is final, and is returned whole where it is no one number.
-    """
-    for inner in (tagged(response), boxed(response)):
-        if inner:
-            return _sole(inner) or inner
-    response = final_part(response)
-    for rest in reversed(stated(response)):
-        first = sentences(rest)[0] if rest else rest
-        if found := _sole(first):
-            return found
-        if re.search(r"\d", first):
-            return first
-    if number(response) is not None:
-        return response.strip()
-    strong = [text for text in re.findall(r"\*\*(.+?)\*\*", response) if number(text) is not None]
-    if len({number(text) for text in strong}) == 1:
-        return strong[-1]
-    for part in reversed([part for part in conclusions(response) if not _ASIDE.match(part)]):
-        if found := _said(part):
-            return found
-    parts = [part for part in sentences(response) if not _ASIDE.match(part)] or sentences(response)
-    if number(parts[-1]) is not None:
-        return parts[-1]
-    first = [] if _STEP.match(parts[0]) else parts[:1]
-    for part in (*first, *reversed(parts)):
-        if found := _said(part):
-            return found
-    return None
-
-
-def letter_of(text: str, options: int) -> int | None:
-    """The option that a text names by its letter: (B), B., B) 40, option B, or B alone; counted from 0."""
-    last = chr(ord("A") + options - 1)
-    text = bare(re.sub(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text))
-    letter = f"[A-{last}a-{last.lower()}]"
-    for pattern in (
-        rf"\(?({letter})\)?[.:,)]*",  # B, (B), b.
-        rf"\(?([A-{last}])\s*[).:]\s.*",  # B. 40, (B) 40
-        rf".*?\b(?i:option|choice|answer|alternative)\s*(?:is|:)?\s*\(?([A-{last}])\)?(?![\w']).*",
-        rf".*?(?<![A-Za-z])\(({letter})\).*",
-        rf".*\b(?i:so|is|be|choose|select|pick)\s+([A-{last}])\.?",
-    ):
-        if match := re.fullmatch(pattern, text, re.S):
-            return ord(match[1].upper()) - ord("A")
-    return None
-
-
 def same_text(text: str) -> str:
     """Text for comparison: no case, no markup, no punctuation at the ends, single spaces."""
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", r"\1", bare(text)).replace("\\", "").replace("$", "")
+    text = without_text(bare(text)).replace("\\", "").replace("$", "")
     return " ".join(text.casefold().split()).strip(" .,:;!?\"'()")
 
 
-def choice_of(text: str, choices: list[str]) -> int | None:
-    """The choice that a short text names: by its own words, its letter, its number or formula, or by naming one within."""
-    wanted, plain = same_text(text), [same_text(choice) for choice in choices]
-    if wanted and plain.count(wanted) == 1:
-        return plain.index(wanted)
-    if (letter := letter_of(text, len(choices))) is not None:
-        return letter
-    formulas = [plain_latex(choice) for choice in choices]
-    if formulas.count(plain_latex(text)) == 1:
-        return formulas.index(plain_latex(text))
-    values = [number(choice) for choice in choices]
-    if (value := number(text)) is not None:
-        return values.index(value) if value in values else None
-    if all(value is not None for value in values):
-        # The last number that is a choice: what comes before is how it was found.
-        for found in reversed(numbers(text)):
-            if number(found) in values:
-                return values.index(number(found))
-        return None
-    within = [
-        (match.start(), -len(words), at)
-        for at, words in enumerate(plain)
-        if words
-        for match in re.finditer(rf"(?<![\w.,√]){re.escape(words)}(?!\w|[.,:]\d|\s*[√^])", wanted)
-        if not _DENIED.search(wanted[: match.start()]) and (words not in ("yes", "no") or _alone(wanted, match))
-    ]
-    return min(within)[2] if within else None
+def sentences(text: str) -> list[str]:
+    """Sentences and lines, without code blocks and without politeness."""
+    found = [bare(part) for part in _SENTENCE.split(_FENCE.sub(" ", text))]
+    kept = [part for part in found if part and not _POLITE.match(part)]
+    return kept or [part for part in found if part] or [bare(text)]
 
 
-_DENIED = re.compile(r"(?:\bnot|\bno|\bneither|\bnor|n't|\bwithout|\brather than|\binstead of)\s+(?:\w+\s+)?$")
-
-
-def _alone(text: str, match: re.Match) -> bool:
-    """Whether a yes or no opens or ends a sentence: "no" is a common word."""
-    return bool(re.search(r"(?:^|[.:,;!])\s*\W?$", text[: match.start()]) or re.match(r"\W*$", text[match.end() :]))
-
-
-def choice_from(response: str, choices: list[str]) -> tuple[int | None, str | None]:
-    """(the choice that a response answers with, the text that says so).
-
-    What is tagged or boxed and names none of the choices is overruled only by a letter that the response states.
-    """
-    inner = tagged(response) or boxed(response)
-    if inner and (found := choice_of(inner, choices)) is not None:
-        return found, inner
-    response = final_part(response)
-    if (
-        not inner
-        and len(sentences(response)) == 1
-        and (found := choice_of(response, choices)) is not None
-        and not stated(response)
-    ):
-        return found, response.strip()
-    for rest in reversed(stated(response)):
-        first = sentences(rest)[0] if rest else rest
-        found = letter_of(first, len(choices)) if inner else choice_of(first, choices)
-        if not _NEGATED.search(first) and found is not None:
-            return found, first
-    if inner:
-        return None, inner
-    last = chr(ord("A") + len(choices) - 1)
-    parts = [part for part in sentences(response) if not _NEGATED.search(part)]
-    for part in (*reversed([part for part in parts if _CONCLUDES.search(part)]), *parts[:1], *reversed(parts)):
-        if letters := re.findall(rf"(?<![A-Za-z])\(([A-{last}])\)", part):
-            return ord(letters[-1]) - ord("A"), part
-    for part in (*reversed([part for part in parts if _CONCLUDES.search(part)]), *parts[:1], *reversed(parts)):
-        if (found := choice_of(part, choices)) is not None:
-            return found, part
-    return None, None
+def corrected(text: str) -> list[str]:
+    """A text's last word first, where it corrects itself ("(A), no wait, (C)"), and then the whole."""
+    *_, last = _CORRECTED.split(text)
+    return [last.strip(), text] if last.strip() and last != text else [text]

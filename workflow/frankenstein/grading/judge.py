@@ -11,6 +11,7 @@ import pandas as pd
 from ..generation import respond
 from ..responses import Store
 from ..tasks import Example
+from .extraction import final_answer, readable
 from .outcome import RIGHT, UNGRADED, WRONG
 
 _QUESTION = """A response to a question is to be judged against the reference answer.
@@ -42,13 +43,24 @@ def judge(
         if key not in open_ones or record["response"] is None:
             continue
         example = golds[record["task"], record["id"]]
-        text = _QUESTION.format(question=example.prompt, gold=example.answer, response=record["response"][-_READ:])
+        text = _QUESTION.format(question=example.prompt, gold=example.answer, response=_seen(record["response"]))
         keys[name := str(len(keys))] = key
         questions.append((Example(name, "judge", text, ""), "text"))
     rows = []
     for made in respond(ask, questions, Path(), "", batch, store):
-        said = re.match(r"\W*(right|wrong)\b", made["response"] or "", re.I)
-        verdict = {"right": RIGHT, "wrong": WRONG}[said[1].lower()] if said else UNGRADED
         told = made["response"] if made["error"] is None else made["error"]
+        verdict = word(made["response"] or "")
         rows.append({**dict(zip(columns, keys[made["id"]], strict=True)), "verdict": verdict, "said": told})
     return pd.DataFrame(rows, columns=[*columns, "verdict", "said"])
+
+
+def _seen(response: str) -> str:
+    """What the judge sees of a response: what stands outside its thinking, or of a response that only thinks, that."""
+    answer = final_answer(response)
+    return (answer.body or readable(response))[-_READ:]
+
+
+def word(response: str) -> str:
+    """The verdict that a judge's response gives as its final answer; ungraded where it is neither right nor wrong."""
+    said = re.match(r"\W*(right|wrong)\b", final_answer(response).text or "", re.I)
+    return {"right": RIGHT, "wrong": WRONG}[said[1].lower()] if said else UNGRADED

@@ -9,21 +9,27 @@ import pandas as pd
 
 from .. import responses
 from ..tasks import Example
-from . import mini, rules
+from . import rules, short
 from .outcome import Grade
 
 
-def grades(answered: list[tuple[Example, str | None]], jobs: int | None = None) -> list[Grade]:
-    """A Grade for each (example, response), in order; response None: never made. jobs: processes for sympy (all cores)."""
+def grades(
+    answered: list[tuple[Example, str | None]], jobs: int | None = None, truncated: list[bool] | None = None
+) -> list[Grade]:
+    """A Grade for each (example, response), in order; response None: never made.
+
+    jobs: processes for sympy (all cores); truncated: whether each response ran out of tokens (left out: none did).
+    """
+    cut = truncated or [False] * len(answered)
     made: list[Grade | None] = [None] * len(answered)
     by_benchmark: dict[str, list[int]] = {}
     for at, (example, response) in enumerate(answered):
         if example.benchmark is None:
-            made[at] = mini.grade(response, example.answer, example.answer_type)
+            made[at] = short.grade(response, example.answer, example.answer_type, cut[at])
         else:
             by_benchmark.setdefault(example.benchmark, []).append(at)
     for benchmark, places in by_benchmark.items():
-        records = [asdict(answered[at][0]) | {"response": answered[at][1]} for at in places]
+        records = [asdict(answered[at][0]) | {"response": answered[at][1], "truncated": cut[at]} for at in places]
         for at, grade in zip(places, rules.grade_all(benchmark, records, jobs=jobs), strict=True):
             made[at] = grade
     return made
@@ -36,13 +42,17 @@ def grade_all(paths: list[Path], checkpoint: str, examples: list[Example], jobs:
     """
     records = responses.read_all(paths, checkpoint, examples)
     golds = {(example.task, example.id): example for example in examples}
-    made = grades([(golds[record["task"], record["id"]], record["response"]) for record in records], jobs)
+    made = grades(
+        [(golds[record["task"], record["id"]], record["response"]) for record in records],
+        jobs,
+        [record["truncated"] for record in records],
+    )
     rows = [
         {
             **{key: record[key] for key in ("id", "task", "condition")},
             **asdict(grade),
             "reason": record["error"] or grade.reason,
-            "well_formed": mini.well_formed(record["response"] or ""),
+            "well_formed": short.well_formed(record["response"] or ""),
             **{key: record[key] for key in ("truncated", "tokens")},
         }
         for record, grade in zip(records, made, strict=True)

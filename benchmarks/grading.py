@@ -1,0 +1,118 @@
+"""How often the graders say what a careful person, or the benchmark itself, says: each figure from files that anybody can have.
+
+    python benchmarks/grading.py --data ../shared/data
+
+DATA has grading/cases.jsonl (task, response, gold fields, expected), grading/refusals.jsonl (response), mathvista/*responses*.json (a
+system's responses with MathVista's own extraction and verdict, as lupantech/MathVista publishes them) and gsm8k/test.jsonl; what is
+not there is left out. Without --data the cases and refusals of the tests. The last line is one JSON object.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from frankenstein import jsonl
+from frankenstein.grading import records, rules
+from frankenstein.grading.outcome import ABSTAINED, RIGHT, UNGRADED, Grade
+
+TESTS = Path(__file__).parent.parent / "tests"
+# Golds that a refusal may be taken for, of every kind of task.
+GOLDS = [
+    *(("mathvista", {"question_type": "multi_choice", "answer_type": "text", "choices": choices, "answer": choice})
+      for choices in (["5 cm", "6 cm", "7 cm", "8 cm"], ["Yes", "No"], ["A", "B", "C", "D"], ["red", "black"], ["0", "1", "2", "3"])
+      for choice in choices),
+    *(("mathvista", {"question_type": "free_form", "answer_type": "integer", "answer": str(answer)}) for answer in (0, 1, 2, 3, 4, 5, 2010)),
+    *(("logicvista", {"answer": answer}) for answer in "ABCDE"),
+    *(("mathverse", {"question_type": "multi-choice", "answer": answer}) for answer in "ABCD"),
+    *(("mathvision", {"options": list("12345"), "answer": answer}) for answer in "ABCDE"),
+    *(("gsm8k", {"answer": f"#### {answer}"}) for answer in (0, 1, 2, 3)),
+    *(("math500", {"answer": answer}) for answer in ("0", "3", r"\text{No}", r"\text{(D)}")),
+]  # fmt: skip
+
+
+def refusals(path: Path) -> tuple[int, int]:
+    """(refusals that are right for some gold, refusals)."""
+    responses = [record["response"] for _, record in jsonl.read(path)]
+
+    def right(response: str) -> bool:
+        made = [rules.grade(task, {"response": response, **gold}) for task, gold in GOLDS]
+        return any(not isinstance(grade, Grade) or grade.verdict == RIGHT for grade in made)
+
+    return sum(map(right, responses)), len(responses)
+
+
+def mathvista(path: Path) -> dict:
+    """Agreement with MathVista's own verdicts: given its extraction, and from the raw response where that is an answer."""
+    rows = [{"id": key, **row} for key, row in json.loads(path.read_text()).items() if "true_false" in row]
+
+    def agreement(pairs):
+        return sum((grade.verdict == RIGHT) == row["true_false"] for grade, row in pairs) / max(1, len(pairs))
+
+    given = list(zip(rules.grade_all("mathvista", rows, use_extraction=True), rows, strict=True))
+    raw = list(zip(rules.grade_all("mathvista", rows), rows, strict=True))
+    # Answered: neither we nor the official reader take it for a refusal.
+    readable = [{**row, "response": str(row["extraction"])} for row in rows]
+    official = rules.grade_all("mathvista", readable)
+    answered = [
+        pair
+        for pair, read in zip(raw, official, strict=True)
+        if pair[0].verdict != ABSTAINED and read.verdict != ABSTAINED
+    ]
+    graded = [(grade, row) for grade, row in answered if grade.verdict != UNGRADED]
+    return {
+        "rows": len(rows),
+        "given_extraction": agreement(given),
+        "raw": agreement(raw),
+        "answered": len(answered),
+        "answered_graded": len(graded) / max(1, len(answered)),
+        "answered_graded_agreement": agreement(graded),
+    }
+
+
+def gsm8k(path: Path) -> float:
+    """Share of the published solutions, in four endings, that are right for their own answer."""
+    made = []
+    rows = [row for _, row in jsonl.read(path)]
+    for ending in ("\nA: {}", "\n#### {}", " The answer is {}.", "\n\\boxed{{{}}}"):
+        answered = []
+        for number, row in enumerate(rows):
+            steps, _, answer = row["answer"].partition("\n#### ")
+            answered.append({"id": number, "response": steps + ending.format(answer), "answer": row["answer"]})
+        made += rules.grade_all("gsm8k", answered)
+    return sum(grade.verdict == RIGHT for grade in made) / len(made)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the data (see above)")
+    data = parser.parse_args().data
+    found = {}
+    own = {"cases.jsonl": "grading_cases.jsonl", "refusals.jsonl": "refusals.jsonl"}
+    sources = [("tests", {name: TESTS / "data" / file for name, file in own.items()})]
+    if data:
+        sources.append((str(data), {name: data / "grading" / name for name in own}))
+    for where, files in sources:
+        if files["cases.jsonl"].exists():
+            lines, _ = records.check(files["cases.jsonl"])
+            print(f"cases of {where}: {lines[-1]}")
+            found[f"cases {where}"] = lines[-1]
+        if files["refusals.jsonl"].exists():
+            right, count = refusals(files["refusals.jsonl"])
+            print(f"refusals of {where}: {right} of {count} right for any of {len(GOLDS)} golds")
+            found[f"refusals right {where}"] = right
+    for path in sorted((data / "mathvista").glob("*responses*.json")) if data else []:
+        figures = mathvista(path)
+        found[path.name] = figures
+        print(
+            f"{path.name}: of {figures['rows']} rows {figures['given_extraction']:.2%} as MathVista's verdict given its extraction, "
+            f"{figures['raw']:.2%} from the raw response; of {figures['answered']} answered {figures['answered_graded']:.2%} graded, "
+            f"and of these {figures['answered_graded_agreement']:.2%} as MathVista's verdict"
+        )
+    if data and (data / "gsm8k" / "test.jsonl").exists():
+        found["gsm8k"] = gsm8k(data / "gsm8k" / "test.jsonl")
+        print(f"gsm8k: {found['gsm8k']:.2%} of the published solutions in four endings right")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

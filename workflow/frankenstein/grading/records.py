@@ -1,0 +1,108 @@
+"""Responses to grade as files, what came out in a few lines, and the check of the graders themselves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from .. import jsonl
+from ..errors import InputError
+from ..intervals import wilson
+from . import rules
+from .latex import TIME_LIMIT
+from .outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG, Grade
+
+
+def read_golds(path: Path) -> dict[str, dict]:
+    """Gold records by id: JSON lines, or one JSON object by id as MathVista publishes it.
+
+    The id is a record's id, pid or unique_id, or else its place, counted from 0.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        return {str(key): record for key, record in json.loads(path.read_text()).items()}
+    golds: dict[str, dict] = {}
+    for number, (line, record) in enumerate(jsonl.read(path, torn=True)):
+        key = str(next((record[name] for name in ("id", "pid", "unique_id") if name in record), number))
+        if key in golds:
+            raise InputError(f"{path}, line {line}: id {key!r} stands twice")
+        golds[key] = record
+    return golds
+
+
+def read_responses(path: Path, examples: Path | None) -> list[dict]:
+    """Records with id, response and gold fields, these inline or from `examples` by id. InputError: the line and what is wrong."""
+    golds = read_golds(examples) if examples else {}
+    seen, records = set(), []
+    for line, record in jsonl.read(path, torn=True):
+        if line == 1 and "header" in record:
+            continue
+        if "id" not in record:
+            raise InputError(f"{path}, line {line}: no id")
+        key = str(record["id"])
+        if key in seen:
+            raise InputError(f"{path}, line {line}: id {key!r} stands twice")
+        seen.add(key)
+        if examples and key not in golds:
+            raise InputError(f"{path}, line {line}: id {key!r} is not in {examples}")
+        record = {**golds.get(key, {}), **record}
+        if "response" not in record and "extraction" not in record:
+            raise InputError(f"{path}, line {line}: neither response nor extraction")
+        if record.get("answer") is None:
+            raise InputError(f"{path}, line {line}: no answer to grade {key!r} by; inline, or with --examples FILE")
+        records.append(record)
+    return records
+
+
+def summary(grades: list[Grade]) -> str:
+    """Counts and accuracy over all, and what was left ungraded, by reason."""
+    counts = Counter(grade.verdict for grade in grades)
+    lines = [f"{len(grades)} answers: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)]
+    if grades:
+        rate, interval = counts[RIGHT] / len(grades), wilson(counts[RIGHT], len(grades))
+        lines.append(
+            f"accuracy over all: {rate:.1%} [{interval['low']:.1%}, {interval['high']:.1%}] (95 % Wilson interval)"
+        )
+    reasons = Counter(grade.reason for grade in grades if grade.verdict == UNGRADED)
+    return "\n".join([*lines, *(f"ungraded, {reason}: {count}" for reason, count in reasons.most_common())])
+
+
+def check(path: Path, jobs: int | None = None, time_limit: float = TIME_LIMIT) -> tuple[list[str], bool]:
+    """(lines that say how many verdicts are as a person gave them, whether all are): cases of any task, in JSON lines.
+
+    A case has task, response, the task's gold fields, and `expected`: right, or wrong for any verdict but right (an abstention is
+    one), abstained or ungraded where these are meant. Raises InputError for a line without them.
+    """
+    cases = []
+    for line, case in jsonl.read(path):
+        if lacking := [key for key in ("task", "response", "answer", "expected") if key not in case]:
+            raise InputError(f"{path}, line {line}: no {lacking[0]}; a case has task, response, answer and expected")
+        if case["task"] not in rules.TASKS or case["expected"] not in VERDICTS:
+            raise InputError(
+                f"{path}, line {line}: task is one of {', '.join(rules.TASKS)}, expected one of {', '.join(VERDICTS)}"
+            )
+        cases.append({"id": line, **case})
+    if not cases:
+        raise InputError(f"{path}: no cases")
+    lines, kept = [], 0
+    for task in rules.TASKS:
+        part = [case for case in cases if case["task"] == task]
+        if not part:
+            continue
+        grades = rules.grade_all(task, part, jobs=jobs, time_limit=time_limit)
+        odd = [
+            (case, grade) for case, grade in zip(part, grades, strict=True) if not _as_expected(grade, case["expected"])
+        ]
+        kept += len(part) - len(odd)
+        lines += [
+            f"{case['id']}: {case['response'][:80]!r} for {case['answer']!r}: expected {case['expected']}, is {grade.verdict} "
+            f"(read: {(grade.extracted or '')[:80]!r}; {grade.reason or 'no reason'})"
+            for case, grade in odd
+        ]
+        lines.append(f"{task}: {len(part) - len(odd)} of {len(part)} as expected")
+    return [*lines, f"{kept} of {len(cases)} verdicts as expected ({kept / len(cases):.1%})"], kept == len(cases)
+
+
+def _as_expected(grade: Grade, expected: str) -> bool:
+    return grade.verdict == expected or (expected == WRONG and grade.verdict == ABSTAINED)
