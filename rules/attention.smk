@@ -6,6 +6,7 @@ ATTENTION = f"{RESULTS}/attention/{{checkpoint}}.{{shard}}.csv"
 rule attention:
     input:
         manifest=MANIFEST,
+        prompts=prompts,
         examples=EXAMPLES.format(task=study.abilities.vision_to_reasoning),
         images=f"{RESULTS}/data/{study.abilities.vision_to_reasoning}",
     output:

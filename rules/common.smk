@@ -110,6 +110,7 @@ MANIFEST = f"{RESULTS}/checkpoints/{{checkpoint}}/manifest.json"
 WEIGHTS = f"{RESULTS}/checkpoints/{{checkpoint}}/model.safetensors"
 MODEL = f"{RESULTS}/checkpoints/{{checkpoint}}/model"  # of a hybrid
 SHARDS = f"{RESULTS}/shards/{{checkpoint}}"
+PROMPT = f"{RESULTS}/prompts/{{recipe}}.json"
 TRAINING_LOG = f"{RESULTS}/training/{{checkpoint}}.csv"
 EXAMPLES = f"{RESULTS}/data/{{task}}.jsonl"
 DOWNLOAD = f"{RESULTS}/downloads/{{task}}.json"
@@ -223,7 +224,7 @@ def given_files(checkpoint):
     directory = Path(study.checkpoints[checkpoint].path)
     return sorted(
         str(path)
-        for pattern in ("*.safetensors", "*.json")
+        for pattern in ("*.safetensors", "*.json", "*.jinja")
         for path in directory.glob(pattern)
         if path.name != "manifest.json"
     )
@@ -282,6 +283,18 @@ def helper_mb(helper):
         if helper and helper.checkpoint
         else 2000
     )
+
+
+def prompts(wildcards):
+    """How the recipes render their prompts that a checkpoint is asked in; nothing for a Base, whose prompt is its own."""
+    return expand(PROMPT, recipe=study.prompted_by(wildcards.checkpoint))
+
+
+def lent_template(wildcards):
+    """What a checkpoint is trained under where its recipe says whose chat template all get; else its start's is its own."""
+    recipes = study.prompted_by(wildcards.checkpoint)
+    lent = [name for name in recipes if study.recipes[name].chat_template_from]
+    return PROMPT.format(recipe=lent[0]) if lent else []
 
 
 def start(wildcards):
@@ -366,7 +379,7 @@ def figures():
 
 def tables():
     return (
-        (["scores", "differences", "paired"] if study.evaluated() else [])
+        (["scores", "vision", "differences", "paired"] if study.evaluated() else [])
         + (["categories"] if study.evaluated() and PUBLIC else [])
         + (["table2"] if study.of("merging") else [])
         + (["table3"] if study.of("freezing") else [])

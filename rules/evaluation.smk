@@ -7,9 +7,38 @@ GRADES = f"{RESULTS}/grades/{{checkpoint}}.csv"
 JUDGED = f"{RESULTS}/judged/{{checkpoint}}.csv"
 
 
+rule settle_prompt:
+    input:
+        # Where training here began: what is trained has its chat template.
+        manifest=lambda wildcards: manifest(
+            study.untrained(study.template_from(wildcards.recipe))
+        ),
+    output:
+        prompt=PROMPT,
+    log:
+        f"{LOG}/settle_prompt/{{recipe}}.log",
+    benchmark:
+        f"{BENCHMARK}/settle_prompt/{{recipe}}.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        template_from=lambda wildcards: study.template_from(wildcards.recipe),
+        settled=lambda wildcards: bool(
+            study.recipes[wildcards.recipe].chat_template_from
+        ),
+        system_prompt=lambda wildcards: study.recipes[wildcards.recipe].system_prompt,
+        code=code("settle_prompt.py"),
+    script:
+        "../workflow/scripts/settle_prompt.py"
+
+
 rule generate:
     input:
         manifest=MANIFEST,
+        prompts=prompts,
         # A hybrid may go once its responses are made.
         model=lambda wildcards: (
             MODEL.format(checkpoint=wildcards.checkpoint)
@@ -35,6 +64,10 @@ rule generate:
         tasks=study.tasks(),
         described=study.described(),
         conditions={task: study.conditions(task) for task in study.tasks()},
+        shuffled=[
+            task for task in study.tasks() if "shuffled" in study.conditions(task)
+        ],
+        seed=study.seed,
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         shards=study.evaluation.shards,
         batch=study.evaluation.batch,
@@ -108,6 +141,7 @@ rule score:
         examples=expand(EXAMPLES, task=study.tasks()),
     output:
         scores=table("scores"),
+        vision=table("vision"),
         differences=table("differences"),
         paired=table("paired"),
         categories=table("categories") if PUBLIC else [],

@@ -33,6 +33,7 @@ rule pretrain:
 rule finetune:
     input:
         start=start,
+        prompt=lent_template,
     output:
         manifest=MANIFEST,
         weights=WEIGHTS,
@@ -61,6 +62,7 @@ rule finetune:
 rule reinforce:
     input:
         start=start,
+        prompt=lent_template,
     output:
         manifest=MANIFEST,
         weights=WEIGHTS,
@@ -99,6 +101,7 @@ rule reinforce:
 rule reinforce_rollouts:
     input:
         start=start,
+        prompt=lent_template,
         rollouts=lambda wildcards: study.checkpoints[wildcards.checkpoint].rollouts,
     output:
         manifest=MANIFEST,

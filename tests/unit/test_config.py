@@ -45,6 +45,7 @@ def set_key(*path_and_value):
         (set_key("recipes", "one", "retrained", "two-rl"), "recipes.one.retrained: 'two-rl' was trained from 'two-in', not from 'base'"),
         (set_key("checkpoints", "two-in", "seed", 11), "recipes.one.retrained: 'two-in' has the seed of 'one-in', 11"),
         (set_key("checkpoints", "two-in", "steps", 5), "recipes.one.retrained: 'two-in' differs from 'one-in' in steps, not in its seed alone"),
+        (set_key("recipes", "one", "chat_template_from", "two-rl"), "recipes.one.chat_template_from: 'two-rl' is not in the recipe, which has base, one-in"),
         (set_key("judge", {"endpoint": {"url": "https://me:secret@host/v1", "model": "m"}}), "judge.endpoint.url: no user, password or query in it"),
         (set_key("regions", "cuts", [6, 3]), "config: regions.cuts: [6, 3] are out of order"),
         (set_key("regions", "cuts", [3, 9]), "regions.cuts [3, 9] leave a region of the 9 decoder layers empty"),
@@ -89,6 +90,32 @@ def test_prompts_belong_to_the_recipe():
     hybrids = {study.system_prompt(name) for name in study.hybrids("one").values()}
     assert parents == hybrids == {MINI["recipes"]["one"]["system_prompt"]}
     assert study.system_prompt("base") == MINI["base_system_prompt"]
+
+
+def test_what_is_trained_here_has_the_chat_template_of_what_it_began_with():
+    study = load(MINI)
+    assert study.prompted_by("one-in") == ["one", "two"]  # of two as the retrained IN
+    assert study.prompted_by("two.IN-RL-RL") == ["two"]
+    assert study.prompted_by("base") == []
+    assert {study.untrained(name) for name in MINI["checkpoints"]} == {"base"}
+    assert study.template_from("two") == "two-in"
+    config = copy.deepcopy(MINI)
+    for recipe in config["recipes"].values():
+        recipe["chat_template_from"] = "base"
+    assert load(config).template_from("two") == "base"
+    config["recipes"]["two"]["chat_template_from"] = "two-rl"
+    with pytest.raises(InputError, match=r"'two-in' is one's too, under another chat_template_from") as caught:
+        load(config)
+    assert "recipes.two.in" in str(caught.value)
+
+
+def test_another_examples_image_is_asked_of_the_vision_task_alone():
+    study = load(MINI)
+    assert study.conditions("easy_vqa") == ["image", "black", "shuffled"]
+    assert study.conditions("math_vqa") == ["image", "described"]
+    config = copy.deepcopy(MINI)
+    del config["evaluation"]["shuffled_images"]
+    assert load(config).conditions("easy_vqa") == ["image", "black"]
 
 
 def test_every_key_is_explained_and_the_reference_is_the_schemas():

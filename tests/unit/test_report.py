@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from test_claims import claim, concentrated, evidence, hits, of_weights, planted, spread
 
-from frankenstein import alttext, claims, inventory, report, tasks
+from frankenstein import alttext, claims, inventory, report, responses, scoring, tasks
 from frankenstein.evidence import Evidence
 from frankenstein.regions import AGAIN, Regions
 
@@ -96,6 +96,10 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
         "rl": "trained here: grpo, from in, seed 12, late frozen",
         "mine.IN-RL-RL": "hybrid",
     }
+    (tmp_path / "responses").mkdir()
+    responses.write(tmp_path / "responses" / "in.0.jsonl", {"checkpoint": "in", "prompt": "ab12"}, [])
+    prompts = inventory.checkpoints(tmp_path, list(sources)).set_index("checkpoint").prompt.dropna()
+    assert prompts.to_dict() == {"in": "ab12"}
     (tmp_path / "data").mkdir()
     for task in ("math", "gsm", "text_math"):
         tasks.write(tmp_path / "data" / f"{task}.jsonl", [tasks.Example(i, task, "1+1?", "2") for i in "123"])
@@ -110,10 +114,10 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
 
 
 def test_failures_are_counted_with_their_reasons(tmp_path):
-    rows = [("1", "right", "", "False"), ("2", "wrong", "", "True"), ("3", "ungraded", "no description", ""), ("4", "ungraded", "no description", "")]  # fmt: skip
+    rows = [("1", "right", "", "False"), ("2", "wrong", "", "True"), ("3", "ungraded", "no description", ""), ("4", "ungraded", "no description", ""), ("5", "abstained", "says so", "")]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["id", "verdict", "reason", "truncated"]).assign(task="t", condition="image")
     made = inventory.responses(frame.assign(checkpoint="rl")).iloc[0]
-    assert made[["n", "right", "wrong", "ungraded", "truncated"]].tolist() == [4, 1, 1, 2, 1]
+    assert made[["n", "right", "wrong", "abstained", "ungraded", "truncated"]].tolist() == [5, 1, 1, 1, 2, 1]
     assert inventory.ungraded(frame).to_dict("records") == [{"reason": "no description", "responses": 2}]
 
 
@@ -164,3 +168,39 @@ def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
         tested = claims.statements(own, evidence(hits=hits(rates, recipes=("one",))))
         sentence = report._answer(claims.verdicts(own, tested).iloc[0].to_dict(), tested)["sentence"]
         assert ("Of those decided 1 is no larger than what another seed of IN may move" in sentence) == said, sentence
+
+
+def answered(both, image, black, ungraded=0, n=100):
+    """Grades of a checkpoint: so many of n right with both images, with the image alone, with the black one alone, and with the
+    image where the response to the black one has no verdict."""
+    rest = n - both - image - black - ungraded
+    pairs = [("right", "right")] * both + [("right", "wrong")] * image + [("wrong", "right")] * black
+    pairs += [("right", "ungraded")] * ungraded + [("wrong", "wrong")] * rest
+    rows = [
+        {"id": str(i), "task": task, "condition": condition, "verdict": verdict, "extracted": "x", "well_formed": True}
+        for i, pair in enumerate(pairs)
+        for task, conditions in (("v", ("image", "black")), ("m", ("image", "described")), ("t", ("text", "text")))
+        for condition, verdict in zip(conditions[: 1 + (task != "t")], pair, strict=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("instruct", "rl", "said"),
+    [
+        # As much is seen, but black images are answered by other defaults.
+        (dict(both=30, image=42, black=4), dict(both=47, image=25, black=4), "From IN to RL (recipe one), M_vis changed by -17.0 points [-24.4, -8.9]: accuracy with the image by +0.0, answers that are also right on a black image by +17.0; the change is mostly in what the model answers without seeing."),
+        # More is seen, and nothing else.
+        (dict(both=30, image=20, black=4), dict(both=30, image=40, black=4), "From IN to RL (recipe one), M_vis changed by +20.0 points [+11.4, +27.8]: accuracy with the image by +20.0, answers that are also right on a black image by +0.0; the change is mostly in what the model sees."),
+        (dict(both=30, image=20, black=4), dict(both=20, image=45, black=4), "From IN to RL (recipe one), M_vis changed by +25.0 points [+15.7, +33.3]: accuracy with the image by +15.0, answers that are also right on a black image by -10.0; both move it."),
+        (dict(both=30, image=20, black=4), dict(both=40, image=20, black=4), "From IN to RL (recipe one), M_vis changed by +0.0 points [-9.0, +9.0]: accuracy with the image by +10.0, answers that are also right on a black image by +10.0; the interval includes zero."),
+        (dict(both=30, image=40, black=4), dict(both=30, image=20, black=4, ungraded=20), "From IN to RL (recipe one), M_vis changed by -20.0 points [-27.8, -11.4]: accuracy with the image by +0.0, answers that are also right on a black image by +0.0, ungraded answers to a black image by +20.0; the change is mostly in responses that were not graded."),
+    ],
+)  # fmt: skip
+def test_what_moves_m_vis_is_said(instruct, rl, said):
+    examples = [tasks.Example(str(i), task, "?", "1") for task in "vmt" for i in range(100)]
+    abilities = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
+    grades, roles = {"in": answered(**instruct), "rl": answered(**rl)}, {"in": [("one", "IN")], "rl": [("one", "RL")]}
+    made = scoring.score(grades, roles, abilities, examples, 1)
+    (sentence,) = report.moves(made["vision"], made["paired"])
+    assert sentence == said

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from frankenstein import generation, responses
 from frankenstein.errors import InputError
@@ -95,6 +96,34 @@ def test_another_wording_or_image_is_another_request(tmp_path, monkeypatch):
     list(generation.respond(engine, [(example, "image")], tmp_path, "", 2, store))
     list(generation.respond(engine, [(example, "text")], tmp_path, "think.", 2, store))
     assert len(engine.asked) == 5
+
+
+def test_a_shuffled_image_is_another_request_when_either_image_is_another(tmp_path):
+    for name, colour in (("a", "red"), ("b", "green"), ("c", "blue")):
+        Image.new("RGB", (30, 30), colour).save(tmp_path / f"{name}.png")
+    engine, store = Engine(), responses.Store(tmp_path / "s" / "0.jsonl", SETTINGS)
+
+    def ask(other, condition="shuffled"):
+        example = Example("a", "t", "what?", "5", "number", image="a.png", meta={"other_image": other})
+        return list(generation.respond(engine, [(example, condition)], tmp_path, "", 2, store))
+
+    for asked, times in ((("b.png",), 1), (("b.png",), 1), (("c.png",), 2), (("c.png", "image"), 3), (("c.png",), 3)):
+        ask(*asked)
+        assert len(engine.asked) == times
+    Image.new("RGB", (30, 30), "white").save(tmp_path / "c.png")
+    ask("c.png")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")  # another image's size
+    ask("c.png")
+    assert len(engine.asked) == 5
+
+
+def test_where_there_is_no_other_image_the_response_is_missing_and_counted(tmp_path):
+    Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
+    example = Example("a", "t", "what?", "5", "number", image="a.png")
+    store = responses.Store(tmp_path / "s" / "0.jsonl", SETTINGS)
+    asked = [(example, "shuffled"), (example, "image")]
+    made = list(generation.respond(Engine(), asked, tmp_path, "", 2, store))
+    assert [record["error"] for record in made] == ["a: no other image in the task", None]
 
 
 def test_a_new_task_and_other_shards_ask_only_what_is_new(tmp_path):

@@ -1,8 +1,9 @@
 import json
 
 import pytest
+from PIL import Image
 
-from frankenstein import tasks
+from frankenstein import generation, tasks
 from frankenstein.errors import InputError
 from frankenstein.generation import in_condition
 from frankenstein.mini import questions
@@ -51,6 +52,57 @@ def test_conditions_give_the_model_what_the_paper_says(tmp_path):
     assert text.image is None
     with pytest.raises(ValueError, match="no description"):
         in_condition(Example("b", "t", "p", "x", image="a.png"), "described", tmp_path, "")
+
+
+def drawn(tmp_path, colours, seed=1):
+    """Examples whose images are of these colours, each of another size, with another one's image."""
+    made = []
+    for number, colour in enumerate(colours):
+        name = f"{number}.png"
+        Image.new("RGB", (30, 30), colour).save(tmp_path / name)
+        made.append(Example(str(number), "t", "p", "x", image=name))
+    return generation.with_other_images(made, tmp_path, seed)
+
+
+@pytest.mark.parametrize(
+    ("colours", "once"),
+    [
+        (["red", "green"], True),
+        ([(n, 0, 0) for n in range(50)], True),
+        (["red"] * 5 + ["green"] * 3 + ["blue"] * 2, True),  # as many red ones as others
+        (["red"] * 7 + ["green"] * 2 + ["blue"], False),  # more than others: these are given out again
+        (["red"] * 4 + ["green"] * 4 + ["blue"] * 5 + [(n, 9, 9) for n in range(9)], True),
+    ],
+)
+def test_the_other_image_is_never_the_same_and_each_goes_out_once_if_it_can(tmp_path, colours, once):
+    for seed in range(20):
+        examples = drawn(tmp_path, colours, seed)
+        others = [example.meta["other_image"] for example in examples]
+        assert [example.id for example in examples] == [str(n) for n in range(len(colours))]
+        assert all(colours[int(other.removesuffix(".png"))] != colours[n] for n, other in enumerate(others))
+        assert (len(set(others)) == len(others)) == once
+    assert drawn(tmp_path, colours, 3) == drawn(tmp_path, colours, 3)
+
+
+def test_the_draw_of_other_images_follows_the_seed(tmp_path):
+    colours = [(n, 0, 0) for n in range(50)]
+    first, second = ([e.meta["other_image"] for e in drawn(tmp_path, colours, seed)] for seed in (1, 2))
+    assert sum(a == b for a, b in zip(first, second, strict=True)) < 10
+
+
+def test_another_image_is_shown_in_the_size_of_ones_own(tmp_path):
+    for name, colour, size in (("a", "red", (56, 28)), ("b", "green", (40, 90))):
+        Image.new("RGB", size, colour).save(tmp_path / f"{name}.png")
+    pair = [Example(name, "t", f"what is {name}?", "x", image=f"{name}.png") for name in "ab"]
+    first, second = generation.with_other_images(pair, tmp_path, 1)
+    shown = in_condition(first, "shuffled", tmp_path, "s")
+    assert (shown.text, shown.system, shown.image.size) == ("what is a?", "s", (56, 28))
+    assert shown.image.getpixel((20, 20)) == (0, 128, 0)
+    assert in_condition(second, "shuffled", tmp_path, "").image.size == (40, 90)
+    assert in_condition(first, "black", tmp_path, "").image.getpixel((20, 20)) == (0, 0, 0)
+    alone = generation.with_other_images(pair[:1], tmp_path, 1)[0]
+    with pytest.raises(ValueError, match="a: no other image in the task"):
+        in_condition(alone, "shuffled", tmp_path, "")
 
 
 def test_asking_for_more_than_there_is_is_an_error(monkeypatch):

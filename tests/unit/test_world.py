@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from frankenstein.mini import benchmarks, questions, recipe, world
+from frankenstein.mini import model as mini
 from frankenstein.tasks import FUNCTIONS, open_image, read_examples, read_pairs
 
 
@@ -74,6 +75,36 @@ def test_the_chain_ends_in_the_answer_and_the_prompt_does_not_hold_it(kind):
             assert question.chain.split()[-1] == question.answer
         if kind in ("ocr", "locating", "describe"):
             assert question.answer not in question.prompt
+
+
+def test_a_black_image_with_a_question_has_no_more_to_tell_than_the_question():
+    rng, kinds = random.Random(5), set()
+    for _ in range(300):
+        question = questions.black(rng, "train")
+        assert question.image.getcolors() == [(question.image.width * question.image.height, (0, 0, 0))]
+        assert question.image.size in ((56, 56), (64, 64))
+        assert (question.kind, question.chain) == ("black", "all black")
+        assert question.answer
+        kinds.add(question.prompt.split()[0])
+    assert kinds >= {"how", "what", "is"}
+
+
+def test_the_hidden_scenes_answer_is_its_own():
+    class EasyVqa(random.Random):
+        """Draws as its seed says, but of the kinds always this one."""
+
+        def choice(self, options):
+            return questions.easy_vqa_question if questions.easy_vqa_question in options else super().choice(options)
+
+    shown, hidden = questions.easy_vqa_question(EasyVqa(8), "train"), questions.black(EasyVqa(8), "train")
+    assert (hidden.prompt, hidden.answer, hidden.key) == (shown.prompt, shown.answer, shown.key)
+    assert hidden.image.size == shown.image.size
+
+
+def test_black_images_change_no_token(monkeypatch):
+    trained = mini.train_tokenizer(1, 400, ["think first."]).backend_tokenizer.to_str()
+    monkeypatch.delitem(questions.KINDS, "black")
+    assert mini.train_tokenizer(1, 400, ["think first."]).backend_tokenizer.to_str() == trained
 
 
 def test_the_box_bounds_what_is_drawn():

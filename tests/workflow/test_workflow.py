@@ -37,7 +37,7 @@ def test_every_figure_and_table_is_there(results):
             assert 500 < image.width <= 1360  # a column, or two, at 200 dots an inch
             assert len(image.convert("L").getcolors(256)) > 20
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
-    for table in ("table2", "table3", "scores", "differences", "paired", "attention", "regions", "energy"):
+    for table in ("table2", "table3", "scores", "vision", "differences", "paired", "attention", "regions", "energy"):
         assert len(pd.read_csv(results / "tables" / f"{table}.csv")) > 0
 
 
@@ -47,7 +47,7 @@ def test_scores_hold_every_checkpoint_at_full_n(results):
     roles += [f"RL, {region} frozen" for region in ("Early", "Mid", "Late")]
     assert sorted(scores.role.unique()) == sorted(roles)
     metrics = {"M_vis", "M_v2r", "M_rea", "easy_vqa", "math_vqa", "text_math", "recognition", "counting"}
-    formats = {f"format, {condition}" for condition in ("image", "black", "described", "text")}
+    formats = {f"format, {condition}" for condition in ("image", "black", "shuffled", "described", "text")}
     for _, part in scores.groupby("role"):
         assert set(part.metric) == metrics | formats
     # 8 examples a task; "format" counts responses, and four tasks are asked with their image.
@@ -73,6 +73,13 @@ def test_m_vis_follows_from_the_responses(results):
     expected = sum(right[i, "image"] and not right[i, "black"] for i in golds) / len(golds)
     scores = pd.read_csv(results / "tables" / "scores.csv")
     assert scores[(scores.role == "Base") & (scores.metric == "M_vis")].value.item() == pytest.approx(expected)
+    vision = pd.read_csv(results / "tables" / "vision.csv").set_index("role")
+    assert vision.loc["Base", "image_right_black_wrong"] == sum(
+        right[i, "image"] and not right[i, "black"] for i in golds
+    )
+    assert vision.loc["Base", "accuracy_shuffled"] == pytest.approx(
+        sum(right[i, "shuffled"] for i in golds) / len(golds)
+    )
 
 
 def test_table2_and_table3_are_the_scores(results):
@@ -393,6 +400,39 @@ def test_checkpoints_given_as_directories_are_probed_like_trained_ones(micro):
     assert not list((micro / "results/given/checkpoints/base").glob("*.safetensors"))
 
 
+def test_checkpoints_of_a_recipe_whose_prompts_differ_stop_and_the_config_settles_it(micro, tmp_path):
+    trained = micro / "results/micro/checkpoints"
+    config = study_of(str(trained / "base"), micro) | {"study": "templates"}
+    config["checkpoints"]["one-rl"] = {"path": str(shutil.copytree(trained / "one-rl", tmp_path / "rl"))}
+    (tmp_path / "rl" / "manifest.json").unlink()  # or the change would be taken for damage
+    template = tmp_path / "rl" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("assistant\n", "assistant\n<think>"))
+    path = micro / "config" / "templates.yaml"
+    path.write_text(yaml.safe_dump(config))
+    answers, attention = (
+        f"results/templates/{name}" for name in ("responses/one-rl.0.jsonl", "attention/one-rl.0.csv")
+    )
+    output = snakemake(micro, "--keep-going", answers, attention, config="config/templates.yaml", ok=False)
+    errors = {line for line in output.splitlines() if line.startswith("error: ")}
+    assert len(errors) == 1  # the same of both jobs
+    assert "recipe one: 'one-rl' and 'one-in' do not get the same prompt" in (error := errors.pop())
+    assert "one-rl has '<think>', one-in has ''. Set recipes.one.chat_template_from" in error
+    for named, ends in (("one-in", "assistant\n"), ("one-rl", "assistant\n<think>")):
+        config["recipes"]["one"]["chat_template_from"] = named
+        path.write_text(yaml.safe_dump(config))
+        answered = [f"results/templates/responses/{name}.0.jsonl" for name in ("one-in", "one-rl", "one.IN-RL-RL")]
+        snakemake(micro, *answered, config="config/templates.yaml")
+        headers = [json.loads((micro / name).read_text().splitlines()[0])["header"] for name in answered]
+        assert len({header["prompt"] for header in headers}) == 1
+        recipe = json.loads((micro / "results/templates/prompts/one.json").read_text())
+        assert all(text.endswith(ends) for text in recipe["rendered"])
+        said = [
+            [json.loads(line)["response"] for line in (micro / name).read_text().splitlines()[1:]] for name in answered
+        ]
+        original = (micro / "results/micro/responses/one-in.0.jsonl").read_text().splitlines()[1:]
+        assert (said[0] == [json.loads(line)["response"] for line in original]) == (named == "one-in")
+
+
 def test_two_recipes_updates_are_compared(micro):
     trained = micro / "results/micro/checkpoints"
     config = study_of(str(trained / "base"), micro) | {"study": "two"}
@@ -476,7 +516,7 @@ def test_public_benchmarks_go_through_the_same_rules(micro):
     categories = pd.read_csv(results / "tables" / "categories.csv")
     base = categories[categories.role == "Base"].set_index(["task", "category"])
     assert base.n.to_dict()["math500", "Geometry"] == 2
-    assert (base.n == base.right + base.wrong + base.ungraded).all()
+    assert (base.n == base.right + base.wrong + base.abstained + base.ungraded).all()
     paired = pd.read_csv(results / "tables" / "paired.csv")
     assert (paired.n == paired.n11 + paired.n10 + paired.n01 + paired.n00).all()
     assert len(pd.read_csv(results / "localization" / "base.skip.csv")) == 6 * (1 + 9)

@@ -264,14 +264,19 @@ def cap_pixels(processor, pixels: int) -> None:
     images.size = type(images.size)(**size)
 
 
-def load_model(directory: Path, attention: str = "sdpa", max_pixels: int | None = None):
-    """(model in eval mode, processor), from disk only. max_pixels: images with more are shrunk to it (cap_pixels)."""
+def load_model(directory: Path, attention: str = "sdpa", max_pixels: int | None = None, template: str | None = None):
+    """(model in eval mode, processor), from disk only.
+
+    max_pixels: images with more are shrunk to it (cap_pixels). template: a chat template in place of its own.
+    """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
     if max_pixels:
         cap_pixels(processor, max_pixels)
+    if template:
+        processor.chat_template = template
     model, loading = AutoModelForImageTextToText.from_pretrained(
         directory,
         local_files_only=True,

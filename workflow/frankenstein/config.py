@@ -191,6 +191,11 @@ class Recipe(Closed):
         "the IN trained once more with another seed: what RL changes is set beside what a seed changes", default=None
     )
     system_prompt: str = _key("that of IN, RL, the hybrids and the frozen runs")
+    chat_template_from: Name | None = _key(
+        "which of the recipe's checkpoints lends its chat template to IN, RL, the hybrids and the frozen runs (and to their "
+        "training here); left out: each uses its own, and one that renders otherwise than IN's is an error",
+        default=None,
+    )
     chapters: Chapters | None = _key("of this recipe, if not the study's", default=None)
 
 
@@ -289,6 +294,10 @@ class Evaluation(Closed):
     max_pixels: Count | None = _key(
         "images with more are shrunk by the processor (left out: its own limit); all are at least 28 pixels a side",
         default=None,
+    )
+    shuffled_images: bool = _key(
+        "ask the task of `abilities.vision` once more, each question about another example's image (for the table `vision`)",
+        default=False,
     )
     benchmarks: Annotated[list[Task], Field(min_length=1)] = _key("tasks of Figure 2's average and Table 3's columns")
 
@@ -448,14 +457,30 @@ class Study(Closed):
         # Layers and cuts are checked when they are known; these are more layers than any model has.
         return assignment.Assignment.parse(spec, layers=10**6, rest_from=self.merging.rest_from).donors
 
+    def prompted_by(self, checkpoint: str) -> list[str]:
+        """Recipes under whose prompt a checkpoint is asked: those that it is in, but as their Base."""
+        if "." in checkpoint:
+            return [checkpoint.split(".")[0]]
+        return [
+            name
+            for name, recipe in self.recipes.items()
+            if checkpoint in (recipe.instruct, recipe.retrained, recipe.rl, *recipe.frozen.values())
+        ]
+
     def system_prompt(self, checkpoint: str) -> str:
         """The system prompt that a checkpoint is trained and asked under: its recipe's; none of its own for a Base."""
-        if "." in checkpoint:
-            return self.recipes[checkpoint.split(".")[0]].system_prompt
-        for recipe in self.recipes.values():
-            if checkpoint in (recipe.instruct, recipe.retrained, recipe.rl, *recipe.frozen.values()):
-                return recipe.system_prompt
-        return self.base_system_prompt
+        recipes = self.prompted_by(checkpoint)
+        return self.recipes[recipes[0]].system_prompt if recipes else self.base_system_prompt
+
+    def template_from(self, recipe: str) -> str:
+        """The checkpoint whose chat template renders a recipe's prompts: the one that is named, or else its IN."""
+        return self.recipes[recipe].chat_template_from or self.recipes[recipe].instruct
+
+    def untrained(self, checkpoint: str) -> str:
+        """The checkpoint that training here began with: a trained one has its tokenizer and chat template from there."""
+        while start := getattr(self.checkpoints[checkpoint], "start", None):
+            checkpoint = start
+        return checkpoint
 
     def system_prompts(self) -> list[str]:
         """Every system prompt of the study, once."""
@@ -477,7 +502,9 @@ class Study(Closed):
 
     def conditions(self, task: str) -> list[str]:
         """The conditions that a task is answered in."""
-        return metrics.conditions(task, self.abilities.model_dump(), self.has_image(task))
+        found = metrics.conditions(task, self.abilities.model_dump(), self.has_image(task))
+        shuffled = self.evaluation.shuffled_images and task == self.abilities.vision
+        return [*found, metrics.SHUFFLED] if shuffled else found
 
     def described(self) -> list[str]:
         """Tasks that are answered with a description in place of the image, and come without one."""
@@ -640,11 +667,22 @@ def _check_recipes(study: Study) -> None:
                     f"{at}.{role}",
                     f"{name!r} is {other}'s too, under another system_prompt: it is asked under one only",
                 )
+            if role != "base" and study.recipes[other].chat_template_from != recipe.chat_template_from:
+                _refuse(
+                    f"{at}.{role}",
+                    f"{name!r} is {other}'s too, under another chat_template_from: it is asked under one only",
+                )
             source = study.checkpoints[name]
             if isinstance(source, Reinforced) and source.frozen != region:
                 _refuse(f"{at}.{role}", f"{name!r} has frozen: {source.frozen}")
             if start and isinstance(source, Finetuned | Reinforced) and source.start != start:
                 _refuse(f"{at}.{role}", f"{name!r} was trained from {source.start!r}, not from {start!r}")
+        members = list(dict.fromkeys(name for name, _, _ in roles.values()))
+        if recipe.chat_template_from not in (None, *members):
+            _refuse(
+                f"{at}.chat_template_from",
+                f"{recipe.chat_template_from!r} is not in the recipe, which has {', '.join(members)}",
+            )
         if recipe.retrained:
             _check_retrained(study, recipe_name)
         for chapter in recipe.chapters or ():

@@ -2,7 +2,8 @@
 
 An engine is called with a list of generation.Prompt and returns a generation.Response each, greedy; an endpoint may
 return an exception in one's place. `prepare` loads the weights, or looks for the key: a job that has all its answers
-does neither. `version` is what its answers depend on beside the checkpoint.
+does neither. `version` is what its answers depend on beside the checkpoint. `template`: a chat template that takes the place
+of the checkpoint's own.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from .responses import model_digest, versions
 
 
 class Transformers:
-    def __init__(self, directory: Path, max_new_tokens: int, max_pixels: int | None = None):
+    def __init__(
+        self, directory: Path, max_new_tokens: int, max_pixels: int | None = None, template: str | None = None
+    ):
         self.directory, self.max_new_tokens, self.max_pixels = Path(directory), max_new_tokens, max_pixels
+        self.template = template
 
     @cached_property
     def loaded(self):
         from . import checkpoints
 
-        return checkpoints.load_model(self.directory, max_pixels=self.max_pixels)
+        return checkpoints.load_model(self.directory, max_pixels=self.max_pixels, template=self.template)
 
     def prepare(self) -> None:
         _ = self.loaded
@@ -43,8 +47,11 @@ class Transformers:
 class Vllm:
     """The same prompts, rendered by the same chat template, through vLLM (an install of the user's own)."""
 
-    def __init__(self, directory: Path, max_new_tokens: int, max_pixels: int | None = None):
+    def __init__(
+        self, directory: Path, max_new_tokens: int, max_pixels: int | None = None, template: str | None = None
+    ):
         self.directory, self.max_new_tokens, self.max_pixels = Path(directory), max_new_tokens, max_pixels
+        self.template = template
 
     @cached_property
     def loaded(self):
@@ -65,7 +72,10 @@ class Vllm:
             seed=0,
             **limits,
         )
-        return model, AutoProcessor.from_pretrained(self.directory, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(self.directory, local_files_only=True)
+        if self.template:
+            processor.chat_template = self.template
+        return model, processor
 
     def prepare(self) -> None:
         _ = self.loaded

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from .batches import FAILURES, FATAL
+from .metrics import SHUFFLED
 from .responses import Store
 from .tasks import Example, open_image, text_in
 
-# What the model is given: f(i,p), f(b,p), f(b,d,p) and f(p) of the paper.
-CONDITIONS = ("image", "black", "described", "text")
+# What the model is given: f(i,p), f(b,p), f(b,d,p) and f(p) of the paper, and p with another example's image.
+CONDITIONS = ("image", "black", "described", "text", SHUFFLED)
 # Pixels that an image has a side at least: a patch of Qwen2.5-VL (paper, Appendix C).
 SMALLEST = 28
 
@@ -38,19 +41,67 @@ class Response:
     truncated: bool
 
 
+def with_other_images(examples: list[Example], folder: Path, seed: int) -> list[Example]:
+    """Examples of a task with the path of another one's image in meta["other_image"], for the condition "shuffled".
+
+    The seed fixes which. No example gets an image of the same bytes as its own. Each image is given out once, but where more
+    than half of them are the same: then some of the others go out again. An example without image, or of a task that has
+    only one image, gets none.
+    """
+    alike: dict[str, list[Example]] = {}
+    for example in examples:
+        if example.image is not None:
+            alike.setdefault(_sha256(folder / example.image), []).append(example)
+    if len(alike) < 2:
+        return examples
+    rng = random.Random(f"{seed}-{SHUFFLED}")
+    groups = list(alike.values())
+    rng.shuffle(groups)
+    for group in groups:
+        rng.shuffle(group)
+    # Equal images stand together: so many places on as there are of the most frequent one, an image is another one.
+    ordered, step = [example for group in groups for example in group], max(map(len, groups))
+    moved = [*ordered[step:], *ordered[:step]]
+    frequent = {example.id for example in max(groups, key=len)}
+    spare = itertools.cycle([example for example in ordered if example.id not in frequent])
+    others = {
+        example.id: (next(spare) if {example.id, other.id} <= frequent else other).image
+        for example, other in zip(ordered, moved, strict=True)
+    }
+    return [
+        replace(example, meta=example.meta | {"other_image": others[example.id]}) if example.id in others else example
+        for example in examples
+    ]
+
+
+def _files(example: Example, condition: str) -> list[str]:
+    """The images that a request depends on: its own, and another one. ValueError where there is no other."""
+    if condition == "text":
+        return []
+    if condition != SHUFFLED:
+        return [example.image]
+    if "other_image" not in example.meta:
+        raise ValueError(f"{example.id}: no other image in the task")
+    return [example.image, example.meta["other_image"]]
+
+
 def in_condition(example: Example, condition: str, folder: Path, system: str) -> Prompt:
-    """The prompt of an example in a condition. `folder` holds its image; black has the image's size.
+    """The prompt of an example in a condition. `folder` holds its image; black, or another image, has the size of its own.
 
     Raises ValueError where the example lacks what the condition needs.
     """
-    text = text_in(example, condition)
+    text, files = text_in(example, condition), _files(example, condition)
     if condition == "text":
         return Prompt(text, None, system)
     image = open_image(folder / example.image)
     if min(image.size) < SMALLEST:
         scale = SMALLEST / min(image.size)
         image = image.resize([max(SMALLEST, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
-    return Prompt(text, image if condition == "image" else Image.new("RGB", image.size), system)
+    if condition == SHUFFLED:
+        image = open_image(folder / files[1]).resize(image.size, Image.Resampling.BICUBIC)
+    elif condition != "image":
+        image = Image.new("RGB", image.size)
+    return Prompt(text, image, system)
 
 
 def render(processor, prompt: Prompt) -> str:
@@ -108,11 +159,15 @@ def generate(model, processor, prompts: list[Prompt], max_new_tokens: int) -> li
     return responses
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _key(store: Store, example: Example, condition: str, folder: Path, system: str) -> str:
     """What the response to a request depends on, beside the store's settings."""
-    image = None if condition == "text" else hashlib.sha256((folder / example.image).read_bytes()).hexdigest()
+    images = [_sha256(folder / file) for file in _files(example, condition)]
     # The task too: batches are a task's own, and rounding depends on the batch.
-    return store.key([example.task, condition, text_in(example, condition), system, image])
+    return store.key([example.task, condition, text_in(example, condition), system, images])
 
 
 def _ask(ask: Callable, prompts: list[Prompt]) -> list[Response | Exception]:
@@ -155,6 +210,7 @@ def respond(
         ready = []
         for example in examples:
             try:
+                _files(example, condition)
                 ready.append((len(text_in(example, condition)), example))
             except ValueError as error:
                 yield _record(example, condition, error)

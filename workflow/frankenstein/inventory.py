@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .grading.outcome import UNGRADED
+from . import jsonl
+from .grading.outcome import UNGRADED, VERDICTS
 from .logs import RAN_ON, machine
 from .responses import model_digest
 from .tasks import fingerprint, read_examples
@@ -19,7 +20,11 @@ _PACKAGES = ("frankenstein-vlm", "snakemake", "torch", "transformers", "trl", "n
 
 
 def checkpoints(results: Path, names: list[str]) -> pd.DataFrame:
-    """checkpoint, from, layers, parameters, sha256 (of weights, config, tokenizer and processor; 16 digits)."""
+    """checkpoint, from, layers, parameters, sha256 (of weights, config, tokenizer and processor; 16 digits), prompt.
+
+    prompt: digest of what its chat template, or the one that took its place, makes of the recipe's prompt (templates.settle);
+    equal within a recipe; none where it has answered nothing.
+    """
     rows = []
     for path in (results / "checkpoints" / name / "manifest.json" for name in names):
         if not path.exists():
@@ -27,8 +32,10 @@ def checkpoints(results: Path, names: list[str]) -> pd.DataFrame:
         manifest = json.loads(path.read_text())
         row = {"checkpoint": path.parent.name, "from": _origin(manifest.get("source") or {})}
         row |= {key: manifest.get(key) for key in ("layers", "parameters")}
-        rows.append(row | {"sha256": model_digest(path)})
-    return pd.DataFrame(rows, columns=["checkpoint", "from", "layers", "parameters", "sha256"])
+        answered = results / "responses" / f"{path.parent.name}.0.jsonl"
+        header = next(jsonl.read(answered), (0, {}))[1].get("header", {}) if answered.exists() else {}
+        rows.append(row | {"sha256": model_digest(path), "prompt": header.get("prompt")})
+    return pd.DataFrame(rows, columns=["checkpoint", "from", "layers", "parameters", "sha256", "prompt"])
 
 
 def _origin(source: dict) -> str:
@@ -74,15 +81,15 @@ def grades(results: Path, names: list[str]) -> pd.DataFrame:
 
 
 def responses(grades: pd.DataFrame) -> pd.DataFrame:
-    """checkpoint, task, condition, n, right, wrong, ungraded, truncated (ran out of new tokens)."""
+    """checkpoint, task, condition, n, right, wrong, abstained, ungraded, truncated (ran out of new tokens)."""
     if grades.empty:
         return grades
     by = grades.groupby(["checkpoint", "task", "condition"], sort=False)
-    table = by.verdict.value_counts().unstack(fill_value=0).reindex(columns=["right", "wrong", UNGRADED], fill_value=0)
+    table = by.verdict.value_counts().unstack(fill_value=0).reindex(columns=list(VERDICTS), fill_value=0)
     truncated = by.truncated.agg(lambda part: int((part.astype(str) == "True").sum()))
-    return table.assign(truncated=truncated).reset_index().assign(n=lambda t: t.right + t.wrong + t[UNGRADED])[
-        ["checkpoint", "task", "condition", "n", "right", "wrong", UNGRADED, "truncated"]
-    ]  # fmt: skip
+    return table.assign(truncated=truncated, n=table.sum(axis=1)).reset_index()[
+        ["checkpoint", "task", "condition", "n", *VERDICTS, "truncated"]
+    ]
 
 
 def ungraded(grades: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,8 @@ METRICS = {
     "M_v2r": ("vision_to_reasoning", {"image": True, "described": True}),
     "M_rea": ("reasoning", {"text": True}),
 }
+# A control that no metric needs: the question about another example's image.
+SHUFFLED = "shuffled"
 
 
 def conditions(task: str, abilities: dict[str, str], has_image: bool = True) -> list[str]:

@@ -20,6 +20,7 @@ from . import alttext, claims, dictionary, inventory
 from .estimates import LEVEL
 from .evidence import Evidence
 from .evidence import read as read_evidence
+from .intervals import paired as paired_interval
 from .layerwise import EXAMPLES, LAYERS, MATRICES
 from .regions import NAMES
 
@@ -60,6 +61,7 @@ def write(
     config = json.loads(json.dumps(config))  # as plain data, whatever the file was read with
     missing = [*measured.missing, *(str(path) for path in wanted if not path.exists())]
     grades, origins = inventory.grades(results, names), inventory.checkpoints(results, names)
+    of_vision = [results / "tables" / f"{name}.csv" for name in ("vision", "paired")]
     shown: dict[str, list] = {"figures": [], "tables": []}
     for kind, make, made_of in (("figures", _figure, figures), ("tables", _table, tables)):
         for name in made_of:
@@ -84,6 +86,7 @@ def write(
         whole=began is None,
         missing=missing,
         limits=limits(measured, config, tested),
+        moves=moves(*(_read(path) for path in of_vision)) if all(path.exists() for path in of_vision) else [],
         verdicts=[_answer(row, tested) for row in verdicts.to_dict("records")],
         figures=shown["figures"],
         tables=shown["tables"],
@@ -180,6 +183,7 @@ def _words(evidence: dict, config: dict) -> list[tuple[str, str]]:
             f"share of {abilities['vision_to_reasoning']} answered rightly with the image, and with a description in its place",
         ),
         ("M_rea", f"share of {abilities['reasoning']} answered rightly, from text"),
+        ("abstained", "the response says that it cannot answer; it stays in N and is not right"),
     ]
     if evidence["benchmarks"]:
         words.append(("benchmarks", f"{', '.join(evidence['benchmarks'])}, every example weighing alike"))
@@ -286,6 +290,47 @@ def _shown(test: dict) -> dict:
         "detectable_shown": "" if np.isnan(detectable) else text(detectable).lstrip("+"),
         "unit_shown": "points" if points else str(test["axis"]).removeprefix("difference of "),
     }
+
+
+def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
+    """A sentence a recipe and step (Base to IN, IN to RL): whether M_vis moved by seeing, or by what is said to a black image.
+
+    vision, paired: those tables. M_vis is accuracy with the image less the share that is right on a black image too (and
+    less what is right with the image where the response to the black one is ungraded); so is its change. One part moves it
+    "mostly" if it is twice the other; nothing is said of that where the 95 % interval of the change (intervals.paired)
+    includes zero.
+    """
+
+    def points(value: float) -> str:
+        return f"{round(100 * value, 1) + 0.0:+.1f}"  # no "-0.0"
+
+    said, roles = [], vision.set_index(["recipe", "role"])
+    for step in paired[paired.metric == "M_vis"].to_dict("records"):
+        if (step["a"], step["b"]) not in (("Base", "IN"), ("IN", "RL")):
+            continue
+        old, new = (roles.loc[(step["recipe"], step[role])] for role in ("a", "b"))
+        change = (step["n01"] - step["n10"]) / step["n"]
+        interval = paired_interval(step["n01"], step["n10"], step["n"])
+        seeing = new.accuracy - old.accuracy
+        both = new.image_right_black_right / new.n - old.image_right_black_right / old.n
+        lost = seeing - both - change
+        if interval["low"] <= 0 <= interval["high"]:
+            mostly = "the interval includes zero"
+        elif abs(lost) >= 2 * max(abs(both), abs(seeing)):
+            mostly = "the change is mostly in responses that were not graded"
+        elif abs(both) >= 2 * abs(seeing):
+            mostly = "the change is mostly in what the model answers without seeing"
+        elif abs(seeing) >= 2 * abs(both):
+            mostly = "the change is mostly in what the model sees"
+        else:
+            mostly = "both move it"
+        ungraded = f", ungraded answers to a black image by {points(lost)}" if abs(lost) >= 5e-4 else ""
+        said.append(
+            f"From {step['a']} to {step['b']} (recipe {step['recipe']}), M_vis changed by {points(change)} points "
+            f"[{points(interval['low'])}, {points(interval['high'])}]: accuracy with the image by {points(seeing)}, answers that "
+            f"are also right on a black image by {points(both)}{ungraded}; {mostly}."
+        )
+    return said
 
 
 def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:

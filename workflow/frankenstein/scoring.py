@@ -9,18 +9,19 @@ import pandas as pd
 from scipy.stats import binomtest, bootstrap
 
 from .errors import InputError
-from .grading.mini import equal
-from .grading.outcome import RIGHT, UNGRADED, WRONG
+from .grading.outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG
+from .grading.short import equal
+from .intervals import paired as paired_interval
 from .intervals import wilson
-from .metrics import METRICS, as_published
+from .metrics import METRICS, SHUFFLED, as_published
 from .tasks import Example
 
 
 def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
     """bool by example id: whether every condition of the rule came out as the rule wants it.
 
-    graded: columns id, condition, verdict. An ungraded condition counts as not right, and where the
-    rule wants "not right" it still does not count: a missing response proves nothing.
+    graded: columns id, condition, verdict. An abstained condition is not right. An ungraded one counts as not right, and where
+    the rule wants "not right" it still does not count: a missing response proves nothing.
     """
     table = graded.pivot(index="id", columns="condition", values="verdict")
     result = pd.Series(True, index=table.index)
@@ -63,8 +64,8 @@ def rates(outcome: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ungraded(graded: pd.DataFrame, metric: str, abilities: dict[str, str]) -> int:
-    """How many of the responses that a metric looks at have no verdict: never made, or not to be graded by rules."""
+def counted(graded: pd.DataFrame, verdict: str, metric: str, abilities: dict[str, str]) -> int:
+    """How many of the responses that a metric looks at have a verdict."""
     if metric.startswith("format, "):
         looked_at = graded[graded.condition == metric.removeprefix("format, ")]
     elif metric in METRICS:
@@ -73,7 +74,7 @@ def ungraded(graded: pd.DataFrame, metric: str, abilities: dict[str, str]) -> in
     else:
         looked_at = graded[graded.task == metric]
         looked_at = looked_at[looked_at.condition == as_published(looked_at.condition)]
-    return int((looked_at.verdict == UNGRADED).sum())
+    return int((looked_at.verdict == verdict).sum())
 
 
 def blind_rate(examples: list[Example]) -> float:
@@ -84,6 +85,54 @@ def blind_rate(examples: list[Example]) -> float:
     return right / len(examples)
 
 
+def chance_rate(examples: list[Example]) -> float:
+    """What a task scores without its image, as far as is known: blind_rate, or else one of so many choices and 0 for free form."""
+    known = blind_rate(examples)
+    if not np.isnan(known):
+        return known
+    return float(np.mean([1 / len(example.choices) if example.choices else 0.0 for example in examples]))
+
+
+def vision(graded: pd.DataFrame, examples: list[Example], task: str) -> dict[str, object]:
+    """What M_vis is made of, and what it hides: a row of numbers on one checkpoint's answers to a task with its image and a black one.
+
+    task, n; image_X_black_Y: examples by whether the answers are right (abstained is wrong here), and ungraded: those with a
+    response that has no verdict, so that the five add up to n and image_right_black_wrong / n is M_vis. accuracy,
+    accuracy_black: rates of right answers of n (ungraded is not right). abstained, abstained_black: responses. reliance: accuracy less
+    accuracy_black, with its paired interval (intervals.paired). flip_rate: share of n whose extracted answers differ between the
+    two images, right or not; none is where a response has no verdict. chance (chance_rate); above_chance: (accuracy - chance) /
+    (1 - chance). accuracy_shuffled, reliance_shuffled: the same with another example's image; NaN where that was not asked.
+    """
+    part = graded[graded.task == task]
+    verdicts = part.pivot(index="id", columns="condition", values="verdict")
+    said = part.assign(said=[" ".join(str(text).lower().split()).rstrip(".") for text in part.extracted.fillna("")])
+    said = said.pivot(index="id", columns="condition", values="said")
+    right, n = verdicts == RIGHT, len(verdicts)
+    known = (verdicts[["image", "black"]] != UNGRADED).all(axis=1)
+    row: dict[str, object] = {"task": task, "n": n}
+    for image, black in itertools.product((RIGHT, WRONG), repeat=2):
+        cell = known & (right.image == (image == RIGHT)) & (right.black == (black == RIGHT))
+        row[f"image_{image}_black_{black}"] = int(cell.sum())
+    row["ungraded"] = int((~known).sum())
+
+    def reliance(other: str) -> dict[str, float]:
+        """Accuracy in another condition, and that of the image less it."""
+        if other not in right:
+            return dict.fromkeys(("accuracy", "difference", "low", "high"), np.nan)
+        n10, n01 = int((right.image & ~right[other]).sum()), int((~right.image & right[other]).sum())
+        return {"accuracy": right[other].mean(), "difference": (n10 - n01) / n, **paired_interval(n10, n01, n)}
+
+    black, shuffled, chance = reliance("black"), reliance(SHUFFLED), chance_rate(examples)
+    row |= {"accuracy": right.image.mean(), "accuracy_black": black["accuracy"]}
+    row |= {"abstained": int((verdicts.image == ABSTAINED).sum())}
+    row |= {"abstained_black": int((verdicts.black == ABSTAINED).sum())}
+    row |= {"reliance": black["difference"], "reliance_low": black["low"], "reliance_high": black["high"]}
+    row |= {"flip_rate": (known & (said.image != said.black)).mean(), "chance": chance}
+    row |= {"above_chance": (right.image.mean() - chance) / (1 - chance) if chance < 1 else np.nan}
+    row |= {"accuracy_shuffled": shuffled["accuracy"], "reliance_shuffled": shuffled["difference"]}
+    return row | {"reliance_shuffled_low": shuffled["low"], "reliance_shuffled_high": shuffled["high"]}
+
+
 def with_judge(graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
     """Grades in which the judge's verdict stands where the rules had none."""
     key = ["id", "task", "condition"]
@@ -92,17 +141,17 @@ def with_judge(graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def categories(graded: pd.DataFrame, examples: list[Example]) -> pd.DataFrame:
-    """task, category, n, right, wrong, ungraded, value, low, high (95 % Wilson) of one checkpoint, as published."""
+    """task, category, n, right, wrong, abstained, ungraded, value, low, high (95 % Wilson) of one checkpoint, as published."""
     of = {(example.task, example.id): example.category for example in examples if example.category}
     rows = []
     for task, part in graded.groupby("task", sort=False):
         part = part[part.condition == as_published(part.condition)]
         part = part.assign(category=[of.get(key) for key in zip(part.task, part.id, strict=True)])
         for category, group in part.groupby("category"):
-            counts = {verdict: int((group.verdict == verdict).sum()) for verdict in (RIGHT, WRONG, UNGRADED)}
+            counts = {verdict: int((group.verdict == verdict).sum()) for verdict in VERDICTS}
             rate = {"value": counts[RIGHT] / len(group), **wilson(counts[RIGHT], len(group))}
             rows.append({"task": task, "category": category, "n": len(group), **counts, **rate})
-    columns = ["task", "category", "n", RIGHT, WRONG, UNGRADED, "value", "low", "high"]
+    columns = ["task", "category", "n", *VERDICTS, "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -154,32 +203,38 @@ def score(
 
     grades: checkpoint -> verdicts.grade_all; roles: checkpoint -> [(recipe, role)], role one of Base, IN,
     RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; judged: checkpoint -> judging.judge. Returns
-    scores: recipe, role, checkpoint, metric, n, value, low, high, ungraded (responses that the metric
-    needed and that have no verdict), blind (what guessing from the prompt alone scores on a task), and with
-    a judge value_judged (its verdict where the rules have none);
+    scores: recipe, role, checkpoint, metric, n, value, low, high, abstained and ungraded (responses that the metric
+    looks at in which the model says that it cannot answer, or that have no verdict), blind (what guessing from the prompt
+    alone scores on a task), and with a judge value_judged (its verdict where the rules have none);
+    vision: recipe, role, checkpoint, and the row of `vision` on the task of that ability;
     differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN (where there is a Base), and
     from IN and from RL to every later role of the recipe;
     paired: recipe, a, b, metric, n, n11, n10, n01, n00, p_mcnemar for every two roles of a recipe;
-    categories: recipe, role, checkpoint, task, category, n, right, wrong, ungraded, value, low, high.
+    categories: recipe, role, checkpoint, task, category, n, right, wrong, abstained, ungraded, value, low, high.
     """
     chance = {}
     for task in dict.fromkeys(example.task for example in examples):
         chance[task] = blind_rate([example for example in examples if example.task == task])
     results = {checkpoint: outcomes(graded, abilities) for checkpoint, graded in grades.items()}
-    tables: dict[str, list[pd.DataFrame]] = {"scores": [], "differences": [], "paired": [], "categories": []}
+    names = ("scores", "vision", "differences", "paired", "categories")
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
+    of_vision = [example for example in examples if example.task == abilities["vision"]]
     members: dict[str, dict[str, str]] = {}
     for checkpoint, played in roles.items():
         graded = grades[checkpoint]
         rate = rates(results[checkpoint])
-        rate["ungraded"] = [ungraded(graded, metric, abilities) for metric in rate.metric]
+        for verdict in (ABSTAINED, UNGRADED):
+            rate[verdict] = [counted(graded, verdict, metric, abilities) for metric in rate.metric]
         rate["blind"] = rate.metric.map(chance)
         if judged is not None:
             rate["value_judged"] = rates(outcomes(with_judge(graded, judged[checkpoint]), abilities)).value
         by_category = categories(graded, examples)
+        seen = pd.DataFrame([vision(graded, of_vision, abilities["vision"])])
         for recipe, role in played:
             members.setdefault(recipe, {})[role] = checkpoint
             label = {"recipe": recipe, "role": role, "checkpoint": checkpoint}
             tables["scores"].append(_labelled(rate, **label))
+            tables["vision"].append(_labelled(seen, **label))
             tables["categories"].append(_labelled(by_category, **label))
     for recipe, member in members.items():
         steps = [("Base", "IN")] if "Base" in member else []

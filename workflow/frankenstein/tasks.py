@@ -24,7 +24,7 @@ UNEQUAL = ("resize", "interpolate")
 class Example:
     """One question of a task. `image` is a path relative to the JSONL file, None for text tasks.
 
-    benchmark: whose rules grade it (grading.rules.TASKS); None: the mini study's (grading.mini). question_type,
+    benchmark: whose rules grade it (grading.rules.TASKS); None: the mini study's (grading.short). question_type,
     answer_type, precision and unit are what these rules go by.
     """
 

@@ -59,10 +59,15 @@ def stored_dtype(start: Path) -> torch.dtype:
     return _DTYPES[next(iter(dtypes))]
 
 
-def load(start: Path):
-    """(model, processor) to be trained, in float32 whatever it is stored in: small steps are lost in half precision."""
+def load(start: Path, template: str | None = None):
+    """(model, processor) to be trained, in float32 whatever it is stored in: small steps are lost in half precision.
+
+    template: a chat template in place of its own.
+    """
     stored_dtype(start)
     processor = AutoProcessor.from_pretrained(start, local_files_only=True)
+    if template:
+        processor.chat_template = template
     model = AutoModelForImageTextToText.from_pretrained(
         start, local_files_only=True, use_safetensors=True, dtype=torch.float32
     )
@@ -159,10 +164,20 @@ def quiet(steps: int, seed: int) -> dict:
 
 
 def supervised(
-    start: Path, out: Path, samples: Iterable[Sample], steps: int, batch: int, learning_rate: float, seed: int
+    start: Path,
+    out: Path,
+    samples: Iterable[Sample],
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    template: str | None = None,
 ) -> pd.DataFrame:
-    """Train on samples, in the order given, and save a checkpoint to `out`. Returns the log: step, loss."""
-    model, processor = load(start)
+    """Train on samples, in the order given, and save a checkpoint to `out`. Returns the log: step, loss.
+
+    template: a chat template in place of that of `start`; the checkpoint is saved with it.
+    """
+    model, processor = load(start, template)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             scratch,

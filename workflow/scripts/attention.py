@@ -3,22 +3,22 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from frankenstein import attention, checkpoints, devices, logs, tasks
+from frankenstein import attention, checkpoints, devices, logs, tasks, templates
 
 logs.redirect(snakemake.log[0])
 devices.claim()
 torch.set_num_threads(snakemake.threads)
 path = Path(snakemake.input.examples)
 examples = tasks.read_examples(path)[: snakemake.params.examples]
-model, processor = checkpoints.load_model(
-    checkpoints.directory_of(snakemake.input.manifest), max_pixels=snakemake.params.max_pixels
-)
+directory, system = checkpoints.directory_of(snakemake.input.manifest), snakemake.params.system_prompt
+template, _ = templates.settle(directory, snakemake.wildcards.checkpoint, system, snakemake.input.prompts)
+model, processor = checkpoints.load_model(directory, max_pixels=snakemake.params.max_pixels, template=template)
 records = attention.reasoning_to_vision(
     model,
     processor,
     examples[int(snakemake.wildcards.shard) :: snakemake.params.shards],
     path.parent,
-    system=snakemake.params.system_prompt,
+    system=system,
     memory_mb=snakemake.params.memory_mb,
     max_new_tokens=snakemake.params.max_new_tokens,
 )

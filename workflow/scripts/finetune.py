@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from frankenstein import checkpoints, devices, logs, training
+from frankenstein import checkpoints, devices, logs, templates, training
 from frankenstein.mini import recipe
 
 logs.redirect(snakemake.log[0])
@@ -21,6 +21,7 @@ history = training.supervised(
     batch=settings["batch"],
     learning_rate=settings["learning_rate"],
     seed=settings["seed"],
+    template=templates.named(snakemake.input.get("prompt")),
 )
 history.to_csv(snakemake.output.history, index=False)
 checkpoints.write_manifest(snakemake.output.manifest, directory, settings)

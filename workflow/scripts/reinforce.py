@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from frankenstein import anatomy, checkpoints, devices, logs, reinforcement
+from frankenstein import anatomy, checkpoints, devices, logs, reinforcement, templates
 from frankenstein.mini import recipe
 from frankenstein.regions import Regions
 
@@ -36,6 +36,7 @@ history = reinforcement.grpo(
     beta=settings["beta"],
     save_steps=snakemake.resources.save_steps or None,
     scratch=Path(snakemake.params.state),
+    template=templates.named(snakemake.input.get("prompt")),
 )
 history.to_csv(snakemake.output.history, index=False)
 checkpoints.write_manifest(snakemake.output.manifest, directory, settings)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from frankenstein import anatomy, checkpoints, devices, logs, rollouts
+from frankenstein import anatomy, checkpoints, devices, logs, rollouts, templates
 from frankenstein.regions import Regions
 
 logs.redirect(snakemake.log[0])
@@ -23,6 +23,7 @@ history = rollouts.launched(
         "frozen": [frozen.start, frozen.stop],
         "components": settings["frozen_components"],
         "scratch": snakemake.params.state,
+        "template": templates.named(snakemake.input.get("prompt")),
     },
     settings["accelerate"],
 )

@@ -46,7 +46,8 @@ def train_tokenizer(seed: int, vocab_size: int, system_prompts: list[str]) -> Pr
 
     Printed words are left out, so that capital letters stay one token each and reading is spelling.
     """
-    weights = {kind: 1.0 for kind in questions.KINDS if kind != "ocr"}
+    # Black images came later: without them the text, and so every token, is what it was.
+    weights = {kind: 1.0 for kind in questions.KINDS if kind not in ("ocr", "black")}
     text = [
         f"{q.prompt}{questions.EXPLAIN}\n{q.answer}\n{q.chain}\n{q.description or ''}"
         for q in itertools.islice(questions.stream(seed, "train", weights), 4000)

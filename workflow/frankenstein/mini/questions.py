@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from PIL import Image
@@ -201,6 +201,21 @@ def described(rng, split):
 
 
 KINDS["described"] = described
+
+
+def black(rng, split):
+    """A question about a scene that is not shown: the image is black, of the same size, and the answer is still the scene's.
+
+    So the best that can be learned is the answer that its prompt has most often. Only kinds with few answers: of a printed word
+    or a box, there is nothing to learn.
+    """
+    kind = rng.choice((recognition, counting, math_vqa, cell, easy_vqa_question))
+    question = kind(rng, split)
+    hidden = Image.new("RGB", question.image.size)
+    return replace(question, kind="black", image=hidden, chain="all black", description=None)
+
+
+KINDS["black"] = black
 
 
 def stream(seed: int, split: str, weights: dict[str, float]) -> Iterator[Question]:
