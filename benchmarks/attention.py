@@ -20,8 +20,8 @@ import sweep
 import torch
 from transformers.utils import logging
 
-from frankenstein import attention
-from frankenstein.decoder import Decoder, vision_mask
+from frankenstein.probes import attention
+from frankenstein.probes.decoder import Decoder, vision_mask
 
 
 def main() -> None:

@@ -19,11 +19,12 @@ from pathlib import Path
 import yaml
 from transformers.utils import logging
 
-from frankenstein import checkpoints, generation
 from frankenstein.grading import rules as graders
 from frankenstein.grading.outcome import RIGHT
+from frankenstein.inference import generation, prompts
 from frankenstein.mini import model as mini
 from frankenstein.mini import questions
+from frankenstein.models import loading
 
 
 def timed(work) -> tuple[float, list]:
@@ -43,10 +44,10 @@ def main() -> None:
     config = yaml.safe_load((Path(__file__).parents[1] / "config" / "config.yaml").read_text())
     with tempfile.TemporaryDirectory() as folder:
         mini.build(Path(folder), 1, config["checkpoints"]["base"]["model"], [""])
-        model, processor = checkpoints.load_model(Path(folder))
+        model, processor = loading.load_model(Path(folder))
     model.generation_config.eos_token_id = None
     asked = questions.sample(1, "eval", "math_vqa", parsed.samples)
-    prompts = [generation.Prompt(question.prompt, question.image) for question in asked]
+    prompts = [prompts.Prompt(question.prompt, question.image) for question in asked]
 
     def generate(batch: int) -> list[str]:
         parts = [prompts[at : at + batch] for at in range(0, len(prompts), batch)]

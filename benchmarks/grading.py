@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from frankenstein import jsonl
+from frankenstein.core import jsonl
 from frankenstein.grading import records, rules
 from frankenstein.grading.outcome import ABSTAINED, RIGHT, UNGRADED, Grade
 

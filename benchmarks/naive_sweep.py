@@ -9,7 +9,7 @@ import contextlib
 
 import torch
 
-from frankenstein.decoder import decoder_layers, vision_spans
+from frankenstein.probes.decoder import decoder_layers, vision_spans
 
 
 def _hidden(args, kwargs):

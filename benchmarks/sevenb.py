@@ -18,21 +18,21 @@ import time
 from pathlib import Path
 
 import generated
-import sweep
+import sweep as bench
 import torch
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging
 
-from frankenstein import attention, wavefront
-from frankenstein.decoder import Decoder, vision_mask
+from frankenstein.probes import attention, sweep
+from frankenstein.probes.decoder import Decoder, vision_mask
 
 WAYS = ("generate", "swap", "skip", "attention")
 
 
 def inputs(model, vision_tokens: int, suffix: int, seed: int) -> dict:
     """One prompt: an image between texts. The benchmark's own token numbers, for there is no tokenizer."""
-    made = sweep.inputs(vision_tokens, suffix, seed)
-    own = {sweep.IMAGE: model.config.image_token_id, sweep.IMAGE + 2: model.config.vision_start_token_id}
+    made = bench.inputs(vision_tokens, suffix, seed)
+    own = {bench.IMAGE: model.config.image_token_id, bench.IMAGE + 2: model.config.vision_start_token_id}
     for theirs, ours in own.items():
         made["input_ids"][made["input_ids"] == theirs] = ours
     return {**made, "pixel_values": made["pixel_values"].to(model.dtype)}
@@ -49,17 +49,17 @@ def measure(parsed) -> None:
     asked = torch.arange(target["input_ids"].shape[1] - parsed.suffix // 2, target["input_ids"].shape[1])
     ways = {
         "generate": lambda: model.generate(**target, max_new_tokens=new, do_sample=False, pad_token_id=0),
-        "swap": lambda: wavefront.swap(decoder, target, source, [wavefront.HIDDEN_STATE_AT_LAYER], new),
-        "skip": lambda: wavefront.skip(decoder, target, [range(layer, layer + 1) for layer in layers], new),
+        "swap": lambda: sweep.swap(decoder, target, source, [sweep.HIDDEN_STATE_AT_LAYER], new),
+        "skip": lambda: sweep.skip(decoder, target, [range(layer, layer + 1) for layer in layers], new),
         "attention": lambda: list(attention.masses(decoder, target, [asked], keys)),
     }
-    loaded = sweep.resident("VmRSS")
+    loaded = bench.resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     start = time.perf_counter()
     with torch.inference_mode():
         ways[parsed.way]()
     seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "peak_mb": sweep.resident("VmHWM"), "loaded_mb": loaded}))
+    print(json.dumps({"seconds": seconds, "peak_mb": bench.resident("VmHWM"), "loaded_mb": loaded}))
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ import torch
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging
 
-from frankenstein import wavefront
-from frankenstein.decoder import Decoder
+from frankenstein.probes import sweep
+from frankenstein.probes.decoder import Decoder
 
 VOCABULARY, IMAGE = 1000, 990
 PREFIX = 20
@@ -93,14 +93,14 @@ def ways(arguments) -> dict:
     decoder = Decoder(model)
     target, source = (inputs(arguments.vision_tokens, arguments.suffix, seed) for seed in (1, 2))
     count, new = arguments.layers, arguments.new_tokens
-    mode = wavefront.HIDDEN_STATE_AT_LAYER
+    mode = sweep.HIDDEN_STATE_AT_LAYER
 
     def swap():
-        answers = wavefront.swap(decoder, target, source, [mode], new)[0]
+        answers = sweep.swap(decoder, target, source, [mode], new)[0]
         return {layer: (answer.tokens, answer.logits) for (_, layer), answer in answers.items()}
 
     def skip():
-        answers = wavefront.skip(decoder, target, [range(layer, layer + 1) for layer in range(count)], new)[0]
+        answers = sweep.skip(decoder, target, [range(layer, layer + 1) for layer in range(count)], new)[0]
         return {layer: (answer.tokens, answer.logits) for layer, answer in enumerate(answers, -1)}
 
     def naive_swap():

@@ -68,12 +68,12 @@ def public(paths: list[Path], transpose: bool) -> tuple[float, dict]:
 
 def work(arguments):
     """One process's share: ({(stage, name): singular values}, peak MB of the process)."""
-    from frankenstein import updates
+    from frankenstein.updates import matrices
 
     paths, block, blocks, top = arguments
     made = {
         (stage, f"model.{record['parameter']}"): sigma
-        for stage, record, sigma, _ in updates.updates(*paths, block, blocks, top)
+        for stage, record, sigma, _ in matrices.updates(*paths, block, blocks, top)
     }
     status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's
     return made, int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -81,7 +81,7 @@ def work(arguments):
 
 def started(seconds: float) -> None:
     """Import what is needed, and keep the process busy so that the other one starts too."""
-    from frankenstein import updates  # noqa: F401
+    from frankenstein.updates import matrices  # noqa: F401
 
     time.sleep(seconds)
 

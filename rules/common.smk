@@ -6,17 +6,24 @@ from pathlib import Path
 from time import time
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import RerunTrigger
 
-from frankenstein import config as schema
-from frankenstein import costs
-from frankenstein.errors import InputError
-from frankenstein.provenance import code_hash
-from frankenstein.regions import AGAIN
+from frankenstein.core.errors import InputError
+from frankenstein.core.provenance import code_hash
+from frankenstein.core.regions import AGAIN
+from frankenstein.study import config as schema
+from frankenstein.study import costs
 
 try:
     study = schema.load(config)
 except InputError as error:
     raise WorkflowError(str(error))
+
+# Of code every rule carries the hash. A script's time says nothing: in a fresh clone all scripts are younger than the
+# results that were carried there.
+workflow.dag_settings.rerun_triggers = frozenset(
+    workflow.dag_settings.rerun_triggers
+) - {RerunTrigger.CODE}
 
 # Snakemake ignores a --workflow-profile that does not exist, and runs everything here.
 for option, profile in zip(sys.argv, [*sys.argv[1:], ""]):
@@ -58,7 +65,7 @@ def check_place():
 
 def check_claims():
     """Before the first job: a statement that no study could test is found now, not after hours."""
-    from frankenstein import claims  # takes a second
+    from frankenstein.claims import claims  # takes a second
 
     try:
         claims.read(study.claims)
@@ -86,7 +93,7 @@ def report_arguments():
 
 def write_partial_report():
     """After a run that failed: what there is, and what there is not."""
-    from frankenstein.report import write  # takes seconds
+    from frankenstein.report.page import write  # takes seconds
 
     try:
         write(PARTIAL, **report_arguments(), began=BEGAN)
@@ -150,7 +157,7 @@ wildcard_constraints:
 
 
 def code(script):
-    """Hash of the library modules that a script uses: as a param, it reruns the rule when they change."""
+    """Hash of a script and the library modules that it uses: as a param, it reruns the rule when they change."""
     return code_hash(SCRIPTS / script)
 
 

@@ -34,7 +34,7 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def moved(tiny, tmp_path_factory) -> Path:
     """The tiny checkpoint with every parameter moved a little: an RL to its IN."""
-    from frankenstein.training import load, save
+    from frankenstein.training.sft import load, save
 
     model, processor = load(tiny)
     torch.manual_seed(2)
@@ -49,7 +49,7 @@ def moved(tiny, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def loaded(tiny):
     """(model, processor) of the tiny checkpoint, with attention weights at hand."""
-    from frankenstein.checkpoints import load_model
+    from frankenstein.models.loading import load_model
 
     return load_model(tiny, attention="eager")
 

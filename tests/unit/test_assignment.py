@@ -1,8 +1,8 @@
 import pytest
 
-from frankenstein.anatomy import Part, part_of
-from frankenstein.assignment import REST, Assignment, Choice, even_cuts
-from frankenstein.errors import InputError
+from frankenstein.core.errors import InputError
+from frankenstein.merging.hybrid_spec import REST, Assignment, Choice, even_cuts
+from frankenstein.models.architecture import Part, part_of
 
 
 def given(spec, layers=28, cuts=None, rest_from="early", block="attention"):

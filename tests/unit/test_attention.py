@@ -4,11 +4,12 @@ import families
 import pytest
 import torch
 
-from frankenstein import attention
-from frankenstein.decoder import Decoder, vision_mask
-from frankenstein.generation import encode, generate, in_condition
+from frankenstein.data.tasks import read_examples
+from frankenstein.inference.generation import generate
+from frankenstein.inference.prompts import encode, in_condition
 from frankenstein.mini import benchmarks
-from frankenstein.tasks import read_examples
+from frankenstein.probes import attention
+from frankenstein.probes.decoder import Decoder, vision_mask
 
 
 @pytest.mark.parametrize(

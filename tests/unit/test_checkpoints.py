@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from frankenstein import anatomy, checkpoints
-from frankenstein.errors import InputError
+from frankenstein.core.errors import InputError
+from frankenstein.models import architecture, checkpoints, loading, manifests
+from frankenstein.models.weights import Weights, check_same_shapes
 
 
 @pytest.fixture
@@ -44,15 +45,15 @@ def test_a_whole_checkpoint_gets_a_manifest(copy):
     checkpoints.write_manifest(manifest, copy, {"train": "test"})
     record = json.loads(manifest.read_text())
     assert record["layers"] == 9
-    assert record["files"]["model.safetensors"]["sha256"] == checkpoints.sha256(copy / "model.safetensors")
+    assert record["files"]["model.safetensors"]["sha256"] == manifests.sha256(copy / "model.safetensors")
     assert record["parameters"] == sum(tensor.numel() for tensor in load_file(copy / "model.safetensors").values())
-    assert checkpoints.directory_of(manifest) == copy
+    assert manifests.directory_of(manifest) == copy
 
 
 def test_a_manifest_can_lie_elsewhere(copy, tmp_path):
     manifest = tmp_path / "manifest.json"
     checkpoints.write_manifest(manifest, copy, {})
-    assert checkpoints.directory_of(manifest) == copy
+    assert manifests.directory_of(manifest) == copy
 
 
 def test_a_changed_file_is_named(copy):
@@ -60,12 +61,12 @@ def test_a_changed_file_is_named(copy):
     with open(copy / "model.safetensors", "ab") as file:
         file.write(b"x")
     with pytest.raises(InputError, match=r"model\.safetensors: gone or changed"):
-        checkpoints.directory_of(copy / "manifest.json")
+        manifests.directory_of(copy / "manifest.json")
 
 
 def test_shards_read_as_one_file_does(copy, tiny):
     shard(copy)
-    whole, parts = checkpoints.Weights(tiny), checkpoints.Weights(copy)
+    whole, parts = Weights(tiny), Weights(copy)
     assert set(whole) == set(parts)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
@@ -149,7 +150,7 @@ def test_a_damaged_checkpoint_is_one_clear_error_and_no_manifest(copy, damage, s
 
 
 def test_every_parameter_has_a_part(tiny):
-    parts = {name: anatomy.part_of(name) for name in checkpoints.Weights(tiny)}
+    parts = {name: architecture.part_of(name) for name in Weights(tiny)}
     layers = {part.layer for part in parts.values() if part.component == "layer"}
     assert layers == set(range(9))
     seven = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -179,7 +180,7 @@ def test_every_parameter_has_a_part(tiny):
 def test_every_parameter_of_every_family_has_a_part(family):
     """Weight matrices and nothing else have a name of a matrix; blocks have their depth."""
     for name, tensor in families.build(family).state_dict().items():
-        part = anatomy.part_of(name)
+        part = architecture.part_of(name)
         if "embed" not in name and "image_newline" not in name:
             assert bool(part.matrix) == (tensor.ndim > 1), name
         if found := re.search(r"(?:layers|blocks)\.(\d+)\.", name):
@@ -188,13 +189,15 @@ def test_every_parameter_of_every_family_has_a_part(family):
 
 @pytest.mark.parametrize("prefix", ["model.language_model.", "model.", "language_model.model.", ""])
 def test_prefix_conventions_name_the_same_part(prefix):
-    assert anatomy.canonical(f"{prefix}layers.3.self_attn.q_proj.weight") == "layers.3.self_attn.q_proj.weight"
-    assert anatomy.part_of(f"{prefix}layers.3.mlp.up_proj.weight") == anatomy.Part("layer", 3, "mlp", "up_proj", 3)
-    assert anatomy.part_of(f"{prefix}layers.3.self_attn.q_proj.bias").matrix == ""
-    assert anatomy.part_of(f"{prefix}norm.weight").component == "final_norm"
-    assert anatomy.part_of("language_model.lm_head.weight").component == "head"  # LLaVA-OneVision as published
-    assert anatomy.part_of("model.visual.merger.mlp.0.weight").component == "projector"
-    assert anatomy.part_of("visual.blocks.0.attn.qkv.weight").component == "vision_tower"
+    assert architecture.canonical(f"{prefix}layers.3.self_attn.q_proj.weight") == "layers.3.self_attn.q_proj.weight"
+    assert architecture.part_of(f"{prefix}layers.3.mlp.up_proj.weight") == architecture.Part(
+        "layer", 3, "mlp", "up_proj", 3
+    )
+    assert architecture.part_of(f"{prefix}layers.3.self_attn.q_proj.bias").matrix == ""
+    assert architecture.part_of(f"{prefix}norm.weight").component == "final_norm"
+    assert architecture.part_of("language_model.lm_head.weight").component == "head"  # LLaVA-OneVision as published
+    assert architecture.part_of("model.visual.merger.mlp.0.weight").component == "projector"
+    assert architecture.part_of("visual.blocks.0.attn.qkv.weight").component == "vision_tower"
 
 
 def test_another_size_is_named(tiny, copy):
@@ -204,14 +207,14 @@ def test_another_size_is_named(tiny, copy):
 
     rewrite(copy, edit)
     with pytest.raises(InputError, match="not the same model size"):
-        checkpoints.check_same_shapes({"IN": checkpoints.Weights(tiny), "RL": checkpoints.Weights(copy)})
+        check_same_shapes({"IN": Weights(tiny), "RL": Weights(copy)})
 
 
 def test_a_checkpoint_that_lacks_a_tensor_does_not_load(copy):
     """transformers would fill the gap with random numbers and a warning."""
     rewrite(copy, lambda tensors: tensors.pop("model.layers.3.mlp.up_proj.weight"))
     with pytest.raises(InputError, match="missing keys"):
-        checkpoints.load_model(copy)
+        loading.load_model(copy)
 
 
 def test_strips_are_the_tensors_rows_and_columns(tiny, tmp_path):
@@ -221,13 +224,13 @@ def test_strips_are_the_tensors_rows_and_columns(tiny, tmp_path):
         "visual.patch_embed.proj.weight": torch.randn(5, 2, 3, 4),
     }
     save_file(tensors, tmp_path / "model.safetensors")
-    weights = checkpoints.Weights(tmp_path)
+    weights = Weights(tmp_path)
     for name, tensor in tensors.items():
         if tensor.ndim > 1:
             whole = tensor.flatten(1).float()
             for start, stop in ((0, 4), (3, 6), (4, 100)):
-                assert np.array_equal(weights.strip(anatomy.canonical(name), 0, start, stop), whole[start:stop])
-                assert np.array_equal(weights.strip(anatomy.canonical(name), 1, start, stop), whole[:, start:stop])
+                assert np.array_equal(weights.strip(architecture.canonical(name), 0, start, stop), whole[start:stop])
+                assert np.array_equal(weights.strip(architecture.canonical(name), 1, start, stop), whole[:, start:stop])
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-600])
     with pytest.raises(InputError, match=r"model\.safetensors: ends within 'visual"):

@@ -10,11 +10,12 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
-from frankenstein import claims, controls, doses, estimates, reference, updates
-from frankenstein.claims import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
-from frankenstein.errors import InputError
-from frankenstein.evidence import Evidence
-from frankenstein.regions import AGAIN, HYBRIDS, Regions
+from frankenstein.claims import claims, controls, estimates, interpolation, reference
+from frankenstein.claims.claims import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
+from frankenstein.claims.measurements import Evidence
+from frankenstein.core.errors import InputError
+from frankenstein.core.regions import AGAIN, HYBRIDS, Regions
+from frankenstein.updates import matrices
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 REGIONS = Regions((3, 6), 9)
@@ -195,7 +196,7 @@ def of_weights(base, instruct, reinforced) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"recipe": "one", "stage": stage, **record}
-            for stage, record, *_ in updates.updates(base, instruct, reinforced)
+            for stage, record, *_ in matrices.updates(base, instruct, reinforced)
         ]
     )
 
@@ -417,11 +418,11 @@ def test_dose_response():
     assert found.low < 0.4 < found.high
     assert found.p_greater < 0.01
     every = {role: {metric: 0.5 for metric in ("M_vis", "M_v2r", "M_rea")} for role in roles}
-    table = doses.response(evidence(hits=hits(every)), ["one", "two"], {"IN:RL:RL": roles})
+    table = interpolation.response(evidence(hits=hits(every)), ["one", "two"], {"IN:RL:RL": roles})
     assert len(table) == 2 * 3 * 3
     assert set(table.value) == {50.0}
     assert (table.low < 50).all()
-    assert set(doses.response(evidence(hits=hits(every)), ["two"], {"IN:RL:RL": roles}).recipe) == {"two"}
+    assert set(interpolation.response(evidence(hits=hits(every)), ["two"], {"IN:RL:RL": roles}).recipe) == {"two"}
 
 
 def test_recipes_are_replicates():

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
-from frankenstein import cli, updates
+from frankenstein import cli
+from frankenstein.updates import matrices
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -16,7 +17,7 @@ def test_updates_writes_the_whole_table(tiny, moved, tmp_path, jobs):
         ["updates", "--base", str(tiny), "--in", str(moved), "--rl", str(tiny), "-o", str(out), "--jobs", str(jobs)]
     )
     table = pd.read_parquet(out)
-    direct = {(stage, record["parameter"]): record for stage, record, *_ in updates.updates(tiny, moved, tiny)}
+    direct = {(stage, record["parameter"]): record for stage, record, *_ in matrices.updates(tiny, moved, tiny)}
     assert len(table) == len(direct)
     for row in table.to_dict("records"):
         record = direct[row["stage"], row["parameter"]]
@@ -40,7 +41,7 @@ def test_nan_is_found_before_any_long_work(tiny, tmp_path, monkeypatch):
     for layer in (3, 5):
         tensors[f"model.layers.{layer}.mlp.up_proj.weight"][2, 1] = float("nan")
     save_file(tensors, tmp_path / "in" / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr(updates, "of_matrix", None)
+    monkeypatch.setattr(matrices, "of_matrix", None)
     with pytest.raises(SystemExit, match=r"in: 'layers\.[35]\.mlp\.up_proj\.weight' holds NaN or infinity \(2 such"):
         cli.main(
             ["updates", "--base", str(tiny), "--in", str(tmp_path / "in"), "-o", str(tmp_path / "x.csv"), "--jobs", "1"]

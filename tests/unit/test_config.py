@@ -4,8 +4,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from frankenstein.config import load
-from frankenstein.errors import InputError
+from frankenstein.core.errors import InputError
+from frankenstein.study.config import load
 
 MINI = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
@@ -121,15 +121,15 @@ def test_another_examples_image_is_asked_of_the_vision_task_alone():
 def test_every_key_is_explained_and_the_reference_is_the_schemas():
     from pydantic import BaseModel
 
-    from frankenstein import config, configdoc
+    from frankenstein.study import config, reference_docs
 
     models = [m for m in vars(config).values() if isinstance(m, type) and issubclass(m, BaseModel)]
     models = [model for model in models if model.__module__ == config.__name__ and model.model_fields]
-    assert set(configdoc._SECTIONS) == set(models)
+    assert set(reference_docs._SECTIONS) == set(models)
     for model in models:
         assert all(field.description for field in model.model_fields.values()), model
     text = (ROOT / "config" / "README.md").read_text()
-    assert configdoc.insert(text) == text, "run python -m frankenstein.configdoc"
+    assert reference_docs.insert(text) == text, "run python -m frankenstein.study.reference_docs"
 
 
 def readme_study() -> dict:

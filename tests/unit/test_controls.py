@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from frankenstein import controls
-from frankenstein.evidence import Evidence
-from frankenstein.regions import Regions
+from frankenstein.claims import controls
+from frankenstein.claims.measurements import Evidence
+from frankenstein.core.regions import Regions
 
 REGIONS = Regions((2, 4), 6)
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from frankenstein import costs
-from frankenstein.config import load
+from frankenstein.study import costs
+from frankenstein.study.config import load
 
 
 def study(name="paper", **evaluation):

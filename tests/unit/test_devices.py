@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from frankenstein import devices
-from frankenstein.errors import InputError
+from frankenstein.core.errors import InputError
+from frankenstein.models import gpu
 
 JOB = (
     "import json, os, sys, time\n"
-    "from frankenstein import devices\n"
+    "from frankenstein.models import gpu as devices\n"
     "device = devices.claim(int(sys.argv[2]), poll=0.02)\n"
     "start = time.time(); time.sleep(float(sys.argv[1])); end = time.time()\n"
     "print(json.dumps([device, os.environ['CUDA_VISIBLE_DEVICES'], start, end]))\n"
@@ -22,7 +22,7 @@ JOB = (
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
-    for name in devices._SCHEDULERS:
+    for name in gpu._SCHEDULERS:
         monkeypatch.delenv(name, raising=False)
 
     def start(seconds, visible="0,1", count=1):
@@ -56,14 +56,14 @@ def test_a_killed_job_keeps_no_device(job):
 
 def test_without_gpus_and_under_a_scheduler_nothing_is_claimed(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert devices.claim() is None
+    assert gpu.claim() is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    assert devices.claim() is None
+    assert gpu.claim() is None
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
-    assert devices.claim(0) is None
+    assert gpu.claim(0) is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert devices.claim() is None
+    assert gpu.claim() is None
 
 
 def test_a_scheduler_that_shows_more_than_a_job_wants_is_shared_out(job, monkeypatch):
@@ -83,8 +83,8 @@ def test_jobs_that_want_two_devices_do_not_wait_for_each_other_forever(job):
 
 
 def test_more_devices_than_there_are_is_an_error(monkeypatch):
-    for name in devices._SCHEDULERS:
+    for name in gpu._SCHEDULERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with pytest.raises(InputError, match="wants 2 GPUs, and there are 1"):
-        devices.claim(2)
+        gpu.claim(2)

@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from frankenstein import checkpoints, descriptions, engines, responses
-from frankenstein.errors import InputError
-from frankenstein.generation import Prompt, in_condition
+from frankenstein.core.errors import InputError
+from frankenstein.data.tasks import Example
 from frankenstein.grading import judge
+from frankenstein.inference import descriptions, engines, responses
+from frankenstein.inference.prompts import Prompt, in_condition
 from frankenstein.mini import questions
-from frankenstein.tasks import Example
+from frankenstein.models import loading
 
 KEY = "sk-very-secret-0123456789"
 
@@ -154,7 +155,7 @@ def test_transformers_caps_pixels_and_shrinks_nothing_else(tiny):
 def test_a_processor_without_a_limit_in_pixels_says_so():
     processor = types.SimpleNamespace(image_processor=types.SimpleNamespace(size={"height": 3, "width": 3}))
     with pytest.raises(InputError, match="max_pixels: SimpleNamespace has no limit in pixels"):
-        checkpoints.cap_pixels(processor, 100)
+        loading.cap_pixels(processor, 100)
 
 
 def test_images_are_at_least_a_patch_wide(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from frankenstein import estimates
+from frankenstein.claims import estimates
 
 
 @pytest.mark.parametrize("n", [5, 12, 40])  # all 32 or 4,096 sign flips; a draw of them

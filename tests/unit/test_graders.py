@@ -5,7 +5,7 @@ import pytest
 from conftest import SHARED
 
 from frankenstein import cli
-from frankenstein.errors import InputError
+from frankenstein.core.errors import InputError
 from frankenstein.grading import latex, records
 from frankenstein.grading.outcome import RIGHT, UNGRADED, WRONG, Grade
 from frankenstein.grading.rules import grade, grade_all

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hubserver import HubServer
 
-from frankenstein import checkpoints
+from frankenstein.models import checkpoints, manifests
 
 ONE, TWO = "a" * 40, "b" * 40
 TOKEN = "hf_verysecrettoken0123456789"
@@ -43,7 +43,7 @@ def hub(tiny):
 def fetch(hub, tmp_path, repo="lab/model", revision=ONE, patterns=None, kind="model", ok=True, **env):
     """(account or None, what was printed) of one fetch."""
     program = (
-        "import sys, json; from pathlib import Path; from frankenstein import hub, errors\n"
+        "import sys, json; from pathlib import Path; from frankenstein.core import errors; from frankenstein.models import hub\n"
         "account, repo, revision, patterns, kind = json.loads(sys.argv[1])\n"
         "try:\n"
         "    hub.fetch(Path(account), repo, revision, patterns or hub.CHECKPOINT, kind)\n"
@@ -66,10 +66,10 @@ def fetch(hub, tmp_path, repo="lab/model", revision=ONE, patterns=None, kind="mo
 def test_a_checkpoint_is_fetched_once_and_verified(hub, tmp_path, tiny):
     account, _ = fetch(hub, tmp_path)
     assert account["verified"] is True
-    assert account["files"]["model.safetensors"]["sha256"] == checkpoints.sha256(Path(tiny) / "model.safetensors")
+    assert account["files"]["model.safetensors"]["sha256"] == manifests.sha256(Path(tiny) / "model.safetensors")
     (tmp_path / "m").mkdir()
     checkpoints.write_manifest(tmp_path / "m" / "manifest.json", Path(account["folder"]), {})
-    assert checkpoints.directory_of(tmp_path / "m" / "manifest.json").samefile(account["folder"])
+    assert manifests.directory_of(tmp_path / "m" / "manifest.json").samefile(account["folder"])
     before = hub.requests["GET /lab/model/resolve/" + ONE + "/model.safetensors"]
     fetch(hub, tmp_path)
     assert before == hub.requests["GET /lab/model/resolve/" + ONE + "/model.safetensors"] == 1
@@ -94,7 +94,7 @@ def test_a_connection_that_fails_is_tried_again_and_goes_on(hub, tmp_path, what,
         assert not (tmp_path / "account.json").exists()
     assert result == 0
     account = json.loads((tmp_path / "account.json").read_text())
-    assert account["files"]["model.safetensors"]["sha256"] == checkpoints.sha256(Path(tiny) / "model.safetensors")
+    assert account["files"]["model.safetensors"]["sha256"] == manifests.sha256(Path(tiny) / "model.safetensors")
 
 
 def fetch_any(hub, tmp_path) -> int:
@@ -112,7 +112,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_not_kept(hub, tmp_path, tiny):
     assert account is None
     assert "model.safetensors is not what the Hub says it is" in printed
     account, _ = fetch(hub, tmp_path)
-    assert account["files"]["model.safetensors"]["sha256"] == checkpoints.sha256(Path(tiny) / "model.safetensors")
+    assert account["files"]["model.safetensors"]["sha256"] == manifests.sha256(Path(tiny) / "model.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@ import json
 import pandas as pd
 import pytest
 
-from frankenstein import cli, generation, interchange, responses, tasks
-from frankenstein.errors import InputError
-from frankenstein.generation import Response
-from frankenstein.tasks import Example, fingerprint, write
+from frankenstein import cli
+from frankenstein.core.errors import InputError
+from frankenstein.data import tasks
+from frankenstein.data.tasks import Example, fingerprint, write
+from frankenstein.grading import interchange
+from frankenstein.inference import respond, responses
+from frankenstein.inference.generation import Response
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def study(tmp_path):
     said = {"how many? 0": "The answer is 0.", "how many? 1": "5", "how many? 2": "\\boxed{2}", "which?": "(B)"}
     asked = [(Example(**{**e.__dict__, "image": None}), "text") for e in examples]
     store = responses.Store(tmp_path / "s" / "0.jsonl", {})
-    made = generation.respond(
+    made = respond.respond(
         lambda prompts: [Response(said[p.text], [1], False) for p in prompts], asked, tmp_path, "", 2, store
     )
     header = {"checkpoint": "base", "examples": {"vista": fingerprint(examples)}}

@@ -5,13 +5,14 @@ import pytest
 import torch
 from conftest import SHARED
 
-from frankenstein import batches, interventions, wavefront
-from frankenstein.errors import InputError
-from frankenstein.generation import Prompt, encode, generate
+from frankenstein.core.errors import InputError
+from frankenstein.data.tasks import Example, Pair, open_image, read_pairs
+from frankenstein.inference.generation import generate
+from frankenstein.inference.prompts import Prompt, encode
 from frankenstein.mini import benchmarks, world
-from frankenstein.tasks import Example, Pair, open_image, read_pairs
+from frankenstein.probes import batches, interventions, sweep
 
-BOTH = [wavefront.HIDDEN_STATE_AT_LAYER, wavefront.KV_AT_LAYER_ONLY]
+BOTH = [sweep.HIDDEN_STATE_AT_LAYER, sweep.KV_AT_LAYER_ONLY]
 
 
 def swap_sweep(loaded, pairs, folder, *, memory_mb=1000, modes=BOTH, unequal="resize", max_new_tokens=6):
@@ -58,7 +59,7 @@ def test_records_are_the_naive_sweeps_answers(loaded, counting, tmp_path):
     for layer, answers in naive.items():
         for pair, (tokens, _) in zip(counting, answers, strict=True):
             text = processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-            assert records[pair.id, wavefront.HIDDEN_STATE_AT_LAYER, layer]["response"] == text
+            assert records[pair.id, sweep.HIDDEN_STATE_AT_LAYER, layer]["response"] == text
 
 
 @pytest.mark.parametrize("memory_mb", [1, 3])
@@ -93,7 +94,7 @@ def test_a_sample_that_fails_stays_in_with_its_reason(loaded, counting, sums, tm
 
 def test_out_of_memory_halves_the_batch_and_goes_on(loaded, sums, tmp_path, monkeypatch, capsys):
     expected = skip_sweep(loaded, sums, tmp_path)
-    original, sizes = wavefront.skip, []
+    original, sizes = sweep.skip, []
 
     def small(decoder, inputs, *arguments):
         sizes.append(len(inputs["input_ids"]))
@@ -101,21 +102,21 @@ def test_out_of_memory_halves_the_batch_and_goes_on(loaded, sums, tmp_path, monk
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(decoder, inputs, *arguments)
 
-    monkeypatch.setattr(wavefront, "skip", small)
+    monkeypatch.setattr(sweep, "skip", small)
     assert skip_sweep(loaded, sums, tmp_path) == expected
     assert sizes == [5, 2, 2, 1]
     assert "a batch of 5 failed (CUDA out of memory)" in capsys.readouterr().out
 
 
 def test_one_bad_sample_costs_only_itself_and_a_broken_model_is_an_error(loaded, sums, tmp_path, monkeypatch):
-    original, broken = wavefront.skip, []
+    original, broken = sweep.skip, []
 
     def fail(decoder, inputs, *arguments):
         if broken or len(inputs["input_ids"]) > 1 or "1111=?" in loaded[1].tokenizer.decode(inputs["input_ids"][0]):
             raise RuntimeError("device-side assert")
         return original(decoder, inputs, *arguments)
 
-    monkeypatch.setattr(wavefront, "skip", fail)
+    monkeypatch.setattr(sweep, "skip", fail)
     records = skip_sweep(loaded, sums, tmp_path)
     failed = {record["id"] for record in records if record["error"] == "device-side assert"}
     assert failed == {"e3", "e4"}  # 3+1111 and 4+11111
@@ -196,7 +197,7 @@ def test_a_shard_of_one_records_its_failure_and_one_of_many_that_all_fail_is_an_
 
 def test_batches_are_whole_again_after_a_failure(loaded, sums, tmp_path, monkeypatch):
     """A batch that fails is run one by one; the next ones are not."""
-    original, sizes = wavefront.skip, []
+    original, sizes = sweep.skip, []
 
     def fail(decoder, inputs, *arguments):
         sizes.append(len(inputs["input_ids"]))
@@ -204,7 +205,7 @@ def test_batches_are_whole_again_after_a_failure(loaded, sums, tmp_path, monkeyp
             raise RuntimeError("no")
         return original(decoder, inputs, *arguments)
 
-    monkeypatch.setattr(wavefront, "skip", fail)
+    monkeypatch.setattr(sweep, "skip", fail)
     many = [Example(f"s{i}", "text_math", f"{i}+{i}=?", "0", "number") for i in range(9)]
     monkeypatch.setattr(batches, "memory", lambda decoder, sizes: len(sizes) * 1_000_000)
     records = skip_sweep(loaded, many, tmp_path, memory_mb=3)

@@ -14,8 +14,10 @@ from dataclasses import replace
 
 import pytest
 
-from frankenstein import cli, tasks, training
+from frankenstein import cli
+from frankenstein.data import tasks
 from frankenstein.mini import benchmarks, questions
+from frankenstein.training import sft
 
 PYTHON = os.environ.get("FRANKENSTEIN_LMMS_EVAL") or (sys.executable if importlib.util.find_spec("lmms_eval") else None)
 pytestmark = pytest.mark.skipif(
@@ -106,12 +108,10 @@ def log(tiny, tmp_path_factory):
         file.writelines(json.dumps(as_published(row)) + "\n" for row in rows)
     asked = itertools.islice(questions.stream(1, "train", {"easy_vqa": 1}), 16 * 60)
     learned = [
-        training.Sample(
-            training.Prompt(f"Question: {q.prompt}\nAnswer:", q.image, "You are a helpful assistant."), q.answer
-        )
+        sft.Sample(sft.Prompt(f"Question: {q.prompt}\nAnswer:", q.image, "You are a helpful assistant."), q.answer)
         for q in asked
     ]
-    training.supervised(tiny, folder / "model", learned, steps=60, batch=16, learning_rate=3e-3, seed=1)
+    sft.supervised(tiny, folder / "model", learned, steps=60, batch=16, learning_rate=3e-3, seed=1)
     for name, data, text, results in (
         ("easy", "vista", "text", "results"),
         ("easy_named", "vista", "text", "named"),

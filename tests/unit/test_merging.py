@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from frankenstein import checkpoints, merging
-from frankenstein.anatomy import canonical, part_of
-from frankenstein.assignment import REST, Assignment
-from frankenstein.errors import InputError
-from frankenstein.generation import Prompt, encode
-from frankenstein.regions import HYBRIDS
+from frankenstein.core.errors import InputError
+from frankenstein.core.regions import HYBRIDS
+from frankenstein.inference.prompts import Prompt, encode
+from frankenstein.merging import hybrids
+from frankenstein.merging.hybrid_spec import REST, Assignment
+from frankenstein.models import checkpoints, loading
+from frankenstein.models.architecture import canonical, part_of
 
 NAME = "model.layers.7.mlp.up_proj.weight"
 
@@ -87,8 +88,8 @@ def donors(tiny, moved):
 @pytest.mark.parametrize("rest_from", ["early", "in", "rl"])
 def test_every_tensor_is_its_donors(donors, tmp_path, hybrid, rest_from):
     out = tmp_path / "hybrid"
-    merging.merge(donors, hybrid, out, rest_from=rest_from)
-    assert merging.verify(out) == []
+    hybrids.merge(donors, hybrid, out, rest_from=rest_from)
+    assert hybrids.verify(out) == []
     check_equal(out, twin(donors, hybrid, (3, 6), rest_from))
     account = json.loads((out / "merge_manifest.json").read_text())
     weights = load_file(out / "model.safetensors")
@@ -110,10 +111,10 @@ def test_against_the_twin(donors, tmp_path, spec, layout, dtype):
     parents = {label: edited(path, tmp_path / label, convert) for label, path in donors.items()}
     stores = {label: tmp_path / f"{label}-shards" for label in parents}
     for label, path in stores.items() if layout == "link" else ():
-        merging.store(parents[label], path)
-    merging.merge(parents, spec, tmp_path / "hybrid", layout=layout, stores=stores)
+        hybrids.store(parents[label], path)
+    hybrids.merge(parents, spec, tmp_path / "hybrid", layout=layout, stores=stores)
     check_equal(tmp_path / "hybrid", twin(parents, spec))
-    assert merging.verify(tmp_path / "hybrid") == []
+    assert hybrids.verify(tmp_path / "hybrid") == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -128,7 +129,7 @@ def test_any_assignment_against_the_twin(donors, tmp_path_factory, data):
         spec += f"+{data.draw(source)}@{first}-{last}{data.draw(st.sampled_from(['', '.mlp', '.attention']))}"
     rest = {part: data.draw(st.sampled_from(["IN", "RL", "early"])) for part in REST}
     out = tmp_path_factory.mktemp("any") / "hybrid"
-    merging.merge(donors, spec, out, cuts=cuts, rest_from=rest)
+    hybrids.merge(donors, spec, out, cuts=cuts, rest_from=rest)
     check_equal(out, twin(donors, spec, cuts, rest))
 
 
@@ -137,7 +138,7 @@ def test_shards_and_prefixes_are_no_matter(tiny, moved, tmp_path):
     expected = twin({"IN": tiny, "RL": moved}, "IN:RL:RL")
     for donors in ({"IN": tiny, "RL": other}, {"IN": other, "RL": tiny}):
         out = tmp_path / f"hybrid-{len(list(tmp_path.iterdir()))}"
-        merging.merge(donors, "IN:RL:RL" if donors["IN"] == tiny else "RL:IN:IN", out)
+        hybrids.merge(donors, "IN:RL:RL" if donors["IN"] == tiny else "RL:IN:IN", out)
         check_equal(out, expected)
         # One convention within a hybrid: the first donor's.
         names = set(stored(donors["IN"])) if len(donors) else set()
@@ -148,29 +149,29 @@ def test_shards_and_prefixes_are_no_matter(tiny, moved, tmp_path):
 def test_links_across_naming_conventions_are_written_instead(tiny, moved, tmp_path):
     other = edited(moved, tmp_path / "other", prefix="model.language_model.")
     stores = {"IN": tmp_path / "a", "RL": tmp_path / "b"}
-    merging.store(tiny, stores["IN"])
-    merging.store(other, stores["RL"])
-    merging.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores=stores)
+    hybrids.store(tiny, stores["IN"])
+    hybrids.store(other, stores["RL"])
+    hybrids.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores=stores)
     check_equal(tmp_path / "hybrid", twin({"IN": tiny, "RL": moved}, "IN:RL:RL"))
     assert set(stored(tmp_path / "hybrid")) == set(stored(tiny))
 
 
 def test_large_hybrids_are_sharded(donors, tmp_path, monkeypatch):
-    monkeypatch.setattr(merging, "SHARD_BYTES", 300_000)
-    merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
+    monkeypatch.setattr(hybrids, "SHARD_BYTES", 300_000)
+    hybrids.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
     files = sorted(tmp_path.glob("hybrid/*.safetensors"))
     assert len(files) > 3
     assert files[0].name == f"model-00001-of-{len(files):05}.safetensors"
     check_equal(tmp_path / "hybrid", twin(donors, "IN:RL:RL"))
-    assert merging.verify(tmp_path / "hybrid") == []
-    checkpoints.load_model(tmp_path / "hybrid")
+    assert hybrids.verify(tmp_path / "hybrid") == []
+    loading.load_model(tmp_path / "hybrid")
 
 
 def test_bytes_that_are_written_a_few_at_a_time(donors, tmp_path, monkeypatch):
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:777], at))
-    monkeypatch.setattr(merging, "_CHUNK", 1000)
-    merging.merge(donors, "IN:0.5:RL", tmp_path / "hybrid")
+    monkeypatch.setattr(hybrids, "_CHUNK", 1000)
+    hybrids.merge(donors, "IN:0.5:RL", tmp_path / "hybrid")
     check_equal(tmp_path / "hybrid", twin(donors, "IN:0.5:RL"))
 
 
@@ -178,21 +179,21 @@ def test_bytes_that_are_written_a_few_at_a_time(donors, tmp_path, monkeypatch):
 def test_a_hybrid_loads_and_differs_from_both_parents(donors, tmp_path, layout):
     stores = {label: tmp_path / label for label in donors}
     for label, path in donors.items() if layout == "link" else ():
-        merging.store(path, stores[label])
-    merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid", layout=layout, stores=stores)
+        hybrids.store(path, stores[label])
+    hybrids.merge(donors, "IN:RL:RL", tmp_path / "hybrid", layout=layout, stores=stores)
     logits = {}
     for name, path in {**donors, "hybrid": tmp_path / "hybrid"}.items():
-        model, processor = checkpoints.load_model(path)  # refuses missing and unexpected tensors
+        model, processor = loading.load_model(path)  # refuses missing and unexpected tensors
         logits[name] = model(**encode(processor, [Prompt("how many shapes are there?")])).logits
     assert not torch.allclose(logits["hybrid"], logits["IN"])
     assert not torch.allclose(logits["hybrid"], logits["RL"])
 
 
 def test_the_hybrid_of_one_donor_is_that_donor_in_outputs(donors, tmp_path):
-    merging.merge(donors, "RL:1:RL", tmp_path / "hybrid")
+    hybrids.merge(donors, "RL:1:RL", tmp_path / "hybrid")
     made = []
     for path in (tmp_path / "hybrid", donors["RL"]):
-        model, processor = checkpoints.load_model(path)
+        model, processor = loading.load_model(path)
         made.append(model(**encode(processor, [Prompt("how many shapes are there?")])).logits)
     assert torch.equal(*made)
 
@@ -200,8 +201,8 @@ def test_the_hybrid_of_one_donor_is_that_donor_in_outputs(donors, tmp_path):
 def test_links_are_the_stores_own_files(donors, tmp_path):
     stores = {label: tmp_path / f"store-{label}" for label in donors}
     for label, path in donors.items():
-        merging.store(path, stores[label])
-    merging.merge(donors, "IN:RL:RL+RL@1.mlp", tmp_path / "hybrid", layout="link", stores=stores)
+        hybrids.store(path, stores[label])
+    hybrids.merge(donors, "IN:RL:RL+RL@1.mlp", tmp_path / "hybrid", layout="link", stores=stores)
     files = {path.name: path for path in tmp_path.glob("hybrid/*.safetensors")}
     assert [name for name in files if name.startswith("mixed")] == ["mixed-layer-001.safetensors"]
     assert files["IN-layer-000.safetensors"].samefile(stores["IN"] / "layer-000.safetensors")
@@ -211,20 +212,20 @@ def test_links_are_the_stores_own_files(donors, tmp_path):
         open(files["IN-layer-000.safetensors"], "r+b").close()
         assert os.getuid()
     shutil.rmtree(stores["IN"])  # a hybrid stands without its store
-    assert merging.verify(tmp_path / "hybrid") == []
+    assert hybrids.verify(tmp_path / "hybrid") == []
 
 
 def test_a_parent_that_changed_after_its_store_was_made(donors, tmp_path):
     parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
     stores = {label: tmp_path / f"store-{label}" for label in donors}
     for label, path in parents.items():
-        merging.store(path, stores[label])
+        hybrids.store(path, stores[label])
     edited_file = parents["RL"] / "model.safetensors"
     os.utime(edited_file, ns=(1, 1))
     with pytest.raises(InputError, match="has changed since; make the store again"):
-        merging.merge(parents, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores=stores)
+        hybrids.merge(parents, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores=stores)
     with pytest.raises(InputError, match="no store of RL"):
-        merging.merge(parents, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores={"IN": stores["IN"]})
+        hybrids.merge(parents, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores={"IN": stores["IN"]})
     assert not (tmp_path / "hybrid").exists()
 
 
@@ -232,16 +233,16 @@ def test_a_parent_that_changed_after_its_manifest_was_made(donors, tmp_path):
     parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
     for path in parents.values():
         checkpoints.write_manifest(path / "manifest.json", path, {"path": str(path)})
-    merging.merge(parents, "IN:RL:RL", tmp_path / "good")
+    hybrids.merge(parents, "IN:RL:RL", tmp_path / "good")
     os.utime(parents["RL"] / "model.safetensors")  # touched, not changed
-    merging.merge(parents, "IN:RL:RL", tmp_path / "touched")
+    hybrids.merge(parents, "IN:RL:RL", tmp_path / "touched")
     with open(parents["RL"] / "model.safetensors", "r+b") as file:
         file.seek(-1, os.SEEK_END)
         last = file.read(1)[0]
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last ^ 1]))
     with pytest.raises(InputError, match=r"RL/model\.safetensors: gone or changed since"):
-        merging.merge(parents, "IN:RL:RL", tmp_path / "bad")
+        hybrids.merge(parents, "IN:RL:RL", tmp_path / "bad")
 
 
 def test_tied_heads_are_dropped_and_said(tiny, moved, tmp_path):
@@ -250,40 +251,40 @@ def test_tied_heads_are_dropped_and_said(tiny, moved, tmp_path):
 
     config = json.loads((tiny / "config.json").read_text())
     assert config.get("tie_word_embeddings") or config["text_config"].get("tie_word_embeddings")
-    merging.merge({"IN": edited(tiny, tmp_path / "in", head), "RL": moved}, "IN:RL:RL", tmp_path / "hybrid")
+    hybrids.merge({"IN": edited(tiny, tmp_path / "in", head), "RL": moved}, "IN:RL:RL", tmp_path / "hybrid")
     assert json.loads((tmp_path / "hybrid" / "merge_manifest.json").read_text())["dropped"] == ["lm_head.weight"]
     check_equal(tmp_path / "hybrid", twin({"IN": tiny, "RL": moved}, "IN:RL:RL"))
-    assert merging.verify(tmp_path / "hybrid") == []
-    checkpoints.load_model(tmp_path / "hybrid")
+    assert hybrids.verify(tmp_path / "hybrid") == []
+    loading.load_model(tmp_path / "hybrid")
 
 
 def test_verify_finds_what_is_not_as_it_was_made(donors, tmp_path):
     out = tmp_path / "hybrid"
-    merging.merge(donors, "IN:RL:RL", out)
+    hybrids.merge(donors, "IN:RL:RL", out)
     tensors = load_file(out / "model.safetensors")
     tensors[NAME][0, 0] += 1e-6
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"layers\.7\.mlp\.up_proj\.weight' is not what merge_manifest"):
-        merging.verify(out)
+        hybrids.verify(out)
     record = json.loads((out / "merge_manifest.json").read_text())
     record["tensors"][NAME]["sha256"] = hashlib.sha256(tensors[NAME].numpy().tobytes()).hexdigest()
     (out / "merge_manifest.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"layers\.7\.mlp\.up_proj\.weight' differs from its donor RL"):
-        merging.verify(out)
+        hybrids.verify(out)
     del tensors[NAME]
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="but not in both"):
-        merging.verify(out)
+        hybrids.verify(out)
     (out / "merge_manifest.json").unlink()
     with pytest.raises(InputError, match="not a hybrid of ours"):
-        merging.verify(out)
+        hybrids.verify(out)
 
 
 def test_verify_without_a_parent_says_so(donors, tmp_path):
     parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
-    merging.merge(parents, "IN:RL:RL", tmp_path / "hybrid")
+    hybrids.merge(parents, "IN:RL:RL", tmp_path / "hybrid")
     shutil.rmtree(parents["RL"])
-    assert "RL" in merging.verify(tmp_path / "hybrid")[0]
+    assert "RL" in hybrids.verify(tmp_path / "hybrid")[0]
 
 
 def change(section, key, value):
@@ -307,7 +308,7 @@ def test_donors_that_do_not_fit(tiny, moved, tmp_path, edit, config, says):
     bad = edited(moved, tmp_path / "bad", edit, config)
     before = hashlib.sha256((bad / "model.safetensors").read_bytes()).digest()
     with pytest.raises(InputError, match=says):
-        merging.merge({"IN": tiny, "RL": bad}, "IN:RL:RL", tmp_path / "hybrid")
+        hybrids.merge({"IN": tiny, "RL": bad}, "IN:RL:RL", tmp_path / "hybrid")
     assert not (tmp_path / "hybrid").exists()
     assert before == hashlib.sha256((bad / "model.safetensors").read_bytes()).digest()
 
@@ -319,20 +320,20 @@ def test_donors_of_another_depth_are_refused(tiny, moved, tmp_path):
 
     bad = edited(moved, tmp_path / "bad", shorter, change("text_config", "num_hidden_layers", 8))
     with pytest.raises(InputError, match=r"IN \(.*\) has 9 decoder layers, RL \(.*\) 8"):
-        merging.merge({"IN": tiny, "RL": bad}, "IN:RL:RL", tmp_path / "hybrid")
+        hybrids.merge({"IN": tiny, "RL": bad}, "IN:RL:RL", tmp_path / "hybrid")
 
 
 def test_harmless_differences_are_warned_of(tiny, moved, tmp_path, capsys):
     other = edited(moved, tmp_path / "other", None, change(None, "transformers_version", "4.49.0"))
-    assert merging.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings == []
+    assert hybrids.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings == []
     (other / "chat_template.jinja").write_text("{{ messages }}")
-    made = merging.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid")
+    made = hybrids.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid")
     assert len(made.warnings) == 1
     assert "chat templates of IN" in capsys.readouterr().err
     record = json.loads((other / "tokenizer.json").read_text())
     record["added_tokens"] = record["added_tokens"][:-1]
     (other / "tokenizer.json").write_text(json.dumps(record))
-    assert len(merging.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings) == 2
+    assert len(hybrids.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings) == 2
     assert "Warning: the chat templates" in (tmp_path / "hybrid" / "README.md").read_text()
 
 
@@ -343,7 +344,7 @@ def test_texts_come_from_the_stated_donor(tiny, moved, tmp_path):
         [("IN:RL:RL", {}, False), ("RL:IN:IN", {}, True), ("IN:RL:RL", {"config_from": "RL"}, True)]
     ):
         out = tmp_path / str(number)
-        merging.merge({"IN": tiny, "RL": other}, spec, out, **options)
+        hybrids.merge({"IN": tiny, "RL": other}, spec, out, **options)
         assert ((out / "chat_template.jinja").read_text() == "{{ messages }}") == theirs
 
 
@@ -351,7 +352,7 @@ def test_a_full_disk_is_known_before_the_first_byte_and_cleaned_up_after(donors,
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
         with pytest.raises(InputError, match=r"0\.0 GB free on its disk; nothing written"):
-            merging.merge(donors, "IN:RL:RL", tmp_path / "a" / "hybrid")
+            hybrids.merge(donors, "IN:RL:RL", tmp_path / "a" / "hybrid")
         assert list((tmp_path / "a").iterdir()) == []
 
     def full(*arguments):
@@ -359,7 +360,7 @@ def test_a_full_disk_is_known_before_the_first_byte_and_cleaned_up_after(donors,
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(InputError, match="the disk is full; what was written is removed"):
-        merging.merge(donors, "IN:RL:RL", tmp_path / "b" / "hybrid")
+        hybrids.merge(donors, "IN:RL:RL", tmp_path / "b" / "hybrid")
     assert list((tmp_path / "b").iterdir()) == []
 
 
@@ -367,7 +368,7 @@ def test_what_a_killed_merge_left_is_cleared(donors, tmp_path):
     left, living = tmp_path / ".hybrid.999999999.partial", tmp_path / ".hybrid.1.partial"
     left.mkdir()
     living.mkdir()
-    merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
+    hybrids.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
     assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, "hybrid"]
 
 
@@ -377,7 +378,7 @@ def test_configs_as_older_transformers_write_them_are_the_same(tiny, moved, tmp_
         config["model_type"] = "qwen2_5_vl"
 
     other = edited(moved, tmp_path / "old", None, old)
-    made = merging.plan({"IN": tiny, "RL": other}, "IN:RL:RL")
+    made = hybrids.plan({"IN": tiny, "RL": other}, "IN:RL:RL")
     assert made.warnings == ["config.json differs between the donors, but not in what it says of the model"]
 
 
@@ -385,12 +386,12 @@ def test_a_directory_that_is_not_empty_is_left_alone(donors, tmp_path):
     (tmp_path / "hybrid").mkdir()
     (tmp_path / "hybrid" / "mine").write_text("x")
     with pytest.raises(InputError, match="not empty"):
-        merging.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
+        hybrids.merge(donors, "IN:RL:RL", tmp_path / "hybrid")
     assert [path.name for path in (tmp_path / "hybrid").iterdir()] == ["mine"]
 
 
 def test_the_card_names_parts_and_parents(donors, tmp_path):
-    merging.merge(donors, "IN:RL:RL+IN@7.mlp", tmp_path / "hybrid", command="frankenstein merge …")
+    hybrids.merge(donors, "IN:RL:RL+IN@7.mlp", tmp_path / "hybrid", command="frankenstein merge …")
     card = (tmp_path / "hybrid" / "README.md").read_text()
     for text in (
         "| decoder layers 0 to 2 | IN |",
@@ -400,7 +401,7 @@ def test_the_card_names_parts_and_parents(donors, tmp_path):
     ):
         assert text in card
     assert str(donors["RL"].resolve()) in card
-    text = merging.describe(tmp_path / "hybrid")
+    text = hybrids.describe(tmp_path / "hybrid")
     assert "layer-007     IN, RL" in text
     assert "qwen2_5_vl, 9 decoder layers" in text
     assert np.char.count(text, "hybrid IN:RL:RL+IN@7.mlp") == 1
@@ -430,7 +431,7 @@ def test_equals_mergekit_on_what_it_merges_rightly(donors, tmp_path):
     configuration = {"merge_method": "passthrough", "modules": modules, "dtype": "float32"}
     options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
     run_merge(MergeConfiguration.model_validate(configuration), str(tmp_path / "theirs"), options)
-    merging.merge(parents, "IN:RL:RL", tmp_path / "ours")
+    hybrids.merge(parents, "IN:RL:RL", tmp_path / "ours")
     theirs = {canonical(name): tensor for name, tensor in stored(tmp_path / "theirs").items()}
     # It takes what lies behind the layers from the last slice's donor, not from the first's.
     theirs["norm.weight"] = stored(tmp_path / "ours")["model.norm.weight"]

@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 import pytest
 
-from frankenstein import reinforcement, rollouts
+from frankenstein.data.tasks import Example, Pair
 from frankenstein.grading import judge, probes, rules, short
 from frankenstein.grading.outcome import RIGHT
-from frankenstein.tasks import Example, Pair
+from frankenstein.training import grpo, rollouts
 
 LAYERS = {
     "tag": "<answer>{}</answer>",
@@ -113,7 +113,7 @@ def test_rl_rewards_an_answer_in_the_format_that_the_recipe_prescribes(format):
     example = Example("e", "t", "?", "5", "integer", benchmark="mathvista", question_type="free_form")
     said = [[{"content": format.format(number)}] for number in (5, 6)]
     assert rollouts.reward(said, [json.dumps(asdict(example))] * 2) == [1.0, 0.0]
-    assert reinforcement.answer_reward(said, ["5", "5"], ["number", "number"]) == [1.0, 0.0]
+    assert grpo.answer_reward(said, ["5", "5"], ["number", "number"]) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

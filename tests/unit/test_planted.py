@@ -13,15 +13,20 @@ from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from frankenstein import attention, claims, controls, interventions, merging, profiles, tasks
-from frankenstein.checkpoints import load_model
-from frankenstein.claims import CONTRADICTED, MISSING, SUPPORTED
-from frankenstein.evidence import Evidence
-from frankenstein.generation import generate, in_condition
+from frankenstein.claims import claims, controls
+from frankenstein.claims.claims import CONTRADICTED, MISSING, SUPPORTED
+from frankenstein.claims.measurements import Evidence
+from frankenstein.core.regions import HYBRIDS, Regions
+from frankenstein.data import tasks
 from frankenstein.grading import probes, short
 from frankenstein.grading.outcome import RIGHT
+from frankenstein.inference.generation import generate
+from frankenstein.inference.prompts import in_condition
+from frankenstein.merging import hybrids
 from frankenstein.mini import benchmarks
-from frankenstein.regions import HYBRIDS, Regions
+from frankenstein.models.loading import load_model
+from frankenstein.probes import attention, interventions
+from frankenstein.report import curves
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 REGIONS = Regions((3, 6), 9)
@@ -147,7 +152,7 @@ def test_swapping_peaks_at_the_layer_that_alone_reads_the_image(tiny, tmp_path, 
     said = records[records["mode"] == "none"].set_index("id").response
     pairs = [replace(pair, meta={"target_text": said[pair.id], "source_text": "?"}) for pair in pairs]
     table = probes.swap_table(records, pairs)
-    rates = profiles.change_rates(table).set_index(["mode", "layer"]).rate
+    rates = curves.change_rates(table).set_index(["mode", "layer"]).rate
     # Of other noise an untrained model does not always say another word; where it does it is by this layer.
     share = rates["kv_at_layer_only", reads]
     assert share > 0.4
@@ -197,7 +202,7 @@ def test_a_skill_of_one_region_is_in_the_hybrids_that_have_it_and_no_other(tiny,
     directories = dict(donors)
     for spec in HYBRIDS:
         directories[spec] = tmp_path / spec.replace(":", "-")
-        merging.merge(donors, spec, directories[spec], cuts=(3, 6))
+        hybrids.merge(donors, spec, directories[spec], cuts=(3, 6))
     rows = []
     for role, directory in directories.items():
         made = generate(

@@ -6,10 +6,11 @@ import pytest
 from conftest import ROOT
 from matplotlib.text import Text
 
-from frankenstein import claims, controls, papertables, plots, reference
-from frankenstein.evidence import Evidence
-from frankenstein.regions import Regions
-from frankenstein.style import PAGE, SMALL
+from frankenstein.claims import claims, controls, reference
+from frankenstein.claims.measurements import Evidence
+from frankenstein.core.regions import Regions
+from frankenstein.report import figures, papertables
+from frankenstein.report.style import PAGE, SMALL
 
 REGIONS = Regions((10, 19), 28)
 RECIPES = ("OpenMMReasoner", "MMR1", "Revisual")
@@ -43,20 +44,20 @@ def evidence() -> Evidence:
 
 def figure_of(name: str):
     if name == "figure2":
-        return plots.figure2(papertables.figure2(scores(), ["task"], PUBLISHED))
+        return figures.figure2(papertables.figure2(scores(), ["task"], PUBLISHED))
     if name == "figure3":
         frames = [by_layer(recipe=recipe, stage=stage) for recipe in RECIPES for stage in ("IN", "RL")]
-        return plots.figure3(pd.concat(frames).rename(columns={"value": "attention_mass"}), REGIONS)
+        return figures.figure3(pd.concat(frames).rename(columns={"value": "attention_mass"}), REGIONS)
     if name == "figure5":
         frames = [by_layer(recipe=recipe, stage=stage) for recipe in RECIPES for stage in ("IN", "RL")]
-        return plots.figure5(pd.concat(frames).rename(columns={"value": "frobenius_rms"}), REGIONS)
+        return figures.figure5(pd.concat(frames).rename(columns={"value": "frobenius_rms"}), REGIONS)
     if name == "heatmap":
         frames = [by_layer(of=of).rename(columns={"value": "rate"}) for of in ("ocr", "counting", "skip: math500")]
         none = pd.DataFrame([{"of": of, "layer": -1, "n": 100, "failed": 0, "rate": 0, "low": 0, "high": 0.04} for of in ("ocr", "counting", "skip: math500")])  # fmt: skip
-        return plots.heatmap(pd.concat([none, *frames]), REGIONS)
+        return figures.heatmap(pd.concat([none, *frames]), REGIONS)
     if name == "controls":
-        return plots.controls(controls.windows(evidence()), REGIONS)
-    return plots.claims(claims.statements(claims.read([ROOT / "workflow" / "claims" / "paper.yaml"]), evidence()))
+        return figures.controls(controls.windows(evidence()), REGIONS)
+    return figures.claims(claims.statements(claims.read([ROOT / "workflow" / "claims" / "paper.yaml"]), evidence()))
 
 
 @pytest.mark.parametrize("name", ["figure2", "figure3", "figure5", "heatmap", "controls", "claims"])
@@ -72,7 +73,7 @@ def test_a_figure_fits_a_page_and_is_legible(name, tmp_path):
     assert drawn.y0 > -0.03
     assert drawn.x1 < figure.get_figwidth() + 0.03
     assert drawn.y1 < figure.get_figheight() + 0.03
-    plots.save(figure, tmp_path / "figure.pdf")
+    figures.save(figure, tmp_path / "figure.pdf")
 
 
 def test_the_papers_values_stand_beside_ours():

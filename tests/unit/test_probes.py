@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from conftest import SHARED
 
-from frankenstein import tasks
+from frankenstein.data import tasks
+from frankenstein.data.tasks import Pair
 from frankenstein.grading import probes
-from frankenstein.tasks import Pair
 
 SOURCE = {"target_bbox_xyxy": [30, 30, 40, 40], "source_bbox_xyxy": [20, 20, 40, 40]}
 

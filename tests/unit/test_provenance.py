@@ -8,37 +8,91 @@ import yaml
 from conftest import ROOT
 
 import frankenstein
-from frankenstein import provenance
+from frankenstein.core import provenance
 
 SCRIPTS = ROOT / "workflow" / "scripts"
+LIBRARY = Path(frankenstein.__file__).parent
 
 
-def names(script):
-    """Modules of the library that a script uses, and the packages that they are in."""
-    root = Path(frankenstein.__file__).parent
-    paths = [path.relative_to(root).with_suffix("") for path in provenance.modules(SCRIPTS / script)]
-    return {part for path in paths for part in path.parts}
+# What may rerun each script that costs hours, module by module. A new module here is a decision, not an accident: editing it
+# trains or asks everything again.
+EXPENSIVE = {
+    "pretrain": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts; mini: model questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
+    "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts responses templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
+    "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome rules short; inference: prompts responses templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: grpo sft",
+    "reinforce_rollouts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome rules short verdicts; inference: prompts responses templates; models: architecture checkpoints gpu manifests weights; training: grpo rollouts sft",
+    "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
+    "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses; models: gpu loading manifests",
+    "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions sweep",
+    "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions sweep",
+    "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts responses templates; models: architecture gpu loading manifests; probes: attention batches decoder",
+    "weight_updates": "core: errors logs; models: architecture manifests weights; updates: matrices",
+    "merge": "core: errors logs; merging: hybrid_spec hybrids; models: architecture checkpoints manifests weights",
+    "fetch_checkpoint": "core: errors logs; models: architecture checkpoints hub manifests weights",
+}
+# Imports run one way: a chapter knows those before it, and no other.
+CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "cli")  # fmt: skip
 
 
-def test_what_costs_does_not_depend_on_what_changes():
-    """A new grader or a new colour never trains or generates again; RL does, for its reward is the grader."""
-    for script in (
-        "pretrain.py",
-        "finetune.py",
-        "generate.py",
-        "swap_vision_tokens.py",
-        "skip_layers.py",
-        "attention.py",
-    ):
-        assert not names(script) & {"extraction", "rules", "short", "scoring", "plots", "profiles", "papertables"}, (
-            script
-        )
-    assert {"extraction", "short"} <= names("reinforce.py")
-    assert "plots" not in names("reinforce.py")
-    assert {"plots", "profiles"} <= names("figure4.py")
-    assert not {"extraction", "rules"} & names("figure4.py")  # a new grader regrades, and draws what it has changed
-    assert {"extraction", "rules", "probes"} <= names("judge_swaps.py")
-    assert {"updates", "checkpoints", "anatomy"} <= names("weight_updates.py")
+def uses(script) -> dict[str, set[str]]:
+    """The modules of the library that a script uses, by chapter."""
+    found: dict[str, set[str]] = {}
+    for path in provenance.modules(SCRIPTS / script):
+        chapter, *name = path.relative_to(LIBRARY).with_suffix("").parts
+        if name and name != ["__init__"]:
+            found.setdefault(chapter, set()).add(name[0])
+    return found
+
+
+@pytest.mark.parametrize("script", EXPENSIVE)
+def test_what_may_rerun_a_script_that_costs_hours(script):
+    listed = dict(part.split(": ") for part in EXPENSIVE[script].split("; "))
+    assert uses(f"{script}.py") == {chapter: set(modules.split()) for chapter, modules in listed.items()}
+
+
+def test_a_new_grader_or_another_colour_asks_no_model():
+    for script in EXPENSIVE.keys() - {"reinforce", "reinforce_rollouts"}:  # RL is rewarded by the grader
+        assert not {"grading", "claims", "report", "study"} & uses(f"{script}.py").keys(), script
+    assert "grading" not in uses("figure4.py")  # a new grader judges the swaps again, and draws what that has changed
+    assert "grading" in uses("judge_swaps.py")
+
+
+def test_imports_run_one_way():
+    odd = []
+    for path in LIBRARY.rglob("*.py"):
+        mine = path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+        for other in provenance._imports(path):
+            theirs = other.relative_to(LIBRARY).parts[0].removesuffix(".py")
+            if theirs not in (mine, "__init__") and CHAPTERS.index(theirs) >= CHAPTERS.index(mine):
+                odd.append(f"{path.relative_to(LIBRARY)} imports {other.relative_to(LIBRARY)}")
+    assert not odd
+    assert {path.name.removesuffix(".py") for path in LIBRARY.iterdir()} - {
+        "__init__",
+        "__pycache__",
+        "py.typed",
+    } == set(CHAPTERS)
+
+
+def test_the_hash_forgets_where_a_module_lies(tmp_path):
+    bodies = {}
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        bodies[place] = tmp_path / place / f"{place}.py"
+        bodies[place].write_text(f"from .{place}_errors import InputError\n\nANSWER = 42\n")
+    assert provenance.code_hash(bodies["one"]) == provenance.code_hash(bodies["two"])
+    bodies["two"].write_text("from .two_errors import InputError\n\nANSWER = 43\n")
+    provenance._meaning.cache_clear()
+    assert provenance.code_hash(bodies["one"]) != provenance.code_hash(bodies["two"])
+
+
+def test_a_script_is_in_its_own_hash(tmp_path):
+    script = tmp_path / "plot.py"
+    script.write_text("print(1)\n")
+    before = provenance.code_hash(script)
+    script.write_text("print(2)\n")
+    provenance._meaning.cache_clear()
+    provenance._imports.cache_clear()
+    assert provenance.code_hash(script) != before
 
 
 def test_the_hash_follows_the_code(tmp_path, monkeypatch):
@@ -53,20 +107,20 @@ def test_the_hash_follows_the_code(tmp_path, monkeypatch):
 
     before = hashes()
     assert hashes() == before
-    saved = (root / "merging.py").read_text()
+    saved = (root / "merging" / "hybrids.py").read_text()
     cosmetic = (
         saved.replace('"""', '"""Said otherwise. ', 1)
         .replace("\ndef ", "\n\n# A comment.\n\ndef ")
         .replace("return made", "return made  # so")
     )
     assert cosmetic != saved
-    (root / "merging.py").write_text(cosmetic)
+    (root / "merging" / "hybrids.py").write_text(cosmetic)
     assert hashes() == before
     asked = root / "grading" / "judge.py"
     asked.write_text(asked.read_text().replace("Reference answer:", "\nReference answer:"))
     provenance._meaning.cache_clear()
     assert b"\n\n\nReference answer" in provenance._meaning(asked)  # a blank line of a prompt is no layout
-    (root / "merging.py").write_text(saved + "\nEDITED = True\n")
+    (root / "merging" / "hybrids.py").write_text(saved + "\nEDITED = True\n")
     after = hashes()
     assert {script for script in before if before[script] != after[script]} == {"merge.py"}
 

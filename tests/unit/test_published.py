@@ -8,9 +8,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from frankenstein import descriptions, published, tasks
-from frankenstein.errors import InputError
+from frankenstein.core.errors import InputError
+from frankenstein.data import published, tasks
 from frankenstein.grading import verdicts
+from frankenstein.inference import descriptions
 
 
 def picture(color="red", kind="PNG") -> bytes:

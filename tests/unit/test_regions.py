@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from frankenstein.errors import InputError
-from frankenstein.regions import HYBRIDS, Regions
+from frankenstein.core.errors import InputError
+from frankenstein.core.regions import HYBRIDS, Regions
 
 
 def test_the_papers_regions():

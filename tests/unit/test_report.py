@@ -8,9 +8,12 @@ import pytest
 from conftest import ROOT
 from test_claims import claim, concentrated, evidence, hits, of_weights, planted, spread
 
-from frankenstein import alttext, claims, inventory, report, responses, scoring, tasks
-from frankenstein.evidence import Evidence
-from frankenstein.regions import AGAIN, Regions
+from frankenstein.claims import claims, scoring
+from frankenstein.claims.measurements import Evidence
+from frankenstein.core.regions import AGAIN, Regions
+from frankenstein.data import tasks
+from frankenstein.inference import responses
+from frankenstein.report import alttext, page, run_record
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 TWO = {
@@ -22,7 +25,7 @@ TWO = {
 
 
 def said(found: Evidence, config=TWO, stated=PAPER) -> str:
-    return "\n".join(report.limits(found, config, claims.statements(stated, found)))
+    return "\n".join(page.limits(found, config, claims.statements(stated, found)))
 
 
 def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
@@ -67,7 +70,7 @@ def test_few_examples_are_said():
     [(np.nan, ""), (None, ""), (0.0, "0"), (320, "320"), (1234567, "1,234,567"), (0.012345, "0.0123"), (np.inf, "∞"), ("x", "x"), (True, "True"), (np.int64(5), "5")],
 )  # fmt: skip
 def test_numbers_as_they_are_printed(value, text):
-    assert report._number(value) == text
+    assert page._number(value) == text
 
 
 def test_alt_text_says_what_is_seen():
@@ -89,7 +92,7 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
         manifest = {"source": source, "layers": 28, "parameters": 8_000_000_000, "files": {"a": {"sha256": name}}}
         (tmp_path / "checkpoints" / name / "manifest.json").write_text(json.dumps(manifest))
-    table = inventory.checkpoints(tmp_path, ["not made yet", *sources][:-1]).set_index("checkpoint")["from"]
+    table = run_record.checkpoints(tmp_path, ["not made yet", *sources][:-1]).set_index("checkpoint")["from"]
     assert table.to_dict() == {
         "base": f"Hub: Qwen/Qwen2.5-VL-7B-Instruct @ {'cc' * 20}",
         "in": "directory /models/in",
@@ -98,7 +101,7 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
     }
     (tmp_path / "responses").mkdir()
     responses.write(tmp_path / "responses" / "in.0.jsonl", {"checkpoint": "in", "prompt": "ab12"}, [])
-    prompts = inventory.checkpoints(tmp_path, list(sources)).set_index("checkpoint").prompt.dropna()
+    prompts = run_record.checkpoints(tmp_path, list(sources)).set_index("checkpoint").prompt.dropna()
     assert prompts.to_dict() == {"in": "ab12"}
     (tmp_path / "data").mkdir()
     for task in ("math", "gsm", "text_math"):
@@ -106,7 +109,7 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / "math.json").write_text(json.dumps({"repo": "o/math", "revision": "dd" * 20}))
     config = {"datasets": {"math": {"benchmark": "math500"}, "gsm": {"benchmark": "gsm8k", "path": "gsm.jsonl"}}}
-    table = inventory.datasets(tmp_path, config).set_index("task")
+    table = run_record.datasets(tmp_path, config).set_index("task")
     assert table["from"].to_dict() == {
         "math": f"math500: Hub, o/math @ {'dd' * 20}", "gsm": "gsm8k: gsm.jsonl", "text_math": "the mini study",
     }  # fmt: skip
@@ -116,9 +119,9 @@ def test_where_checkpoints_and_data_come_from(tmp_path):
 def test_failures_are_counted_with_their_reasons(tmp_path):
     rows = [("1", "right", "", "False"), ("2", "wrong", "", "True"), ("3", "ungraded", "no description", ""), ("4", "ungraded", "no description", ""), ("5", "abstained", "says so", "")]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["id", "verdict", "reason", "truncated"]).assign(task="t", condition="image")
-    made = inventory.responses(frame.assign(checkpoint="rl")).iloc[0]
+    made = run_record.responses(frame.assign(checkpoint="rl")).iloc[0]
     assert made[["n", "right", "wrong", "abstained", "ungraded", "truncated"]].tolist() == [5, 1, 1, 1, 2, 1]
-    assert inventory.ungraded(frame).to_dict("records") == [{"reason": "no description", "responses": 2}]
+    assert run_record.ungraded(frame).to_dict("records") == [{"reason": "no description", "responses": 2}]
 
 
 def test_the_answer_says_how_much_data_would_tell():
@@ -127,7 +130,7 @@ def test_the_answer_says_how_much_data_would_tell():
     same = frame[(frame.role == "IN") & (frame.metric == "M_rea")].assign(role="IN:RL:RL")
     frame = pd.concat([frame[~((frame.role == "IN:RL:RL") & (frame.metric == "M_rea"))], same])
     tested = claims.statements(claim(6), evidence(hits=frame))
-    answer = report._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
+    answer = page._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
     finite = tested.needed[np.isfinite(tested.needed)]
     assert answer["sentence"] == (
         "0 of 4 tests support it, 4 cannot tell; if effects are as large as they look, to tell takes "
@@ -142,8 +145,8 @@ def test_a_value_and_its_interval_are_one_cell():
     frame = pd.DataFrame(
         {"recipe": ["one", "two"], "IN": [47.0, np.nan], "IN low": [37.5, np.nan], "IN high": [56.7, np.nan]}
     )
-    shown = report._page(frame)
-    report._with_intervals(shown, list(frame.columns))
+    shown = page._page(frame)
+    page._with_intervals(shown, list(frame.columns))
     assert [name for name, _ in shown.columns] == ["recipe", "IN"]
     assert shown.rows[0] == [("one", "one"), ("47 [37.5, 56.7]", 47.0)]
     assert shown.rows[1][1][0] == ""
@@ -152,11 +155,11 @@ def test_a_value_and_its_interval_are_one_cell():
 def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}
     tested = claims.statements(claim(6), evidence(hits=hits(rates, recipes=("one",))))
-    answer = report._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
+    answer = page._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
     assert answer["verdict"] == "supported"
     assert answer["sentence"] == "2 of 2 tests support it; 2 more could not be made, so that nothing is claimed of two."
     nothing = claims.statements(claim(6), evidence())
-    answer = report._answer(claims.verdicts(claim(6), nothing).iloc[0].to_dict(), nothing)
+    answer = page._answer(claims.verdicts(claim(6), nothing).iloc[0].to_dict(), nothing)
     assert answer["sentence"] == "Nothing that it is about was measured."
 
 
@@ -166,7 +169,7 @@ def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
     for again, said in ((0.65, True), (0.5, False)):
         rates[AGAIN] = {"M_vis": again}
         tested = claims.statements(own, evidence(hits=hits(rates, recipes=("one",))))
-        sentence = report._answer(claims.verdicts(own, tested).iloc[0].to_dict(), tested)["sentence"]
+        sentence = page._answer(claims.verdicts(own, tested).iloc[0].to_dict(), tested)["sentence"]
         assert ("Of those decided 1 is no larger than what another seed of IN may move" in sentence) == said, sentence
 
 
@@ -202,5 +205,5 @@ def test_what_moves_m_vis_is_said(instruct, rl, said):
     abilities = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
     grades, roles = {"in": answered(**instruct), "rl": answered(**rl)}, {"in": [("one", "IN")], "rl": [("one", "RL")]}
     made = scoring.score(grades, roles, abilities, examples, 1)
-    (sentence,) = report.moves(made["vision"], made["paired"])
+    (sentence,) = page.moves(made["vision"], made["paired"])
     assert sentence == said

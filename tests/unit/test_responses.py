@@ -3,12 +3,13 @@ import json
 import pytest
 from PIL import Image
 
-from frankenstein import generation, responses
-from frankenstein.errors import InputError
-from frankenstein.generation import Prompt, Response
+from frankenstein.core.errors import InputError
+from frankenstein.data.tasks import Example, fingerprint
 from frankenstein.grading import verdicts
+from frankenstein.inference import respond, responses
+from frankenstein.inference.generation import Response
+from frankenstein.inference.prompts import Prompt
 from frankenstein.mini import questions
-from frankenstein.tasks import Example, fingerprint
 
 SETTINGS = {"checkpoint": "base", "model": "m", "max_new_tokens": 4}
 
@@ -33,7 +34,7 @@ class Engine:
 def run(engine, tmp_path, asked=None, settings=SETTINGS, shard=0, batch=2):
     store = responses.Store(tmp_path / "answers" / f"{shard}.jsonl", settings)
     asked = asked or examples()
-    return list(generation.respond(engine, [(example, "text") for example in asked], tmp_path, "", batch, store))
+    return list(respond.respond(engine, [(example, "text") for example in asked], tmp_path, "", batch, store))
 
 
 def test_a_broken_run_goes_on_where_it_was_and_ends_the_same(tmp_path):
@@ -90,11 +91,11 @@ def test_another_wording_or_image_is_another_request(tmp_path, monkeypatch):
     engine = Engine()
     store = responses.Store(tmp_path / "s" / "0.jsonl", SETTINGS)
     for asked, condition in [(example, "image"), (example, "black"), (example, "text"), (example, "image")]:
-        list(generation.respond(engine, [(asked, condition)], tmp_path, "", 2, store))
+        list(respond.respond(engine, [(asked, condition)], tmp_path, "", 2, store))
     assert len(engine.asked) == 3
     question.image.rotate(90).save(tmp_path / "a.png")
-    list(generation.respond(engine, [(example, "image")], tmp_path, "", 2, store))
-    list(generation.respond(engine, [(example, "text")], tmp_path, "think.", 2, store))
+    list(respond.respond(engine, [(example, "image")], tmp_path, "", 2, store))
+    list(respond.respond(engine, [(example, "text")], tmp_path, "think.", 2, store))
     assert len(engine.asked) == 5
 
 
@@ -105,7 +106,7 @@ def test_a_shuffled_image_is_another_request_when_either_image_is_another(tmp_pa
 
     def ask(other, condition="shuffled"):
         example = Example("a", "t", "what?", "5", "number", image="a.png", meta={"other_image": other})
-        return list(generation.respond(engine, [(example, condition)], tmp_path, "", 2, store))
+        return list(respond.respond(engine, [(example, condition)], tmp_path, "", 2, store))
 
     for asked, times in ((("b.png",), 1), (("b.png",), 1), (("c.png",), 2), (("c.png", "image"), 3), (("c.png",), 3)):
         ask(*asked)
@@ -122,7 +123,7 @@ def test_where_there_is_no_other_image_the_response_is_missing_and_counted(tmp_p
     example = Example("a", "t", "what?", "5", "number", image="a.png")
     store = responses.Store(tmp_path / "s" / "0.jsonl", SETTINGS)
     asked = [(example, "shuffled"), (example, "image")]
-    made = list(generation.respond(Engine(), asked, tmp_path, "", 2, store))
+    made = list(respond.respond(Engine(), asked, tmp_path, "", 2, store))
     assert [record["error"] for record in made] == ["a: no other image in the task", None]
 
 

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from scipy.stats import multinomial
 
-from frankenstein import scoring
-from frankenstein.errors import InputError
-from frankenstein.intervals import paired, wilson
-from frankenstein.metrics import as_published, conditions
-from frankenstein.tasks import Example
+from frankenstein.claims import scoring
+from frankenstein.core.errors import InputError
+from frankenstein.core.intervals import paired, wilson
+from frankenstein.data.metrics import as_published, conditions
+from frankenstein.data.tasks import Example
 
 ABILITIES = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
 

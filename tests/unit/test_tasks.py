@@ -3,11 +3,12 @@ import json
 import pytest
 from PIL import Image
 
-from frankenstein import generation, tasks
-from frankenstein.errors import InputError
-from frankenstein.generation import in_condition
+from frankenstein.core.errors import InputError
+from frankenstein.data import tasks
+from frankenstein.data.tasks import Example
+from frankenstein.inference import prompts
+from frankenstein.inference.prompts import in_condition
 from frankenstein.mini import questions
-from frankenstein.tasks import Example
 
 
 def test_an_empty_dataset_is_named(tmp_path):
@@ -61,7 +62,7 @@ def drawn(tmp_path, colours, seed=1):
         name = f"{number}.png"
         Image.new("RGB", (30, 30), colour).save(tmp_path / name)
         made.append(Example(str(number), "t", "p", "x", image=name))
-    return generation.with_other_images(made, tmp_path, seed)
+    return prompts.with_other_images(made, tmp_path, seed)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +95,13 @@ def test_another_image_is_shown_in_the_size_of_ones_own(tmp_path):
     for name, colour, size in (("a", "red", (56, 28)), ("b", "green", (40, 90))):
         Image.new("RGB", size, colour).save(tmp_path / f"{name}.png")
     pair = [Example(name, "t", f"what is {name}?", "x", image=f"{name}.png") for name in "ab"]
-    first, second = generation.with_other_images(pair, tmp_path, 1)
+    first, second = prompts.with_other_images(pair, tmp_path, 1)
     shown = in_condition(first, "shuffled", tmp_path, "s")
     assert (shown.text, shown.system, shown.image.size) == ("what is a?", "s", (56, 28))
     assert shown.image.getpixel((20, 20)) == (0, 128, 0)
     assert in_condition(second, "shuffled", tmp_path, "").image.size == (40, 90)
     assert in_condition(first, "black", tmp_path, "").image.getpixel((20, 20)) == (0, 0, 0)
-    alone = generation.with_other_images(pair[:1], tmp_path, 1)[0]
+    alone = prompts.with_other_images(pair[:1], tmp_path, 1)[0]
     with pytest.raises(ValueError, match="a: no other image in the task"):
         in_condition(alone, "shuffled", tmp_path, "")
 

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 from transformers import AutoProcessor
 
-from frankenstein import engines, templates, training
-from frankenstein.errors import InputError
-from frankenstein.generation import Prompt, render
+from frankenstein.core.errors import InputError
+from frankenstein.inference import engines, templates
+from frankenstein.inference.prompts import Prompt, render
 from frankenstein.mini.model import CHAT_TEMPLATE
+from frankenstein.training import sft
 
 SYSTEM = "think first."
 # The same text, written otherwise: one loop that knows no list of parts but joins what it makes of them.
@@ -109,25 +110,25 @@ def test_a_checkpoint_whose_template_renders_nothing_is_named(tiny, tmp_path, te
 
 
 def test_what_is_trained_under_another_template_has_it(tiny, tmp_path):
-    samples = [training.Sample(Prompt("1+1=?"), "2")] * 4
-    training.supervised(tiny, tmp_path / "in", samples, 1, 2, 1e-3, seed=1, template=THINKING)
+    samples = [sft.Sample(Prompt("1+1=?"), "2")] * 4
+    sft.supervised(tiny, tmp_path / "in", samples, 1, 2, 1e-3, seed=1, template=THINKING)
     saved = AutoProcessor.from_pretrained(tmp_path / "in", local_files_only=True)
     assert render(saved, Prompt("1+1=?")).endswith("assistant\n<think>")
 
 
 def test_rl_is_rolled_out_under_the_template_that_it_is_given(tiny, tmp_path, monkeypatch):
-    from frankenstein import reinforcement
     from frankenstein.mini import recipe as mini
+    from frankenstein.training import grpo
 
     given = []
 
-    class Spied(reinforcement.GRPOTrainer):
+    class Spied(grpo.GRPOTrainer):
         def __init__(self, **options):
             given.append(options["processing_class"].chat_template)
             super().__init__(**options)
 
-    monkeypatch.setattr(reinforcement, "GRPOTrainer", Spied)
-    reinforcement.grpo(
+    monkeypatch.setattr(grpo, "GRPOTrainer", Spied)
+    grpo.grpo(
         tiny, tmp_path / "rl", mini.reinforcement(1, 4, {"text_math": 1}, SYSTEM), steps=1, prompts=1, generations=2,
         max_new_tokens=4, learning_rate=1e-3, rewards={"answer": 1.0, "format": 0.2}, seed=1, template=THINKING,
     )  # fmt: skip

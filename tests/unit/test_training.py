@@ -7,16 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from frankenstein import training
-from frankenstein.errors import InputError
+from frankenstein.core.errors import InputError
 from frankenstein.mini import recipe
-from frankenstein.training import Sample
+from frankenstein.training import sft
+from frankenstein.training.sft import Sample
 
 
 def test_only_what_the_assistant_says_is_learned(loaded):
     _, processor = loaded
     samples = list(recipe.instruction(1, 1, 4, {"math_vqa": 1, "text_math": 1}, "think first."))[:4]
-    batch = training._Collate(processor)(samples)
+    batch = sft._Collate(processor)(samples)
     for row, sample in enumerate(samples):
         learned = batch["labels"][row] != -100
         text = processor.tokenizer.decode(batch["input_ids"][row][learned])
@@ -28,8 +28,8 @@ def test_only_what_the_assistant_says_is_learned(loaded):
 
 
 def test_supervised_training_learns(tiny, tmp_path):
-    samples = [Sample(training.Prompt("1+1=?"), "2"), Sample(training.Prompt("1+2=?"), "3")] * 200
-    log = training.supervised(tiny, tmp_path, samples, steps=30, batch=4, learning_rate=3e-3, seed=1)
+    samples = [Sample(sft.Prompt("1+1=?"), "2"), Sample(sft.Prompt("1+2=?"), "3")] * 200
+    log = sft.supervised(tiny, tmp_path, samples, steps=30, batch=4, learning_rate=3e-3, seed=1)
     assert log.loss.iloc[-1] < 0.5 * log.loss.iloc[0]
 
 
@@ -39,11 +39,11 @@ def by_length(completions, **_) -> list[float]:
 
 
 def test_grpo_leaves_the_frozen_region_byte_identical(tiny, tmp_path):
-    from frankenstein import reinforcement
+    from frankenstein.training import grpo
 
     rollouts = recipe.reinforcement(1, 12, {"easy_vqa": 1, "text_math": 1}, "think first.")
     out = tmp_path / "rl"
-    log = reinforcement.grpo(
+    log = grpo.grpo(
         tiny, out, rollouts, steps=3, prompts=2, generations=4, max_new_tokens=8, learning_rate=1e-3,
         rewards={"answer": 1.0, "format": 0.2}, seed=1, frozen=range(3, 6), answer=by_length,
     )  # fmt: skip
@@ -55,12 +55,12 @@ def test_grpo_leaves_the_frozen_region_byte_identical(tiny, tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in frozen)
     matrices = [name for name in before if name.endswith("up_proj.weight") and ".layers." in name]
     assert sum(not torch.equal(before[name], after[name]) for name in matrices) == 6
-    assert training.check_frozen(tiny, out, range(3, 6)) == len(frozen)
+    assert sft.check_frozen(tiny, out, range(3, 6)) == len(frozen)
 
 
 def test_a_killed_rl_goes_on_and_ends_like_an_unbroken_one(tiny, tmp_path):
     """Six steps at once, and six of which the fifth is killed: same weights to 1e-6, same log."""
-    from frankenstein import reinforcement
+    from frankenstein.training import grpo
 
     calls = []
 
@@ -73,7 +73,7 @@ def test_a_killed_rl_goes_on_and_ends_like_an_unbroken_one(tiny, tmp_path):
     rollouts = recipe.reinforcement(1, 20, {"text_math": 1}, "think first.")
 
     def run(name):
-        return reinforcement.grpo(
+        return grpo.grpo(
             tiny, tmp_path / name, rollouts, steps=6, prompts=2, generations=4, max_new_tokens=8, learning_rate=1e-3,
             rewards={"answer": 1.0, "format": 0.2}, seed=1, save_steps=2, scratch=tmp_path / f"{name}.state", answer=reward,
         )  # fmt: skip
@@ -100,24 +100,24 @@ def test_a_killed_rl_goes_on_and_ends_like_an_unbroken_one(tiny, tmp_path):
 def test_the_state_of_another_run_is_not_gone_on_with(tiny, tmp_path):
     from pathlib import Path
 
-    from frankenstein import reinforcement
+    from frankenstein.training import grpo
 
     rollouts = recipe.reinforcement(1, 6, {"text_math": 1}, "")
     state = tmp_path / "state"
-    assert reinforcement._begun(state, tiny, rollouts, [1]) is None
+    assert grpo._begun(state, tiny, rollouts, [1]) is None
     (state / "checkpoint-2").mkdir()
     (state / "checkpoint-2" / "trainer_state.json").write_text("{}")
-    assert reinforcement._begun(state, Path(tiny), rollouts, [1]) == state / "checkpoint-2"
+    assert grpo._begun(state, Path(tiny), rollouts, [1]) == state / "checkpoint-2"
     for other in ((rollouts[1:], [1]), (rollouts, [2])):
         (state / "checkpoint-2").mkdir(exist_ok=True)
-        assert reinforcement._begun(state, tiny, *other) is None
+        assert grpo._begun(state, tiny, *other) is None
         assert not (state / "checkpoint-2").exists()
 
 
 def test_the_optimiser_does_not_hold_frozen_parameters(tiny):
-    model, _ = training.load(tiny)
-    frozen = set(training.freeze(model, range(6, 9)))
-    trainer = training.Trainer(model, training.TrainingArguments("/tmp/none", report_to=[]))
+    model, _ = sft.load(tiny)
+    frozen = set(sft.freeze(model, range(6, 9)))
+    trainer = sft.Trainer(model, sft.TrainingArguments("/tmp/none", report_to=[]))
     held = {id(p) for group in trainer.create_optimizer().param_groups for p in group["params"]}
     names = dict(model.named_parameters())
     assert len(frozen) == 3 * 12
@@ -126,7 +126,7 @@ def test_the_optimiser_does_not_hold_frozen_parameters(tiny):
 
 
 def test_rewards_grade_what_was_said():
-    from frankenstein.reinforcement import answer_reward, format_reward
+    from frankenstein.training.grpo import answer_reward, format_reward
 
     said = ["<think>1+1=2</think><answer>2</answer>", "2", "<think>1+1=2</think><answer>3</answer>", "<think>2"]
     completions = [[{"role": "assistant", "content": text}] for text in said]
@@ -135,7 +135,7 @@ def test_rewards_grade_what_was_said():
 
 
 def test_rollouts_of_a_step_are_all_with_or_all_without_an_image():
-    from frankenstein.reinforcement import _alike
+    from frankenstein.training.grpo import _alike
 
     rollouts = recipe.reinforcement(1, 40, {"math_vqa": 1, "text_math": 1}, "")
     ordered = _alike(rollouts, 4)
@@ -158,8 +158,8 @@ def bfloat16(tiny, tmp_path):
 @pytest.fixture
 def prompts(tmp_path):
     """Prompts of one's own, with and without images, graded by public benchmarks' rules."""
+    from frankenstein.data.tasks import Example, write
     from frankenstein.mini import questions
-    from frankenstein.tasks import Example, write
 
     records = []
     for number, question in enumerate(questions.sample(3, "train", "math_vqa", 6)):
@@ -180,7 +180,7 @@ def specification(start, out, prompts, **changes) -> dict:
 
 
 def test_rl_on_ones_own_prompts_keeps_dtype_and_what_is_frozen(bfloat16, prompts, tmp_path, monkeypatch):
-    from frankenstein import rollouts
+    from frankenstein.training import rollouts
 
     monkeypatch.setattr(rollouts, "reward", by_length)
     log = rollouts.run(specification(bfloat16, tmp_path / "rl", prompts))
@@ -195,7 +195,7 @@ def test_rl_on_ones_own_prompts_keeps_dtype_and_what_is_frozen(bfloat16, prompts
 
 
 def test_rewards_are_the_graders(prompts):
-    from frankenstein import rollouts
+    from frankenstein.training import rollouts
 
     found = rollouts.read(prompts, "")
     assert [rollout.has_image for rollout in found] == [True] * 6 + [False] * 6
@@ -208,7 +208,7 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     """A program that has mapped more than a process of sympy may take, and whose main module is imported again by them."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import torch, transformers, trl\nfrom frankenstein.grading import verdicts\nfrom frankenstein.tasks import Example\n"
+        "import torch, transformers, trl\nfrom frankenstein.grading import verdicts\nfrom frankenstein.data.tasks import Example\n"
         "if __name__ == '__main__':\n"
         "    gold = Example('a', 't', '?', 'x + \\\\sqrt{2}', benchmark='math500')\n"
         "    print(verdicts.grades([(gold, '\\\\boxed{\\\\sqrt{2} + x}')], jobs=1)[0].verdict)\n"
@@ -218,7 +218,7 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
 
 
 def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
-    from frankenstein import rollouts
+    from frankenstein.training import rollouts
 
     config = tmp_path / "two.yaml"
     config.write_text(
@@ -234,13 +234,13 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
     assert len(log) == 2
     assert not list((tmp_path / "rl").glob("*.bin"))
     assert {tensor.dtype for tensor in load_file(tmp_path / "rl" / "model.safetensors").values()} == {torch.float32}
-    assert training.check_frozen(tiny, tmp_path / "rl", range(3), ("vision_tower",)) > 30
+    assert sft.check_frozen(tiny, tmp_path / "rl", range(3), ("vision_tower",)) > 30
     with pytest.raises(InputError, match=r"none\.yaml: no such file: accelerate's configuration"):
         rollouts.launched(specification(tiny, tmp_path / "rl", prompts), tmp_path / "none.yaml")
 
 
 def test_rollouts_that_cannot_be_shared_out_are_named(tiny, prompts, tmp_path):
-    from frankenstein import rollouts
+    from frankenstein.training import rollouts
 
     with pytest.raises(InputError, match=r"4 rollouts a step \(2 prompts x 2\) are no multiple of micro_batch 3 x 1"):
         rollouts.run(specification(tiny, tmp_path / "rl", prompts, micro_batch=3))

@@ -4,10 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from frankenstein import profiles, updates
-from frankenstein.checkpoints import Weights
-from frankenstein.errors import InputError
-from frankenstein.regions import Regions
+from frankenstein.core.errors import InputError
+from frankenstein.core.regions import Regions
+from frankenstein.models.weights import Weights
+from frankenstein.report import curves
+from frankenstein.updates import matrices
 
 
 def plant(source, target, edit):
@@ -34,7 +35,7 @@ def stored(path):
 def of(base, instruct, reinforced=None, **where):
     """{(component, layer, matrix): (record, sigma, space)} of one stage: RL where there is one."""
     made = {}
-    for stage, record, sigma, space in updates.updates(base, instruct, reinforced):
+    for stage, record, sigma, space in matrices.updates(base, instruct, reinforced):
         if stage == ("RL" if reinforced else "IN"):
             made[record["component"], record["layer"], record["matrix"]] = record, sigma, space
     return made
@@ -103,10 +104,10 @@ def again(moved, tmp_path_factory):
 
 @pytest.mark.parametrize("strip", [1024, 17])
 def test_every_number_equals_numpys(tiny, moved, again, strip, monkeypatch):
-    monkeypatch.setattr(updates, "STRIP", strip)
+    monkeypatch.setattr(matrices, "STRIP", strip)
     base, instruct, reinforced = map(stored, (tiny, moved, again))
     kinds = set()
-    for stage, record, sigma, space in updates.updates(tiny, moved, again):
+    for stage, record, sigma, space in matrices.updates(tiny, moved, again):
         kinds.add(record["component"])
         if stage == "IN":
             check_against_numpy(base, instruct, base, None, (record, sigma, space))
@@ -116,31 +117,31 @@ def test_every_number_equals_numpys(tiny, moved, again, strip, monkeypatch):
 
 
 def test_one_pass_or_one_a_stage_is_no_matter(tiny, moved, again, monkeypatch):
-    together = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
-    monkeypatch.setattr(updates, "LARGE", 1)
-    for stage, record, sigma, _ in updates.updates(tiny, moved, again):
+    together = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in matrices.updates(tiny, moved, again)}
+    monkeypatch.setattr(matrices, "LARGE", 1)
+    for stage, record, sigma, _ in matrices.updates(tiny, moved, again):
         assert record == together[stage, record["parameter"]][0]
         assert np.array_equal(sigma, together[stage, record["parameter"]][1])
 
 
 def test_the_code_for_a_gpu_gives_the_same(tiny, moved, again, monkeypatch):
     """torch's own Gram matrix and eigenvectors, here on the CPU."""
-    expected = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
-    monkeypatch.setattr(updates, "_gram", lambda matrix: updates._DeviceGram(min(matrix.rows, matrix.columns), "cpu"))
-    for stage, record, sigma, _ in updates.updates(tiny, moved, again):
+    expected = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in matrices.updates(tiny, moved, again)}
+    monkeypatch.setattr(matrices, "_gram", lambda matrix: matrices._DeviceGram(min(matrix.rows, matrix.columns), "cpu"))
+    for stage, record, sigma, _ in matrices.updates(tiny, moved, again):
         theirs, values = expected[stage, record["parameter"]]
         np.testing.assert_allclose(sigma, values, rtol=1e-6, atol=1e-7 * values[0])
-        for key in (*updates.GEOMETRY, "frobenius", "cosine_with_in"):
+        for key in (*matrices.GEOMETRY, "frobenius", "cosine_with_in"):
             tolerance = 0.05 if key.startswith("angle") else 1e-7
             assert record[key] == pytest.approx(theirs[key], rel=1e-5, abs=tolerance), key
 
 
 def test_how_matrices_are_cut_into_blocks_changes_nothing(tiny, moved, again):
-    whole = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in updates.updates(tiny, moved, again)}
+    whole = {(s, r["parameter"]): (r, sigma) for s, r, sigma, _ in matrices.updates(tiny, moved, again)}
     parts = [
         ((s, r["parameter"]), r, sigma)
         for block in range(3)
-        for s, r, sigma, _ in updates.updates(tiny, moved, again, block, 3)
+        for s, r, sigma, _ in matrices.updates(tiny, moved, again, block, 3)
     ]
     assert len(parts) == len(whole)
     for key, record, sigma in parts:
@@ -166,12 +167,12 @@ def test_spectra_of_the_four_kinds_of_update(tmp_path, shape, kind):
     for stage, tensor in stages.items():
         (tmp_path / stage).mkdir()
         save_file({NAME: tensor}, tmp_path / stage / "model.safetensors")
-    ((_, record, sigma, _),) = updates.updates(tmp_path / "before", tmp_path / "after", None)
+    ((_, record, sigma, _),) = matrices.updates(tmp_path / "before", tmp_path / "after", None)
     exact = torch.linalg.svdvals(after.double() - before.double()).numpy()
     if kind == "zero":
         assert not sigma.any()
         return
-    above = exact > updates.GRAM_FLOOR * exact[0] * 100 if kind == "low rank" else exact > 0
+    above = exact > matrices.GRAM_FLOOR * exact[0] * 100 if kind == "low rank" else exact > 0
     error = np.abs(sigma - exact) / exact
     assert error[:50][above[:50]].max() < 1e-8
     assert error[above].max() < 1e-5
@@ -179,7 +180,7 @@ def test_spectra_of_the_four_kinds_of_update(tmp_path, shape, kind):
 
 
 def test_a_zero_update_gives_zeros(tiny):
-    for _, record, sigma, space in updates.updates(tiny, tiny, tiny):
+    for _, record, sigma, space in matrices.updates(tiny, tiny, tiny):
         assert not sigma.any()
         assert space is None
         numbers = {key: value for key, value in record.items() if isinstance(value, float)}
@@ -316,11 +317,11 @@ def test_bad_input(tiny, moved, tmp_path):
         )
     ):
         with pytest.raises(InputError, match=message):
-            list(updates.updates(tiny, plant(moved, tmp_path / str(number), edit), None))
+            list(matrices.updates(tiny, plant(moved, tmp_path / str(number), edit), None))
     (tmp_path / "pickle").mkdir()
     (tmp_path / "pickle" / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(InputError, match=r"no \.safetensors file"):
-        list(updates.updates(tiny, tmp_path / "pickle", None))
+        list(matrices.updates(tiny, tmp_path / "pickle", None))
 
 
 def test_a_tied_head_that_one_file_stores_is_no_matter(tiny, moved, tmp_path):
@@ -336,22 +337,22 @@ def test_overlaps_of_recipes():
     basis, _ = np.linalg.qr(rng.standard_normal((40, 8)))
     turned = basis[:, :4] @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
     key = "RL/layers.3.mlp.up_proj.weight/left"
-    same = updates.overlaps({key: basis[:, :4]}, {key: turned})[0]
+    same = matrices.overlaps({key: basis[:, :4]}, {key: turned})[0]
     assert same["overlap"] == pytest.approx(1)
     assert same["by_chance"] == pytest.approx(0.1)
     assert (same["stage"], same["layer"], same["matrix"], same["side"]) == ("RL", 3, "up_proj", "left")
-    assert updates.overlaps({key: basis[:, :4]}, {key: basis[:, 4:]})[0]["overlap"] == pytest.approx(0, abs=1e-12)
-    assert updates.overlaps({key: basis}, {}) == []
+    assert matrices.overlaps({key: basis[:, :4]}, {key: basis[:, 4:]})[0]["overlap"] == pytest.approx(0, abs=1e-12)
+    assert matrices.overlaps({key: basis}, {}) == []
 
 
 @pytest.fixture(scope="module")
 def records(tiny, moved, again):
-    rows = [{"recipe": "one", "stage": s, **record} for s, record, *_ in updates.updates(tiny, moved, again)]
+    rows = [{"recipe": "one", "stage": s, **record} for s, record, *_ in matrices.updates(tiny, moved, again)]
     return pd.DataFrame(rows)
 
 
 def test_layer_energy_is_the_root_of_the_sum_of_squares(records):
-    energy = profiles.energy(records, Regions((3, 6), 9), seed=1)
+    energy = curves.energy(records, Regions((3, 6), 9), seed=1)
     energy = energy[energy.stage == "RL"]
     layer2 = records[(records.component == "layer") & (records.layer == 2) & (records.stage == "RL")]
     row = energy[energy.layer == 2].iloc[0]
@@ -368,7 +369,7 @@ def test_layer_energy_is_the_root_of_the_sum_of_squares(records):
 
 
 def test_shares_of_energy_add_up(records):
-    shares = profiles.energy_shares(records, Regions((3, 6), 9)).set_index(["stage", "by"]).sort_index()
+    shares = curves.energy_shares(records, Regions((3, 6), 9)).set_index(["stage", "by"]).sort_index()
     for stage in ("IN", "RL"):
         assert shares.loc[stage, "component"].share.sum() == pytest.approx(1)
         decoder = shares.loc[stage, "component"].set_index("part").share["layer"]
@@ -382,10 +383,10 @@ def test_a_steeper_spectrum_has_a_lower_slope():
     def record(layer, matrix, decay):
         sigma = np.exp(-decay * np.arange(60))
         label = {"recipe": "one", "stage": "RL", "component": "layer", "layer": layer, "matrix": matrix}
-        return {**label, **updates.diversity(sigma), "rounding_floor": np.exp(-3.0)}
+        return {**label, **matrices.diversity(sigma), "rounding_floor": np.exp(-3.0)}
 
     rows = [record(layer, m, d + 0.01 * layer) for layer in (0, 1) for m, d in (("q", 0.1), ("k", 0.12), ("v", 0.11))]
-    slopes = profiles.slopes(pd.DataFrame(rows), Regions((1, 2), 3)).set_index("layer")
+    slopes = curves.slopes(pd.DataFrame(rows), Regions((1, 2), 3)).set_index("layer")
     assert slopes.slope[0] == pytest.approx(-0.11)
     assert slopes.slope[1] == pytest.approx(-0.12)
     assert slopes.low[0] < -0.11 < slopes.high[0]

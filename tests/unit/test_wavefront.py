@@ -10,10 +10,10 @@ from families import LAYERS, batch, image, text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frankenstein import wavefront
-from frankenstein.decoder import Decoder
-from frankenstein.errors import InputError
-from frankenstein.wavefront import HIDDEN_STATE_AT_LAYER, KV_AT_LAYER_ONLY, KV_FROM_LAYER, MODES
+from frankenstein.core.errors import InputError
+from frankenstein.probes import sweep
+from frankenstein.probes.decoder import Decoder
+from frankenstein.probes.sweep import HIDDEN_STATE_AT_LAYER, KV_AT_LAYER_ONLY, KV_FROM_LAYER, MODES
 
 SINGLES = [range(layer, layer + 1) for layer in range(LAYERS)]
 
@@ -47,7 +47,7 @@ def same(answer, twin, tolerance=1e-4):
 @torch.inference_mode()
 def check_swap(model, targets, sources, new_tokens, modes=MODES, image=None, singly=None):
     """Every mode, layer and example against the twin. singly: the same prompts one by one, for the twin of kv modes."""
-    answers = wavefront.swap(Decoder(model), targets, sources, list(modes), new_tokens, image=image)
+    answers = sweep.swap(Decoder(model), targets, sources, list(modes), new_tokens, image=image)
     for made, twin in zip(answers, naive_sweep.generate(model, targets, new_tokens), strict=True):
         same(made["none", -1], twin)
     if HIDDEN_STATE_AT_LAYER in modes:
@@ -64,7 +64,7 @@ def check_swap(model, targets, sources, new_tokens, modes=MODES, image=None, sin
 
 @torch.inference_mode()
 def check_skip(model, inputs, ranges, new_tokens):
-    answers = wavefront.skip(Decoder(model), inputs, ranges, new_tokens)
+    answers = sweep.skip(Decoder(model), inputs, ranges, new_tokens)
     for number, layers in enumerate([[], *ranges]):
         for made, twin in zip(answers, naive_sweep.skip(model, inputs, layers, new_tokens), strict=True):
             same(made[number], twin)
@@ -93,7 +93,7 @@ def test_skipping_a_range_of_layers(model):
 
 def test_hidden_states_at_a_layer_are_the_sources_cache_from_there_on(model):
     """Section 4a: one computation where the prefix and the grid are equal; DeepStack parts them, below its last layer."""
-    answers = wavefront.swap(Decoder(model), *pair(model), list(MODES), 4)[0]
+    answers = sweep.swap(Decoder(model), *pair(model), list(MODES), 4)[0]
     deepstack = 2 if model.config.model_type == "qwen3_vl" else 0
     for layer in range(LAYERS):
         apart = (answers[HIDDEN_STATE_AT_LAYER, layer].logits - answers[KV_FROM_LAYER, layer].logits).abs().max()
@@ -102,9 +102,9 @@ def test_hidden_states_at_a_layer_are_the_sources_cache_from_there_on(model):
 
 def test_the_two_ways_of_swapping_hidden_states_agree(model, monkeypatch):
     """The short way (caches) and the long one (vision tokens run on), each by the engine."""
-    short = wavefront.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
-    monkeypatch.setattr(wavefront._Pair, "alike", False)
-    long = wavefront.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
+    short = sweep.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
+    monkeypatch.setattr(sweep._Pair, "alike", False)
+    long = sweep.swap(Decoder(model), *pair(model), [HIDDEN_STATE_AT_LAYER], 6)[0]
     for label in short:
         same(short[label], (long[label].tokens, long[label].logits))
 
@@ -121,9 +121,7 @@ def test_many_examples_of_different_lengths_and_image_sizes(model, side):
     singly = [tuple(batch(model, [p[k]]) for k in (0, 1)) for p in prompts]
     answers = check_swap(model, targets, sources, 8, singly=singly)
     check_skip(model, targets, SINGLES, 8)
-    again = wavefront.swap(
-        Decoder(model), *(batch(model, [p[k] for p in prompts], side) for k in (0, 1)), list(MODES), 8
-    )
+    again = sweep.swap(Decoder(model), *(batch(model, [p[k] for p in prompts], side) for k in (0, 1)), list(MODES), 8)
     for made, other in zip(answers, again, strict=True):
         for label, answer in made.items():
             same(answer, (other[label].tokens, other[label].logits))
@@ -144,7 +142,7 @@ def test_several_images_and_the_named_one_is_swapped(models, number):
         )
         # The twin of the kv modes knows no image after the swapped one.
         check_swap(model, targets, sources, 5, image=number, modes=MODES if number else [HIDDEN_STATE_AT_LAYER])
-        made = wavefront.swap(Decoder(model), targets, sources, list(MODES), 5, image=number)[0]
+        made = sweep.swap(Decoder(model), targets, sources, list(MODES), 5, image=number)[0]
         for layer in range(2, LAYERS):  # from the last DeepStack layer on
             torch.testing.assert_close(made[KV_FROM_LAYER, layer].logits, made[HIDDEN_STATE_AT_LAYER, layer].logits)
 
@@ -162,7 +160,7 @@ def test_padding_that_differs_between_the_sides(model):
     targets, sources = (batch(model, side) for side in prompts)
     singly = [tuple(batch(model, [side[i]]) for side in prompts) for i in range(2)]
     made = check_swap(model, targets, sources, 5, modes=MODES[1:], singly=singly)
-    alone = wavefront.swap(Decoder(model), *singly[0], list(MODES), 5)[0]
+    alone = sweep.swap(Decoder(model), *singly[0], list(MODES), 5)[0]
     for label in made[0]:
         same(made[0][label], (alone[label].tokens, alone[label].logits))
 
@@ -175,7 +173,7 @@ def test_different_earlier_images_of_small_features_are_told_apart():
     prompts = [decoder_prompt(model, [image(s), *text(1, 2), image(s + 1), *text(3, 3)]) for s in (1, 5)]
     again = decoder_prompt(model, [image(1), *text(1, 2), image(9), *text(3, 3)])
     for other, alike in ((prompts[1], False), (again, True)):
-        assert wavefront._Pair.of(Decoder(model), 0, prompts[0], other, 1).alike is alike
+        assert sweep._Pair.of(Decoder(model), 0, prompts[0], other, 1).alike is alike
 
 
 def decoder_prompt(model, prompt):
@@ -197,7 +195,7 @@ def test_a_prompt_that_ends_with_the_image(models):
     prompts = [batch(model, [[*text(3, 1), image(s)]]) for s in (1, 2)]
     check_swap(model, *prompts, 6, modes=[HIDDEN_STATE_AT_LAYER])
     with pytest.raises(InputError, match="pair 0: no text after the image"):
-        wavefront.swap(Decoder(model), *prompts, [KV_FROM_LAYER], 6)
+        sweep.swap(Decoder(model), *prompts, [KV_FROM_LAYER], 6)
 
 
 @pytest.mark.parametrize("new_tokens", [1, 2, 12])
@@ -250,8 +248,8 @@ def test_half_precision(dtype):
     prompts = [[[*text(3, i), image(s + i), *text(5, i + 50)] for s in (1, 101)] for i in range(8)]
     targets, sources = (batch(model, [p[k] for p in prompts]) for k in (0, 1))
     with torch.inference_mode():
-        swapped = wavefront.swap(Decoder(model), targets, sources, [HIDDEN_STATE_AT_LAYER], 4)
-        skipped = wavefront.skip(Decoder(model), targets, SINGLES, 4)
+        swapped = sweep.swap(Decoder(model), targets, sources, [HIDDEN_STATE_AT_LAYER], 4)
+        skipped = sweep.skip(Decoder(model), targets, SINGLES, 4)
         naive = naive_sweep.swap(model, targets, sources, 0, 4, every=True)
         naive_skip = [naive_sweep.skip(model, targets, [layer], 4, every=True) for layer in range(LAYERS)]
     rows = [
@@ -280,7 +278,7 @@ def test_what_is_decoded_leaves_the_image_alone(qwen, monkeypatch):
 
     A step reads the image's cache as prefill left it, and writes one token of its own rows' and nothing else.
     """
-    original, held = wavefront._Wave._step, []
+    original, held = sweep._Wave._step, []
 
     def watched(wave, tokens, rotary, step):
         before = [[part.clone() for part in (*cache, wave.keys[j])] for j, cache in enumerate(wave.before.caches)]
@@ -294,8 +292,8 @@ def test_what_is_decoded_leaves_the_image_alone(qwen, monkeypatch):
         held.append(wave.keys[0].shape[2])
         return hidden
 
-    monkeypatch.setattr(wavefront._Wave, "_step", watched)
-    wavefront.swap(Decoder(qwen), *pair(qwen), [KV_FROM_LAYER], 6)
+    monkeypatch.setattr(sweep._Wave, "_step", watched)
+    sweep.swap(Decoder(qwen), *pair(qwen), [KV_FROM_LAYER], 6)
     assert held == [1 + 5 + 6 - 1] * 5  # the suffix and all new tokens but the last: no vision token
 
 
@@ -303,14 +301,14 @@ def test_a_sweep_leaves_the_model_as_it_was(qwen):
     target, source = pair(qwen)
     first = naive_sweep.generate(qwen, target, 5)[0]
     linear = qwen.model.language_model.layers[0].mlp.up_proj
-    wavefront.swap(Decoder(qwen), target, source, list(MODES), 5)
-    wavefront.skip(Decoder(qwen), target, SINGLES, 5)
+    sweep.swap(Decoder(qwen), target, source, list(MODES), 5)
+    sweep.skip(Decoder(qwen), target, SINGLES, 5)
     with pytest.raises(InputError):
-        wavefront.skip(Decoder(qwen), target, [range(9, 10)], 5)
+        sweep.skip(Decoder(qwen), target, [range(9, 10)], 5)
     assert "forward" not in vars(linear)
     other = qwen.model.language_model.layers[1].mlp.up_proj
     wrapped = other.forward = lambda hidden: torch.nn.functional.linear(hidden, other.weight)
-    wavefront.skip(Decoder(qwen), target, SINGLES, 3)
+    sweep.skip(Decoder(qwen), target, SINGLES, 3)
     assert vars(other).pop("forward") is wrapped
     assert qwen.model.language_model.config._attn_implementation == "sdpa"
     tokens, logits = naive_sweep.generate(qwen, target, 5)[0]
@@ -325,10 +323,10 @@ def test_unequal_grids(qwen, grid):
     source = batch(qwen, [[*text(3, 1), image(2, grid), *text(4, 2)]])
     says = rf"6 vision tokens in the target \(\(2, 3\)\), {grid[0] * grid[1]} in the source \(.*resize"
     with pytest.raises(InputError, match=says):
-        wavefront.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4)
+        sweep.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4)
     with pytest.raises(InputError, match="resize"):
-        wavefront.swap(Decoder(qwen), target, source, [KV_FROM_LAYER], 4, interpolate=True)
-    made = wavefront.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4, interpolate=True)[0]
+        sweep.swap(Decoder(qwen), target, source, [KV_FROM_LAYER], 4, interpolate=True)
+    made = sweep.swap(Decoder(qwen), target, source, [HIDDEN_STATE_AT_LAYER], 4, interpolate=True)[0]
 
     def to_target(states):
         image = states.T.reshape(1, -1, *grid)
@@ -344,18 +342,18 @@ def test_bad_input(qwen):
     without = batch(qwen, [text(5, 1)])
     both = batch(qwen, [[image(1), *text(2, 1)], [image(2), *text(2, 1)]])
     for message, call in {
-        "target 0: no vision token": lambda: wavefront.swap(decoder, without, source, [KV_FROM_LAYER], 4),
-        "source 0: no vision token": lambda: wavefront.swap(decoder, target, without, [KV_FROM_LAYER], 4),
-        "target 0: image 1 asked for, the prompt holds 1": lambda: wavefront.swap(
+        "target 0: no vision token": lambda: sweep.swap(decoder, without, source, [KV_FROM_LAYER], 4),
+        "source 0: no vision token": lambda: sweep.swap(decoder, target, without, [KV_FROM_LAYER], 4),
+        "target 0: image 1 asked for, the prompt holds 1": lambda: sweep.swap(
             decoder, target, source, [KV_FROM_LAYER], 4, image=1
         ),
-        "target 0: 2 images in the prompt; name the one": lambda: wavefront.swap(
+        "target 0: 2 images in the prompt; name the one": lambda: sweep.swap(
             decoder, *[batch(qwen, [[image(1), 7, image(2), 8]])] * 2, [KV_FROM_LAYER], 4
         ),
-        "1 targets, 2 sources": lambda: wavefront.swap(decoder, target, both, [KV_FROM_LAYER], 4),
-        "mode 'kv': one of": lambda: wavefront.swap(decoder, target, source, ["kv"], 4),
-        "max_new_tokens: 0": lambda: wavefront.swap(decoder, target, source, [KV_FROM_LAYER], 0),
-        "layers 5 to 6: this model has layers 0 to 5": lambda: wavefront.skip(decoder, target, [range(5, 7)], 4),
+        "1 targets, 2 sources": lambda: sweep.swap(decoder, target, both, [KV_FROM_LAYER], 4),
+        "mode 'kv': one of": lambda: sweep.swap(decoder, target, source, ["kv"], 4),
+        "max_new_tokens: 0": lambda: sweep.swap(decoder, target, source, [KV_FROM_LAYER], 0),
+        "layers 5 to 6: this model has layers 0 to 5": lambda: sweep.skip(decoder, target, [range(5, 7)], 4),
     }.items():
         with pytest.raises(InputError, match=message):
             call()
@@ -381,11 +379,11 @@ def test_rows_that_agree_are_computed_once():
     """At layer j of a swap: the unchanged row and those that have parted at layers 0 to j."""
     ops = np.zeros((1 + LAYERS, LAYERS), dtype=int)
     for layer in range(LAYERS):
-        ops[1 + layer, layer:] = wavefront.SOURCE
+        ops[1 + layer, layer:] = sweep.SOURCE
     rows = np.arange(1 + LAYERS)
-    layers, state = wavefront._plan(ops, rows * 0, rows, rows * 0, 2, "cpu")
+    layers, state = sweep._plan(ops, rows * 0, rows, rows * 0, 2, "cpu")
     assert [len(layer.parents) for layer in layers] == [j + 2 for j in range(LAYERS)]
     assert sorted(state.tolist()) == rows.tolist()
     # After different tokens nothing is shared; after equal ones all is, as in prefill.
-    apart, _ = wavefront._plan(ops, rows * 0, rows, rows, 2, "cpu")
+    apart, _ = sweep._plan(ops, rows * 0, rows, rows, 2, "cpu")
     assert [len(layer.parents) for layer in apart] == [1 + LAYERS] * LAYERS

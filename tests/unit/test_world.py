@@ -5,9 +5,9 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from frankenstein.data.tasks import FUNCTIONS, open_image, read_examples, read_pairs
 from frankenstein.mini import benchmarks, questions, recipe, world
 from frankenstein.mini import model as mini
-from frankenstein.tasks import FUNCTIONS, open_image, read_examples, read_pairs
 
 
 def keys(split, kind, n, seed):

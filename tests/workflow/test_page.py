@@ -15,7 +15,7 @@ from browser import CHROMIUM, Browser
 from conftest import ROOT
 from study import snakemake
 
-from frankenstein import dictionary
+from frankenstein.report import data_dictionary
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
@@ -105,22 +105,24 @@ def test_every_file_is_in_the_data_dictionary_column_by_column(results):
     odd, seen = [], 0
     for path in sorted(results.rglob("*")):
         if path.suffix in (".csv", ".tsv", ".jsonl", ".parquet") and "checkpoints" not in path.parts:
-            odd += dictionary.differences(path.relative_to(results).as_posix(), fields(path))
+            odd += data_dictionary.differences(path.relative_to(results).as_posix(), fields(path))
             seen += 1
     assert odd == []
     assert seen > 100
 
 
 def test_a_column_that_is_not_in_the_dictionary_is_named():
-    columns = list(dictionary.columns("figures/claims.csv"))
-    assert dictionary.differences("figures/claims.csv", [*columns[1:], "magic"]) == [
+    columns = list(data_dictionary.columns("figures/claims.csv"))
+    assert data_dictionary.differences("figures/claims.csv", [*columns[1:], "magic"]) == [
         "figures/claims.csv: magic is not in the dictionary",
         "figures/claims.csv: claim is in the dictionary only",
     ]
 
 
 def test_the_page_of_the_dictionary_is_the_dictionary():
-    assert (ROOT / "results" / "README.md").read_text() == dictionary.markdown(), "python -m frankenstein.dictionary"
+    assert (ROOT / "results" / "README.md").read_text() == data_dictionary.markdown(), (
+        "python -m frankenstein.report.data_dictionary"
+    )
 
 
 def test_after_a_failed_run_there_is_a_report_of_what_there_is(micro, tmp_path):

@@ -221,6 +221,23 @@ def test_a_rerun_does_nothing_and_says_so_at_once(micro):
     assert time.monotonic() - start < 15
 
 
+def test_results_carried_to_a_fresh_clone_are_up_to_date(micro, tmp_path):
+    """All its scripts are younger than the results, and so is a comment that was pulled."""
+    clone = tmp_path / "clone"
+    shutil.copytree(
+        micro, clone, ignore=shutil.ignore_patterns("results", ".snakemake", "__pycache__"), copy_function=shutil.copy
+    )
+    for folder in ("results", ".snakemake"):
+        subprocess.run(["cp", "-a", micro / folder, clone / folder], check=True)
+    module = clone / "workflow" / "frankenstein" / "inference" / "prompts.py"
+    module.write_text(module.read_text() + "\n# A comment that was pulled.\n")
+    script = clone / "workflow" / "scripts" / "generate.py"
+    script.write_text("# Another.\n" + script.read_text())
+    assert "Nothing to be done" in snakemake(clone)
+    script.write_text(script.read_text() + "\nprint()\n")
+    assert "generate" in planned(clone)
+
+
 CLAIMED = {"test_claims", "write_report"}
 FIGURES_BY_LAYER = {
     "figure3",
@@ -239,21 +256,40 @@ OF_UPDATES = {"weight_updates", "figure5", "figure6", "spectra", "region_means",
 @pytest.mark.parametrize(
     ("path", "edit", "rules"),
     [
-        ("workflow/frankenstein/papertables.py", "EDITED = 1", {"figure2", "table2", "table3", "write_report"}),
-        ("workflow/frankenstein/plots.py", "EDITED = 1", FIGURES_BY_LAYER | {"figure2", "doses", "training_curves"}),
-        ("workflow/frankenstein/updates.py", "EDITED = 1", OF_UPDATES),
-        ("workflow/frankenstein/scoring.py", "EDITED = 1", SCORED - {"grade"} | {"controls"}),
-        ("workflow/frankenstein/report.py", "EDITED = 1", {"write_report"}),
+        ("workflow/frankenstein/report/papertables.py", "EDITED = 1", {"figure2", "table2", "table3", "write_report"}),
+        (
+            "workflow/frankenstein/report/figures.py",
+            "EDITED = 1",
+            FIGURES_BY_LAYER | {"figure2", "doses", "training_curves"},
+        ),
+        ("workflow/frankenstein/updates/matrices.py", "EDITED = 1", OF_UPDATES),
+        ("workflow/frankenstein/claims/scoring.py", "EDITED = 1", SCORED - {"grade"} | {"controls"}),
+        ("workflow/frankenstein/report/page.py", "EDITED = 1", {"write_report"}),
         ("workflow/report/figure5.rst", "More.", {"write_report"}),
-        # Rules for the public benchmarks grade the skipped layers' answers too, and figures by layer share their module.
+        # Rules for the public benchmarks grade the skipped layers' answers too.
         (
             "workflow/frankenstein/grading/rules.py",
             "EDITED = 1",
-            SCORED | {"judge_skips", "judge_swaps"} | FIGURES_BY_LAYER,
+            SCORED | {"judge_skips", "judge_swaps", "figure4", "heatmap", "region_means", "controls"} | CLAIMED,
+        ),
+        (
+            "workflow/frankenstein/probes/sweep.py",
+            "EDITED = 1",
+            {
+                "swap_vision_tokens",
+                "skip_layers",
+                "judge_skips",
+                "judge_swaps",
+                "figure4",
+                "heatmap",
+                "region_means",
+                "controls",
+            }
+            | CLAIMED,
         ),
         # Nothing that is made depends on these.
-        ("workflow/frankenstein/wavefront.py", "# A comment.", set()),
-        ("workflow/frankenstein/training.py", "\n\n\n# Two.\n", set()),
+        ("workflow/frankenstein/probes/sweep.py", "# A comment.", set()),
+        ("workflow/frankenstein/training/sft.py", "\n\n\n# Two.\n", set()),
         ("README.md", "More.", set()),
         ("config/README.md", "More.", set()),
         ("profiles/default/config.yaml", "printshellcmds: true", set()),

@@ -8,8 +8,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from . import jsonl
-from .errors import InputError
+from .core import jsonl
+from .core.errors import InputError
 
 # What a command needs it imports itself: a merge needs neither torch nor pandas.
 
@@ -132,7 +132,7 @@ def _updates(parsed) -> None:
         raise InputError(f"{parsed.out}: ends neither in .parquet nor in .csv")
     if parsed.jobs < 1:
         raise InputError(f"--jobs {parsed.jobs}: at least one")
-    from .updates_table import updates_table
+    from .updates.table import updates_table
 
     table = updates_table(parsed.base, parsed.instruct, parsed.rl, parsed.jobs)
     if parsed.out.suffix == ".csv":
@@ -169,7 +169,9 @@ def _grade(parsed) -> None:
 
 
 def _import(parsed) -> None:
-    from . import interchange, jsonl, published
+    from .core import jsonl
+    from .data import published
+    from .grading import interchange
 
     if parsed.examples is not None and parsed.harness != "lmms-eval":
         raise InputError("--examples goes with --from lmms-eval: tables of VLMEvalKit hold the rows' own answers")
@@ -192,8 +194,10 @@ def _import(parsed) -> None:
 
 
 def _export(parsed) -> None:
-    from . import interchange, jsonl, responses, tasks
-    from .grading import verdicts
+    from .core import jsonl
+    from .data import tasks
+    from .grading import interchange, verdicts
+    from .inference import responses
 
     examples = tasks.read_examples(parsed.examples)
     checkpoint = responses.read(parsed.responses[0])[0]["checkpoint"]
@@ -215,7 +219,8 @@ def _export(parsed) -> None:
 def _compare(parsed) -> None:
     import pandas as pd
 
-    from . import jsonl, scoring
+    from .claims import scoring
+    from .core import jsonl
     from .grading.outcome import RIGHT
 
     sides = []
@@ -237,13 +242,13 @@ def _compare(parsed) -> None:
 
 
 def _pin(parsed) -> None:
-    from . import pinning
+    from .study import pinning
 
     print("\n".join(pinning.pin(parsed.config)) or f"{parsed.config}: everything is pinned already")
 
 
 def _plan(parsed) -> None:
-    from . import planning
+    from .study import planning
 
     if not parsed.snakefile.exists():
         raise InputError(f"{parsed.snakefile}: no such file; run this from the repository, or give --snakefile")
@@ -279,7 +284,7 @@ def _rest_of(text: str) -> str | dict[str, str]:
 
 
 def _merge(parsed) -> None:
-    from . import merging
+    from .merging import hybrids
 
     donors = _donors(parsed)
     try:
@@ -287,28 +292,28 @@ def _merge(parsed) -> None:
     except ValueError:
         raise InputError(f"--cuts {parsed.cuts}: not layers parted by commas, like 10,19") from None
     options = {"cuts": cuts, "rest_from": _rest_of(parsed.rest), "config_from": parsed.config_from}
-    made = merging.plan(donors, parsed.spec, **options)
+    made = hybrids.plan(donors, parsed.spec, **options)
     layout = "link" if parsed.link else "copy"
-    print(merging.summary(made, layout))
+    print(hybrids.summary(made, layout))
     if parsed.dry_run:
         return
-    stores = {label: merging.stored_in(parsed.link, donors[label]) for label in made.parents} if parsed.link else {}
-    merging.merge(donors, parsed.spec, parsed.out, **options, layout=layout, stores=stores, command=parsed.command)
+    stores = {label: hybrids.stored_in(parsed.link, donors[label]) for label in made.parents} if parsed.link else {}
+    hybrids.merge(donors, parsed.spec, parsed.out, **options, layout=layout, stores=stores, command=parsed.command)
     print(f"{parsed.out}: written")
 
 
 def _verify(parsed) -> None:
-    from . import merging
+    from .merging import hybrids
 
-    for warning in merging.verify(parsed.directory):
+    for warning in hybrids.verify(parsed.directory):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{parsed.directory}: every tensor is its donor's")
 
 
 def _inspect(parsed) -> None:
-    from . import merging
+    from .merging import hybrids
 
-    print(merging.describe(parsed.directory))
+    print(hybrids.describe(parsed.directory))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from frankenstein import checkpoints, logs
+from frankenstein.core import logs
+from frankenstein.models import checkpoints
 
 logs.redirect(snakemake.log[0])
 directory = Path(snakemake.params.source["path"])

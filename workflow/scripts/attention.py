@@ -3,16 +3,20 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from frankenstein import attention, checkpoints, devices, logs, tasks, templates
+from frankenstein.core import logs
+from frankenstein.data import tasks
+from frankenstein.inference import templates
+from frankenstein.models import gpu, loading, manifests
+from frankenstein.probes import attention
 
 logs.redirect(snakemake.log[0])
-devices.claim()
+gpu.claim()
 torch.set_num_threads(snakemake.threads)
 path = Path(snakemake.input.examples)
 examples = tasks.read_examples(path)[: snakemake.params.examples]
-directory, system = checkpoints.directory_of(snakemake.input.manifest), snakemake.params.system_prompt
+directory, system = manifests.directory_of(snakemake.input.manifest), snakemake.params.system_prompt
 template, _ = templates.settle(directory, snakemake.wildcards.checkpoint, system, snakemake.input.prompts)
-model, processor = checkpoints.load_model(directory, max_pixels=snakemake.params.max_pixels, template=template)
+model, processor = loading.load_model(directory, max_pixels=snakemake.params.max_pixels, template=template)
 records = attention.reasoning_to_vision(
     model,
     processor,

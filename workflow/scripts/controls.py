@@ -1,7 +1,9 @@
-from frankenstein import controls, evidence, logs, plots
+from frankenstein.claims import controls, measurements
+from frankenstein.core import logs
+from frankenstein.report import figures
 
 logs.redirect(snakemake.log[0])
-found = evidence.read(**snakemake.params.evidence)
+found = measurements.read(**snakemake.params.evidence)
 windows = controls.windows(found)
 windows.to_csv(snakemake.output.table, index=False)
-plots.save(plots.controls(windows, found.regions), snakemake.output.pdf, snakemake.output.png)
+figures.save(figures.controls(windows, found.regions), snakemake.output.pdf, snakemake.output.png)

@@ -1,10 +1,13 @@
 from pathlib import Path
 
-from frankenstein import descriptions, devices, engines, jsonl, logs, responses, tasks
+from frankenstein.core import jsonl, logs
+from frankenstein.data import tasks
+from frankenstein.inference import descriptions, engines, prompts, responses
+from frankenstein.models import gpu
 
 logs.redirect(snakemake.log[0])
 if snakemake.resources.gpu:
-    devices.claim()
+    gpu.claim()
 path, by = Path(snakemake.input.examples), snakemake.params.by
 examples = tasks.read_examples(path)
 if by["file"]:
@@ -13,7 +16,7 @@ else:
     ask, settings = engines.helper(
         by, snakemake.input.get("manifest"), snakemake.params.engine, snakemake.params.max_pixels
     )
-    store = responses.Store(Path(snakemake.params.store), settings | {"code": snakemake.params.code})
+    store = responses.Store(Path(snakemake.params.store), settings | {"prompts": prompts.code()})
     records = descriptions.by_model(ask, examples, path.parent, by["prompt"], snakemake.params.batch, store)
 with open(snakemake.output.descriptions, "w") as file:
     file.writelines(map(jsonl.line, records))

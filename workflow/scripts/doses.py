@@ -1,7 +1,9 @@
-from frankenstein import doses, evidence, logs, plots
+from frankenstein.claims import interpolation, measurements
+from frankenstein.core import logs
+from frankenstein.report import figures
 
 logs.redirect(snakemake.log[0])
-found = evidence.read(**snakemake.params.evidence)
-rates = doses.response(found, snakemake.params.recipes, snakemake.params.families)
+found = measurements.read(**snakemake.params.evidence)
+rates = interpolation.response(found, snakemake.params.recipes, snakemake.params.families)
 rates.to_csv(snakemake.output.table, index=False)
-plots.save(plots.doses(rates), snakemake.output.pdf, snakemake.output.png)
+figures.save(figures.doses(rates), snakemake.output.pdf, snakemake.output.png)

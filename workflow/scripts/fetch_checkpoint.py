@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from frankenstein import checkpoints, hub, logs
+from frankenstein.core import logs
+from frankenstein.models import checkpoints, hub
 
 logs.redirect(snakemake.log[0])
 source = snakemake.params.source

@@ -2,19 +2,22 @@ from pathlib import Path
 
 import torch
 
-from frankenstein import checkpoints, devices, logs, templates, training
+from frankenstein.core import logs
+from frankenstein.inference import templates
 from frankenstein.mini import recipe
+from frankenstein.models import checkpoints, gpu, manifests
+from frankenstein.training import sft
 
 logs.redirect(snakemake.log[0])
-devices.claim()
+gpu.claim()
 torch.set_num_threads(snakemake.threads)
 settings = snakemake.params.settings
 directory = Path(snakemake.output.weights).parent
 samples = recipe.instruction(
     settings["seed"], settings["steps"], settings["batch"], settings["questions"], snakemake.params.system_prompt
 )
-history = training.supervised(
-    checkpoints.directory_of(snakemake.input.start),
+history = sft.supervised(
+    manifests.directory_of(snakemake.input.start),
     directory,
     samples,
     steps=settings["steps"],

@@ -2,10 +2,13 @@ from pathlib import Path
 
 import torch
 
-from frankenstein import checkpoints, descriptions, devices, engines, generation, logs, responses, tasks, templates
+from frankenstein.core import logs
+from frankenstein.data import tasks
+from frankenstein.inference import descriptions, engines, prompts, respond, responses, templates
+from frankenstein.models import gpu, manifests
 
 logs.redirect(snakemake.log[0])
-devices.claim()
+gpu.claim()
 torch.set_num_threads(snakemake.threads)
 params, shard = snakemake.params, int(snakemake.wildcards.shard)
 folder = Path(snakemake.input.examples[0]).parent
@@ -14,14 +17,14 @@ asked = {task: tasks.fingerprint(part) for task, part in examples.items()}
 for task, path in zip(params.described, snakemake.input.descriptions, strict=True):
     examples[task] = descriptions.described(examples[task], path)
 for task in params.shuffled:  # before the shards part: another image may be another shard's
-    examples[task] = generation.with_other_images(examples[task], folder, params.seed)
+    examples[task] = prompts.with_other_images(examples[task], folder, params.seed)
 requests = [
     (example, condition)
     for task, part in examples.items()
     for example in part[shard :: params.shards]
     for condition in params.conditions[task]
 ]
-directory = checkpoints.directory_of(snakemake.input.manifest)
+directory = manifests.directory_of(snakemake.input.manifest)
 template, prompt = templates.settle(
     directory, snakemake.wildcards.checkpoint, params.system_prompt, snakemake.input.prompts
 )
@@ -31,8 +34,9 @@ settings = {
     "model": responses.model_digest(snakemake.input.manifest),
     "engine": ask.version,
     "prompt": prompt,
-    **{key: params.get(key) for key in ("system_prompt", "max_new_tokens", "max_pixels", "code")},
+    **{key: params.get(key) for key in ("system_prompt", "max_new_tokens", "max_pixels")},
+    "prompts": prompts.code(),
 }
 store = responses.Store(Path(params.store), settings)
-records = generation.respond(ask, requests, folder, params.system_prompt, params.batch, store)
+records = respond.respond(ask, requests, folder, params.system_prompt, params.batch, store)
 responses.write(snakemake.output.responses, settings | {"examples": asked}, records)

@@ -2,15 +2,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from frankenstein import devices, engines, logs, responses, tasks
+from frankenstein.core import logs
+from frankenstein.data import tasks
 from frankenstein.grading import judge
+from frankenstein.inference import engines, prompts, responses
+from frankenstein.models import gpu
 
 logs.redirect(snakemake.log[0])
 if snakemake.resources.gpu:
-    devices.claim()
+    gpu.claim()
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]
 ask, settings = engines.helper(snakemake.params.by, snakemake.input.get("manifest"), snakemake.params.engine)
-store = responses.Store(Path(snakemake.params.store), settings | {"code": snakemake.params.code})
+store = responses.Store(Path(snakemake.params.store), settings | {"prompts": prompts.code()})
 judged = judge.judge(
     ask,
     pd.read_csv(snakemake.input.grades, keep_default_na=False, dtype={"id": str}),

@@ -1,4 +1,5 @@
-from frankenstein import logs, tasks
+from frankenstein.core import logs
+from frankenstein.data import tasks
 from frankenstein.grading import probes
 
 logs.redirect(snakemake.log[0])

@@ -1,13 +1,15 @@
 from pathlib import Path
 
-from frankenstein import checkpoints, logs, merging
+from frankenstein.core import logs
+from frankenstein.merging import hybrids
+from frankenstein.models import checkpoints, manifests
 
 logs.redirect(snakemake.log[0])
 params, labels = snakemake.params, snakemake.params.donors
 spec, cuts = params.spec
 out = Path(snakemake.output.model)
-merging.merge(
-    {label: checkpoints.directory_of(snakemake.input[label]) for label in labels},
+hybrids.merge(
+    {label: manifests.directory_of(snakemake.input[label]) for label in labels},
     spec,
     out,
     cuts=cuts,
@@ -16,5 +18,5 @@ merging.merge(
     stores=dict(zip(labels, map(Path, snakemake.input.shards), strict=False)),
     command=f"snakemake {snakemake.output.model}",
 )
-merging.verify(out)
+hybrids.verify(out)
 checkpoints.write_manifest(snakemake.output.manifest, out, {"hybrid": spec, "cuts": cuts})

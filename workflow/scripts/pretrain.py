@@ -3,17 +3,19 @@ from pathlib import Path
 
 import torch
 
-from frankenstein import checkpoints, devices, logs, training
+from frankenstein.core import logs
 from frankenstein.mini import model, recipe
+from frankenstein.models import checkpoints, gpu
+from frankenstein.training import sft
 
 logs.redirect(snakemake.log[0])
-devices.claim()
+gpu.claim()
 torch.set_num_threads(snakemake.threads)
 settings = snakemake.params.settings
 directory = Path(snakemake.output.weights).parent
 with tempfile.TemporaryDirectory() as untrained:
     model.build(Path(untrained), settings["seed"], settings["model"], snakemake.params.system_prompts)
-    history = training.supervised(
+    history = sft.supervised(
         Path(untrained),
         directory,
         recipe.pretraining(settings["seed"], settings["steps"], settings["batch"], settings["curriculum"]),

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from frankenstein import logs
+from frankenstein.core import logs
 from frankenstein.mini import benchmarks
 
 logs.redirect(snakemake.log[0])

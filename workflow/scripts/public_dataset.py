@@ -1,6 +1,8 @@
 from pathlib import Path
 
-from frankenstein import hub, logs, published
+from frankenstein.core import logs
+from frankenstein.data import published
+from frankenstein.models import hub
 
 logs.redirect(snakemake.log[0])
 dataset = snakemake.params.dataset

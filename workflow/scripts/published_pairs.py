@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from frankenstein import logs, published
+from frankenstein.core import logs
+from frankenstein.data import published
 
 logs.redirect(snakemake.log[0])
 published.pairs(

@@ -2,20 +2,23 @@ from pathlib import Path
 
 import torch
 
-from frankenstein import anatomy, checkpoints, devices, logs, reinforcement, templates
+from frankenstein.core import logs
+from frankenstein.core.regions import Regions
+from frankenstein.inference import templates
 from frankenstein.mini import recipe
-from frankenstein.regions import Regions
+from frankenstein.models import architecture, checkpoints, gpu, manifests
+from frankenstein.training import grpo
 
 logs.redirect(snakemake.log[0])
-devices.claim()
+gpu.claim()
 torch.set_num_threads(snakemake.threads)
 settings = snakemake.params.settings
-start = checkpoints.directory_of(snakemake.input.start)
+start = manifests.directory_of(snakemake.input.start)
 directory = Path(snakemake.output.weights).parent
 frozen = range(0)
 if settings["frozen"]:
-    frozen = Regions(tuple(snakemake.params.cuts), anatomy.layer_count(start)).range(settings["frozen"])
-history = reinforcement.grpo(
+    frozen = Regions(tuple(snakemake.params.cuts), architecture.layer_count(start)).range(settings["frozen"])
+history = grpo.grpo(
     start,
     directory,
     recipe.reinforcement(

@@ -1,16 +1,19 @@
 from pathlib import Path
 
-from frankenstein import anatomy, checkpoints, devices, logs, rollouts, templates
-from frankenstein.regions import Regions
+from frankenstein.core import logs
+from frankenstein.core.regions import Regions
+from frankenstein.inference import templates
+from frankenstein.models import architecture, checkpoints, gpu, manifests
+from frankenstein.training import rollouts
 
 logs.redirect(snakemake.log[0])
-devices.claim(snakemake.resources.gpu)
+gpu.claim(snakemake.resources.gpu)
 settings = snakemake.params.settings
-start = checkpoints.directory_of(snakemake.input.start)
+start = manifests.directory_of(snakemake.input.start)
 directory = Path(snakemake.output.model)
 frozen = range(0)
 if settings["frozen"]:
-    frozen = Regions(tuple(snakemake.params.cuts), anatomy.layer_count(start)).range(settings["frozen"])
+    frozen = Regions(tuple(snakemake.params.cuts), architecture.layer_count(start)).range(settings["frozen"])
 same = ("steps", "prompts", "generations", "max_new_tokens", "learning_rate", "temperature", "beta", "rewards", "seed")
 history = rollouts.launched(
     {

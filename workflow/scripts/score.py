@@ -1,6 +1,8 @@
 import pandas as pd
 
-from frankenstein import logs, scoring, tasks
+from frankenstein.claims import scoring
+from frankenstein.core import logs
+from frankenstein.data import tasks
 
 logs.redirect(snakemake.log[0])
 

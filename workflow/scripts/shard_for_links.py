@@ -1,6 +1,8 @@
 from pathlib import Path
 
-from frankenstein import checkpoints, logs, merging
+from frankenstein.core import logs
+from frankenstein.merging import hybrids
+from frankenstein.models import manifests
 
 logs.redirect(snakemake.log[0])
-merging.store(checkpoints.directory_of(snakemake.input.manifest), Path(snakemake.output.shards))
+hybrids.store(manifests.directory_of(snakemake.input.manifest), Path(snakemake.output.shards))

@@ -3,10 +3,13 @@ from pathlib import Path
 
 import torch
 
-from frankenstein import checkpoints, devices, interventions, logs, tasks
+from frankenstein.core import logs
+from frankenstein.data import tasks
+from frankenstein.models import gpu, loading, manifests
+from frankenstein.probes import interventions
 
 logs.redirect(snakemake.log[0])
-devices.claim()
+gpu.claim()
 torch.set_num_threads(snakemake.threads)
 examples = [
     example
@@ -15,7 +18,7 @@ examples = [
         int(snakemake.wildcards.shard) :: snakemake.params.shards
     ]
 ]
-model, processor = checkpoints.load_model(checkpoints.directory_of(snakemake.input.manifest))
+model, processor = loading.load_model(manifests.directory_of(snakemake.input.manifest))
 with open(snakemake.output.records, "w") as file:
     for record in interventions.skip_sweep(
         model,

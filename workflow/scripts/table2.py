@@ -1,6 +1,8 @@
 import pandas as pd
 
-from frankenstein import logs, papertables, reference
+from frankenstein.claims import reference
+from frankenstein.core import logs
+from frankenstein.report import papertables
 
 logs.redirect(snakemake.log[0])
 scores, published = pd.read_csv(snakemake.input.scores), reference.read(snakemake.input.reference)

@@ -1,6 +1,7 @@
 import pandas as pd
 
-from frankenstein import logs, plots
+from frankenstein.core import logs
+from frankenstein.report import figures
 
 logs.redirect(snakemake.log[0])
 history = pd.concat(
@@ -8,4 +9,4 @@ history = pd.concat(
     for path, (checkpoint, kind) in zip(snakemake.input.histories, snakemake.params.labels, strict=True)
 )
 history.to_csv(snakemake.output.table, index=False)
-plots.save(plots.training(history), snakemake.output.pdf, snakemake.output.png)
+figures.save(figures.training(history), snakemake.output.pdf, snakemake.output.png)

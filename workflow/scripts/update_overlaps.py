@@ -3,7 +3,8 @@ import itertools
 import pandas as pd
 from safetensors.numpy import load_file
 
-from frankenstein import logs, updates
+from frankenstein.core import logs
+from frankenstein.updates import matrices
 
 logs.redirect(snakemake.log[0])
 spaces = {}
@@ -12,6 +13,6 @@ for recipe, path in zip(snakemake.params.recipes, snakemake.input.subspaces, str
 records = [
     {"recipe": one, "other": other, **record}
     for one, other in itertools.combinations(spaces, 2)
-    for record in updates.overlaps(spaces[one], spaces[other])
+    for record in matrices.overlaps(spaces[one], spaces[other])
 ]
 pd.DataFrame(records).to_csv(snakemake.output.table, index=False)

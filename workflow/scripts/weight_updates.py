@@ -1,18 +1,20 @@
 import pandas as pd
 from safetensors.numpy import save_file
 
-from frankenstein import checkpoints, logs, updates
+from frankenstein.core import logs
+from frankenstein.models import manifests
+from frankenstein.updates import matrices
 
 logs.redirect(snakemake.log[0])
 paths = (snakemake.input.base, snakemake.input.instruct, snakemake.input.reinforced)
 records, spectra, subspaces = [], [], {}
-for stage, record, sigma, space in updates.updates(
-    *map(checkpoints.directory_of, paths), int(snakemake.wildcards.shard), snakemake.params.shards
+for stage, record, sigma, space in matrices.updates(
+    *map(manifests.directory_of, paths), int(snakemake.wildcards.shard), snakemake.params.shards
 ):
     label = {"recipe": snakemake.wildcards.recipe, "stage": stage}
     records.append({**label, **record})
     named = {key: record[key] for key in ("component", "layer", "matrix")}
-    values = {"rank": range(1, len(sigma) + 1), "sigma": sigma, "log_ratio": updates.log_spectrum(sigma)}
+    values = {"rank": range(1, len(sigma) + 1), "sigma": sigma, "log_ratio": matrices.log_spectrum(sigma)}
     spectra.append(pd.DataFrame({**label, **named, **values}))
     for side in ("left", "right") if space else ():
         subspaces[f"{stage}/{record['parameter']}/{side}"] = getattr(space, side).astype("float32")

@@ -1,4 +1,5 @@
-from frankenstein import logs, report
+from frankenstein.core import logs
+from frankenstein.report import page
 
 logs.redirect(snakemake.log[0])
-report.write(snakemake.output.page, **snakemake.params.report)
+page.write(snakemake.output.page, **snakemake.params.report)

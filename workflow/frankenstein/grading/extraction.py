@@ -32,7 +32,7 @@ _STATED = re.compile(
     r"(?:\b(?:final|correct|right|best|closest|possible|overall)?\s*(?:answer|option|choice)\s*"
     r"(?:to [^.:\n]{0,80}?|for [^.:\n]{0,80}?|here|would|should|must|will)?\s*"
     r"(?:\b(?:is|be)\b|=|:|：)+(?!\s*(?:in)?correct\b)"
-    r"|^[ \t]*(?:\*\*|__)?(?:final[ \t]+)?(?:answer|ans|a)[ \t]*:"
+    r"|^[ \t]*(?:\*\*|__)?(?:final[ \t]+)?(?:answer|ans)[ \t]*:|(?<=\n)[ \t]*(?:\*\*|__)?a[ \t]*:"
     r"|^[ \t]*\#{1,6}[ \t]*(?:the[ \t]+)?(?:final[ \t]+)?answer[ \t]*:?[ \t]*\n+"
     r"|\#\#\#\#"
     r"|答案(?:应该|应当|应)?(?:是|为|選|选)?[ \t]*[:：]?|(?:故|因此|所以|应)?[，,]?[ \t]*(?:选择|应选|故选|选)[ \t]*[:：]?(?=[ \t]*[（(]?[A-I]))"

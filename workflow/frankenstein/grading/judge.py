@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..generation import respond
-from ..responses import Store
-from ..tasks import Example
+from ..data.tasks import Example
+from ..inference.respond import respond
+from ..inference.responses import Store
 from .extraction import final_answer, readable
 from .outcome import RIGHT, UNGRADED, WRONG
 

@@ -422,6 +422,8 @@ def of(answer: Answer) -> str | None:
     if answer.mark != PROSE:
         if (found := sole(text)) is not None:
             return found
+        if (bold := _bold(text)) is not None:
+            return bold
         parts = sentences(text)
         if len(parts) > 1:
             for part in (*reversed([part for part in parts if _CONCLUDES.search(part)]), parts[-1], parts[0]):
@@ -444,6 +446,12 @@ def _said_alone(text: str) -> str | None:
     return _said(text) if len(text) > 12 else None
 
 
+def _bold(text: str) -> str | None:
+    """The one number that a text has in bold."""
+    strong = [found for found in re.findall(r"\*\*(.+?)\*\*", text) if number(found) is not None]
+    return strong[-1] if len({number(found) for found in strong}) == 1 else None
+
+
 def _in_prose(text: str) -> str | None:
     for attempt in corrected(text)[:-1]:
         if len(attempt) < _SHORT and (found := sole(attempt) or _said(attempt)) is not None:
@@ -464,9 +472,8 @@ def _in_prose(text: str) -> str | None:
             return found
         if _BOUNDED.search(part):
             return part  # it concludes that it is more, or less
-    strong = [found for found in re.findall(r"\*\*(.+?)\*\*", text) if number(found) is not None]
-    if len({number(found) for found in strong}) == 1 and not _THEN.search(text.rpartition("**")[2]):
-        return strong[-1]
+    if (bold := _bold(text)) is not None and not _THEN.search(text.rpartition("**")[2]):
+        return bold
     if (
         _DIRECT.fullmatch(parts[0])
         and not _THEN.search(text)

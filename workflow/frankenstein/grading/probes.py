@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..tasks import Example, Pair
+from ..data.tasks import Example, Pair
 from . import abstention, short
 from .boxes import box, iou
 from .extraction import PROSE, final_answer, same_text

@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from .. import jsonl
-from ..errors import InputError
-from ..intervals import wilson
+from ..core import jsonl
+from ..core.errors import InputError
+from ..core.intervals import wilson
 from . import rules
 from .latex import TIME_LIMIT
 from .outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG, Grade

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from rapidfuzz.distance import Levenshtein
 
-from ..errors import InputError
+from ..core.errors import InputError
 from . import abstention, choices, extraction, latex, numbers
 from .extraction import PROSE, Answer, same_text
 from .latex import TIME_LIMIT

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import responses
-from ..tasks import Example
+from ..data.tasks import Example
+from ..inference import responses
 from . import rules, short
 from .outcome import Grade
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import tasks
+from ..data import tasks
 from . import questions, world
 
 

@@ -10,8 +10,8 @@ from functools import cache
 
 from PIL import Image
 
-from ..errors import InputError
-from ..tasks import with_description
+from ..core.errors import InputError
+from ..data.tasks import with_description
 from . import world
 
 

@@ -6,8 +6,8 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from ..generation import Prompt
-from ..training import Rollout, Sample
+from ..inference.prompts import Prompt
+from ..training.sft import Rollout, Sample
 from . import questions
 
 

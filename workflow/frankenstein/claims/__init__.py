@@ -1,0 +1,1 @@
+"""From measurements to verdicts on the findings of the paper."""

@@ -1,0 +1,15 @@
+"""What a Base must be able to do for a swap of its image to say anything."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+# A function that the Base answers rightly in less than this share of the pairs without a swap is one that it can't do.
+ABLE = 0.5
+UNABLE = " (not mastered)"
+
+
+def able(table: pd.DataFrame) -> pd.Series:
+    """swap_table -> share of a function's pairs that the Base answers rightly without a swap, by function."""
+    unswapped = table[(table["mode"] == "none") & ~table.unchangeable.astype(bool)]
+    return unswapped.groupby("function").right.mean()

@@ -1,0 +1,92 @@
+"""Is a region special, or would any third do? Layer profiles against random sets of layers and sliding windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from ..core.intervals import student
+from ..core.regions import NAMES, Regions
+from . import layer_samples
+from .measurements import Evidence
+
+REST = "rest"  # all layers outside a region
+_DRAWS = 9999
+
+
+def p_layers(profile: pd.DataFrame, regions: Regions, more: str, less: str | None, expect: str, seed: int) -> float:
+    """Permutation test over layers: the share of random partitions into three sets, of the regions' sizes, in which the
+    first set's mean (less the second's) is at least as far in the expected direction.
+
+    profile: layer, unit, value (layerwise). Layers that are neighbours are alike, so contiguous regions are the extremes
+    of many a smooth profile: see `windows` for whether another window goes further still. NaN where all layers are alike.
+    """
+    values = profile.groupby("layer").value.mean().reindex(range(regions.layers)).to_numpy()
+    if np.isnan(values).any() or np.isinf(values).any() or np.ptp(values) == 0:
+        return np.nan
+    labels = np.array([NAMES.index(regions.of(layer)) for layer in range(regions.layers)])
+    rng = np.random.default_rng(seed)
+    drawn = np.vstack([labels, rng.permuted(np.tile(labels, (_DRAWS, 1)), axis=1)])
+
+    def mean(chosen: np.ndarray) -> np.ndarray:
+        return (chosen * values).sum(1) / chosen.sum(1)
+
+    first = drawn == NAMES.index(more)
+    found = mean(first) - (mean(~first) if less == REST else mean(drawn == NAMES.index(less)) if less else 0)
+    found = found if expect == "greater" else -found
+    # A draw that only rounding tells from what was seen is as far.
+    return float((found >= found[0] - 1e-12 * np.ptp(values)).mean())
+
+
+def _quantities(evidence: Evidence) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """quantity, of what, layer profile: all that the study has."""
+    wanted = [("change rate", name, layer_samples.swap_changes, (name,)) for name in _functions(evidence)]
+    wanted.append(("error rate", "layer skipped", layer_samples.skip_errors, ()))
+    for recipe in evidence.recipes:
+        wanted.append(("attention mass, RL - IN", recipe, layer_samples.attention_change, (recipe,)))
+        wanted += [
+            ("log energy", f"{recipe}, {stage}", layer_samples.log_energy, (recipe, stage)) for stage in ("IN", "RL")
+        ]
+        wanted.append(("slope, RL - IN", recipe, layer_samples.slope_change, (recipe,)))
+    for quantity, of, profile, arguments in wanted:
+        try:
+            found = profile(evidence, *arguments)
+        except LookupError:
+            continue
+        if not np.isinf(found.value).any():
+            yield quantity, of, found
+
+
+def _functions(evidence: Evidence) -> list[str]:
+    return [] if evidence.swaps is None else list(dict.fromkeys(evidence.swaps.function))
+
+
+def windows(evidence: Evidence) -> pd.DataFrame:
+    """Every quantity by layer in windows of as many layers as Mid has, slid over the depth.
+
+    quantity, of, first, last (layers of the window), value (its mean less that of all layers), low, high (95 % t interval
+    over units), n, unit, random_low, random_high: of 95 % of random orders of the layers no window lies beyond (all windows
+    at once). log energy is one value a layer, and has no interval.
+    """
+    columns = ["quantity", "of", "first", "last", "value", "low", "high", "n", "unit", "random_low", "random_high"]
+    if evidence.regions is None:
+        return pd.DataFrame(columns=columns)
+    size, layers, rows = len(evidence.regions.range("mid")), evidence.regions.layers, []
+    for quantity, of, frame in _quantities(evidence):
+        table = frame.pivot(index="unit", columns="layer", values="value").reindex(columns=range(layers))
+        centred = table.sub(table.mean(axis=1), axis=0)
+        profile = centred.mean().to_numpy()
+        rng = np.random.default_rng(evidence.seed)
+        orders = rng.permuted(np.tile(profile, (_DRAWS, 1)), axis=1)
+        means = np.lib.stride_tricks.sliding_window_view(orders, size, axis=1).mean(-1)
+        rounding = 1e-12 * np.ptp(profile)  # no window is beyond by that
+        low, high = np.quantile(means.min(1), 0.025) - rounding, np.quantile(means.max(1), 0.975) + rounding
+        unit = layer_samples.MATRICES if quantity.startswith("slope") else layer_samples.EXAMPLES
+        for first in range(layers - size + 1):
+            values = centred.loc[:, first : first + size - 1].mean(axis=1).dropna()
+            row = {"quantity": quantity, "of": of, "first": first, "last": first + size - 1, "value": values.mean()}
+            row |= {**student(values), "n": len(values), "unit": layer_samples.LAYERS if len(table) == 1 else unit}
+            rows.append({**row, "random_low": low, "random_high": high})
+    return pd.DataFrame(rows, columns=columns)

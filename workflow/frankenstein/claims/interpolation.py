@@ -1,0 +1,34 @@
+"""Dose-response of hybrids: what more and more of RL does (beyond the paper's Table 2, whose doses are 0 and 1)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..core.intervals import wilson
+from ..data.metrics import METRICS
+from . import claims
+from .measurements import Evidence
+
+
+def response(evidence: Evidence, recipes: list[str], families: dict[str, dict[str, float]]) -> pd.DataFrame:
+    """Dose-response of hybrids: recipe, family, metric, role, dose, n, value, low, high (rate in percent, 95 % Wilson), slope, slope_low,
+    slope_high, p (claims.trend of all doses, two-sided, uncorrected).
+
+    families: hybrid at dose 1 -> {role: share of RL in the layers that are mixed}.
+    """
+    rows = []
+    for recipe in recipes:
+        part = evidence.hits[evidence.hits.recipe == recipe]
+        for family, roles in families.items():
+            for metric in METRICS:
+                found = claims.trend(evidence, recipe, metric, roles)
+                slope = {"slope": found.value, "slope_low": found.low, "slope_high": found.high}
+                p = min(1.0, 2 * min(found.p_greater, found.p_less))
+                for role, dose in roles.items():
+                    hit = part[(part.role == role) & (part.metric == metric)].hit
+                    row = {"recipe": recipe, "family": family, "metric": metric, "role": role, "dose": dose}
+                    row |= {"n": len(hit), "value": hit.mean(), **wilson(int(hit.sum()), len(hit)), **slope, "p": p}
+                    rows.append(row)
+    frame = pd.DataFrame(rows)
+    percents = ["value", "low", "high", "slope", "slope_low", "slope_high"]
+    return frame.assign(**{column: (100 * frame[column]).round(1) for column in percents})

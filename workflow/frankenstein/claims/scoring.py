@@ -1,0 +1,249 @@
+"""M_vis, M_v2r, M_rea, accuracies and their differences, with intervals. N is always the full set."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, bootstrap
+
+from ..core.errors import InputError
+from ..core.intervals import paired as paired_interval
+from ..core.intervals import wilson
+from ..data.metrics import METRICS, SHUFFLED, as_published
+from ..data.tasks import Example
+from ..grading.outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG
+from ..grading.short import equal
+
+
+def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
+    """bool by example id: whether every condition of the rule came out as the rule wants it.
+
+    graded: columns id, condition, verdict. An abstained condition is not right. An ungraded one counts as not right, and where
+    the rule wants "not right" it still does not count: a missing response proves nothing.
+    """
+    table = graded.pivot(index="id", columns="condition", values="verdict")
+    result = pd.Series(True, index=table.index)
+    for condition, right in rule.items():
+        if condition not in table or table[condition].isna().any():
+            raise InputError(
+                f"condition {condition!r} is missing for some examples; delete the responses and run again"
+            )
+        is_right = table[condition] == RIGHT
+        result &= is_right if right else ~is_right & (table[condition] != UNGRADED)
+    return result
+
+
+def outcomes(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
+    """One row a (metric, example) of one checkpoint: metric, id, hit.
+
+    Metrics are M_vis, M_v2r and M_rea; each task by its name, in its first condition (as published);
+    and "format, CONDITION", whether a response was <think>...</think><answer>...</answer>, one row a response.
+    """
+    parts = [
+        (metric, hits(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()
+    ]
+    for task, part in graded.groupby("task", sort=False):
+        parts.append((task, hits(part, {as_published(part.condition): True})))
+    for condition, part in graded.groupby("condition", sort=False):
+        # Two tasks may have the same ids.
+        parts.append((f"format, {condition}", part.set_index(part.task + " " + part.id.astype(str)).well_formed))
+    return pd.concat(
+        [pd.DataFrame({"metric": metric, "id": hit.index, "hit": hit.to_numpy(bool)}) for metric, hit in parts],
+        ignore_index=True,
+    )
+
+
+def rates(outcome: pd.DataFrame) -> pd.DataFrame:
+    """metric, n, value, low, high: the rate of hits with its 95 % Wilson interval."""
+    rows = []
+    for metric, part in outcome.groupby("metric", sort=False):
+        k, n = int(part.hit.sum()), len(part)
+        rows.append({"metric": metric, "n": n, "value": k / n, **wilson(k, n)})
+    return pd.DataFrame(rows)
+
+
+def counted(graded: pd.DataFrame, verdict: str, metric: str, abilities: dict[str, str]) -> int:
+    """How many of the responses that a metric looks at have a verdict."""
+    if metric.startswith("format, "):
+        looked_at = graded[graded.condition == metric.removeprefix("format, ")]
+    elif metric in METRICS:
+        ability, rule = METRICS[metric]
+        looked_at = graded[(graded.task == abilities[ability]) & graded.condition.isin(list(rule))]
+    else:
+        looked_at = graded[graded.task == metric]
+        looked_at = looked_at[looked_at.condition == as_published(looked_at.condition)]
+    return int((looked_at.verdict == verdict).sum())
+
+
+def blind_rate(examples: list[Example]) -> float:
+    """What the best guesses from the prompts alone (meta["blind"]) score: the chance level of a task; NaN where none is known."""
+    if not all("blind" in example.meta for example in examples):
+        return np.nan
+    right = sum(equal(example.meta["blind"], example.answer, example.answer_type) for example in examples)
+    return right / len(examples)
+
+
+def chance_rate(examples: list[Example]) -> float:
+    """What a task scores without its image, as far as is known: blind_rate, or else one of so many choices and 0 for free form."""
+    known = blind_rate(examples)
+    if not np.isnan(known):
+        return known
+    return float(np.mean([1 / len(example.choices) if example.choices else 0.0 for example in examples]))
+
+
+def vision(graded: pd.DataFrame, examples: list[Example], task: str) -> dict[str, object]:
+    """What M_vis is made of, and what it hides: a row of numbers on one checkpoint's answers to a task with its image and a black one.
+
+    task, n; image_X_black_Y: examples by whether the answers are right (abstained is wrong here), and ungraded: those with a
+    response that has no verdict, so that the five add up to n and image_right_black_wrong / n is M_vis. accuracy,
+    accuracy_black: rates of right answers of n (ungraded is not right). abstained, abstained_black: responses. reliance: accuracy less
+    accuracy_black, with its paired interval (intervals.paired). flip_rate: share of n whose extracted answers differ between the
+    two images, right or not; none is where a response has no verdict. chance (chance_rate); above_chance: (accuracy - chance) /
+    (1 - chance). accuracy_shuffled, reliance_shuffled: the same with another example's image; NaN where that was not asked.
+    """
+    part = graded[graded.task == task]
+    verdicts = part.pivot(index="id", columns="condition", values="verdict")
+    said = part.assign(said=[" ".join(str(text).lower().split()).rstrip(".") for text in part.extracted.fillna("")])
+    said = said.pivot(index="id", columns="condition", values="said")
+    right, n = verdicts == RIGHT, len(verdicts)
+    known = (verdicts[["image", "black"]] != UNGRADED).all(axis=1)
+    row: dict[str, object] = {"task": task, "n": n}
+    for image, black in itertools.product((RIGHT, WRONG), repeat=2):
+        cell = known & (right.image == (image == RIGHT)) & (right.black == (black == RIGHT))
+        row[f"image_{image}_black_{black}"] = int(cell.sum())
+    row["ungraded"] = int((~known).sum())
+
+    def reliance(other: str) -> dict[str, float]:
+        """Accuracy in another condition, and that of the image less it."""
+        if other not in right:
+            return dict.fromkeys(("accuracy", "difference", "low", "high"), np.nan)
+        n10, n01 = int((right.image & ~right[other]).sum()), int((~right.image & right[other]).sum())
+        return {"accuracy": right[other].mean(), "difference": (n10 - n01) / n, **paired_interval(n10, n01, n)}
+
+    black, shuffled, chance = reliance("black"), reliance(SHUFFLED), chance_rate(examples)
+    row |= {"accuracy": right.image.mean(), "accuracy_black": black["accuracy"]}
+    row |= {"abstained": int((verdicts.image == ABSTAINED).sum())}
+    row |= {"abstained_black": int((verdicts.black == ABSTAINED).sum())}
+    row |= {"reliance": black["difference"], "reliance_low": black["low"], "reliance_high": black["high"]}
+    row |= {"flip_rate": (known & (said.image != said.black)).mean(), "chance": chance}
+    row |= {"above_chance": (right.image.mean() - chance) / (1 - chance) if chance < 1 else np.nan}
+    row |= {"accuracy_shuffled": shuffled["accuracy"], "reliance_shuffled": shuffled["difference"]}
+    return row | {"reliance_shuffled_low": shuffled["low"], "reliance_shuffled_high": shuffled["high"]}
+
+
+def with_judge(graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
+    """Grades in which the judge's verdict stands where the rules had none."""
+    key = ["id", "task", "condition"]
+    found = graded[key].merge(judged[[*key, "verdict"]], on=key, how="left", validate="one_to_one").verdict
+    return graded.assign(verdict=np.where(found.notna() & (graded.verdict == UNGRADED), found, graded.verdict))
+
+
+def categories(graded: pd.DataFrame, examples: list[Example]) -> pd.DataFrame:
+    """task, category, n, right, wrong, abstained, ungraded, value, low, high (95 % Wilson) of one checkpoint, as published."""
+    of = {(example.task, example.id): example.category for example in examples if example.category}
+    rows = []
+    for task, part in graded.groupby("task", sort=False):
+        part = part[part.condition == as_published(part.condition)]
+        part = part.assign(category=[of.get(key) for key in zip(part.task, part.id, strict=True)])
+        for category, group in part.groupby("category"):
+            counts = {verdict: int((group.verdict == verdict).sum()) for verdict in VERDICTS}
+            rate = {"value": counts[RIGHT] / len(group), **wilson(counts[RIGHT], len(group))}
+            rows.append({"task": task, "category": category, "n": len(group), **counts, **rate})
+    columns = ["task", "category", "n", *VERDICTS, "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Two checkpoints on the same examples: metric, n, n11 (both hit), n10 (only a), n01 (only b), n00, p_mcnemar (exact)."""
+    rows = []
+    for metric, part in a.groupby("metric", sort=False):
+        both = part.merge(b[b.metric == metric], on="id", suffixes=("_a", "_b"), validate="one_to_one")
+        if not len(both) == len(part) == (b.metric == metric).sum():
+            raise InputError(f"{metric}: the two checkpoints were not asked the same examples")
+        counts = {
+            f"n{int(x)}{int(y)}": int(((both.hit_a == x) & (both.hit_b == y)).sum()) for x in (1, 0) for y in (1, 0)
+        }
+        n = counts["n10"] + counts["n01"]
+        p = binomtest(counts["n01"], n).pvalue if n else 1.0
+        rows.append({"metric": metric, "n": len(both), **counts, "p_mcnemar": p})
+    return pd.DataFrame(rows)
+
+
+def difference(a: pd.DataFrame, b: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """b - a on the same examples: metric, n, difference, low, high (95 % paired bootstrap), p_mcnemar (exact)."""
+    rows = []
+    for row in paired(a, b).to_dict("records"):
+        gain = np.repeat([0, -1, 1], [row["n11"] + row["n00"], row["n10"], row["n01"]])
+        low = high = float(gain.mean())
+        if gain.any():
+            interval = bootstrap(
+                (gain,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(seed)
+            ).confidence_interval
+            low, high = interval.low, interval.high
+        found = {"difference": gain.mean(), "low": low, "high": high, "p_mcnemar": row["p_mcnemar"]}
+        rows.append({"metric": row["metric"], "n": row["n"], **found})
+    return pd.DataFrame(rows)
+
+
+def _labelled(frame: pd.DataFrame, **label) -> pd.DataFrame:
+    return pd.DataFrame([label] * len(frame)).join(frame)
+
+
+def score(
+    grades: dict[str, pd.DataFrame],
+    roles: dict[str, list[tuple[str, str]]],
+    abilities: dict[str, str],
+    examples: list[Example],
+    seed: int,
+    judged: dict[str, pd.DataFrame] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Tables of every checkpoint in every role that it plays.
+
+    grades: checkpoint -> verdicts.grade_all; roles: checkpoint -> [(recipe, role)], role one of Base, IN,
+    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; judged: checkpoint -> judging.judge. Returns
+    scores: recipe, role, checkpoint, metric, n, value, low, high, abstained and ungraded (responses that the metric
+    looks at in which the model says that it cannot answer, or that have no verdict), blind (what guessing from the prompt
+    alone scores on a task), and with a judge value_judged (its verdict where the rules have none);
+    vision: recipe, role, checkpoint, and the row of `vision` on the task of that ability;
+    differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN (where there is a Base), and
+    from IN and from RL to every later role of the recipe;
+    paired: recipe, a, b, metric, n, n11, n10, n01, n00, p_mcnemar for every two roles of a recipe;
+    categories: recipe, role, checkpoint, task, category, n, right, wrong, abstained, ungraded, value, low, high.
+    """
+    chance = {}
+    for task in dict.fromkeys(example.task for example in examples):
+        chance[task] = blind_rate([example for example in examples if example.task == task])
+    results = {checkpoint: outcomes(graded, abilities) for checkpoint, graded in grades.items()}
+    names = ("scores", "vision", "differences", "paired", "categories")
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
+    of_vision = [example for example in examples if example.task == abilities["vision"]]
+    members: dict[str, dict[str, str]] = {}
+    for checkpoint, played in roles.items():
+        graded = grades[checkpoint]
+        rate = rates(results[checkpoint])
+        for verdict in (ABSTAINED, UNGRADED):
+            rate[verdict] = [counted(graded, verdict, metric, abilities) for metric in rate.metric]
+        rate["blind"] = rate.metric.map(chance)
+        if judged is not None:
+            rate["value_judged"] = rates(outcomes(with_judge(graded, judged[checkpoint]), abilities)).value
+        by_category = categories(graded, examples)
+        seen = pd.DataFrame([vision(graded, of_vision, abilities["vision"])])
+        for recipe, role in played:
+            members.setdefault(recipe, {})[role] = checkpoint
+            label = {"recipe": recipe, "role": role, "checkpoint": checkpoint}
+            tables["scores"].append(_labelled(rate, **label))
+            tables["vision"].append(_labelled(seen, **label))
+            tables["categories"].append(_labelled(by_category, **label))
+    for recipe, member in members.items():
+        steps = [("Base", "IN")] if "Base" in member else []
+        steps += [("IN", role) for role in member if role not in ("Base", "IN")]
+        steps += [("RL", role) for role in member if role not in ("Base", "IN", "RL")]
+        for old, new in steps:
+            table = difference(results[member[old]], results[member[new]], seed)
+            tables["differences"].append(_labelled(table, recipe=recipe, **{"from": old, "to": new}))
+        for a, b in itertools.combinations(member, 2):
+            table = paired(results[member[a]], results[member[b]])
+            tables["paired"].append(_labelled(table, recipe=recipe, a=a, b=b))
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}

@@ -1,0 +1,1 @@
+"""What every chapter stands on: errors, files, logs, intervals, regions of layers, the hash of our code."""

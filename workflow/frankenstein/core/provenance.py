@@ -1,0 +1,95 @@
+"""Which of our code a script depends on, so that editing a module reruns what uses it and nothing else.
+
+Snakemake sees a changed script, but not a changed module that the script imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+import tokenize
+from functools import cache
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of this library ("frankenstein.grading"), None for a name that is no module."""
+    path = _ROOT.joinpath(*module.split(".")[1:])
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
+        if candidate.exists():
+            return candidate
+    return None
+
+
+@cache
+def _imports(path: Path) -> frozenset[Path]:
+    """Files of this library that a file imports, wherever in it the import stands."""
+    found: set[str] = set()
+    package = ["frankenstein", *path.parent.relative_to(_ROOT).parts] if _ROOT in path.parents else []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found.update({module, *(f"{module}.{alias.name}" for alias in node.names)})
+    files = {_file(name) for name in found if name.split(".")[0] == "frankenstein"}
+    return frozenset(files - {None, path})
+
+
+@cache
+def modules(script: Path) -> tuple[Path, ...]:
+    """All files of this library that a script uses, directly or through another, sorted."""
+    todo, seen = [Path(script)], set()
+    while todo:
+        for path in _imports(todo.pop()) - seen:
+            seen.add(path)
+            todo.append(path)
+    return tuple(sorted(seen))
+
+
+@cache
+def _meaning(path: Path) -> bytes:
+    """A module's lines without comments, docstrings and blank lines (by their places, which all versions of Python agree on).
+
+    Within a text that is no docstring every line counts.
+    """
+    text = path.read_text()
+    lines, inside = text.splitlines(), set()
+    tree = ast.parse(text)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            rows = range(node.lineno - 1, node.end_lineno)
+            alone = not (lines[rows[0]][: node.col_offset].strip() or lines[rows[-1]][node.end_col_offset :].strip())
+            if id(node) in docstrings and alone:
+                lines[rows[0] : rows[-1] + 1] = [""] * len(rows)
+            elif len(rows) > 1:
+                inside |= set(rows)
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("frankenstein")):
+            # Where a module of ours lies says nothing: what it holds is in the hash itself.
+            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        row, column = token.start
+        if token.type == tokenize.COMMENT:
+            lines[row - 1] = lines[row - 1][:column]
+    kept = [line if at in inside else line.rstrip() for at, line in enumerate(lines) if at in inside or line.strip()]
+    return "\n".join(kept).encode()
+
+
+def code_hash(script: Path) -> str:
+    """sha256 (16 hex digits) of a script, or a module, and of the library code that it uses.
+
+    A comment changes nothing, a constant does; neither does where a file lies.
+    """
+    files = {_meaning(path) for path in (Path(script), *modules(Path(script)))}
+    return hashlib.sha256(b"\0".join(sorted(files))).hexdigest()[:16]

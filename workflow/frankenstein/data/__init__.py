@@ -1,0 +1,1 @@
+"""Examples, benchmarks as published, probe pairs, and the metrics that are made of them."""

@@ -1,0 +1,145 @@
+"""Benchmarks and probe pairs in one record format, as JSON lines beside their images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from ..core import jsonl
+from ..core.errors import InputError
+
+# The four vision functions that probe pairs localize (paper, Section 3.1).
+FUNCTIONS = ("recognition", "ocr", "grounding", "counting")
+# What is swapped, and what becomes of a source image of another size (wavefront.swap).
+MODES = ("hidden_state_at_layer", "kv_from_layer", "kv_at_layer_only")
+UNEQUAL = ("resize", "interpolate")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question of a task. `image` is a path relative to the JSONL file, None for text tasks.
+
+    benchmark: whose rules grade it (grading.rules.TASKS); None: the mini study's (grading.short). question_type,
+    answer_type, precision and unit are what these rules go by.
+    """
+
+    id: str
+    task: str
+    prompt: str
+    answer: str
+    answer_type: str | None = "text"  # mini study: text | number | box
+    image: str | None = None
+    description: str | None = None
+    choices: list[str] | None = None
+    meta: dict = field(default_factory=dict)
+    benchmark: str | None = None
+    category: str | None = None
+    question_type: str | None = None
+    precision: int | None = None
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A probe pair: two images that differ in one attribute, one prompt (paper, Appendix D).
+
+    The fields and `meta` keys are those of the published pairs: target_answer and source_answer, or
+    target_text and source_text, or target_bbox_xyxy and source_bbox_xyxy.
+    """
+
+    id: str
+    task: str
+    target_image: str
+    source_image: str
+    prompt: str
+    meta: dict = field(default_factory=dict)
+
+    @property
+    def answer_type(self) -> str:
+        return {"grounding": "box", "counting": "number"}.get(self.task, "text")
+
+    def answer(self, side: str) -> str:
+        """The gold answer of "target" or "source" as text."""
+        for key in (f"{side}_answer", f"{side}_text"):
+            if key in self.meta:
+                return str(self.meta[key])
+        return ",".join(map(str, self.meta[f"{side}_bbox_xyxy"]))
+
+
+def with_description(description: str, prompt: str) -> str:
+    """The text of f(b, d, p) in the mini study's words: description and prompt (paper, Section 2.2)."""
+    return f"the image shows {description}. {prompt}"
+
+
+def described(example: Example) -> str:
+    """The text of f(b, d, p) (paper, Section 2.2)."""
+    if example.benchmark is None:
+        return with_description(example.description, example.prompt)
+    return f"Description of the image: {example.description}\n\n{example.prompt}"
+
+
+def text_in(example: Example, condition: str) -> str:
+    """The user's text of an example in a condition. Raises ValueError where the example lacks what that needs."""
+    if condition != "text" and example.image is None:
+        raise ValueError(f"{example.id}: no image for the condition {condition!r}")
+    if condition != "described":
+        return example.prompt
+    if example.description is None:
+        raise ValueError(f"{example.id}: no description")
+    return described(example)
+
+
+def write(path: Path, records: Iterable[Example | Pair]) -> None:
+    with open(path, "w") as file:
+        file.writelines(jsonl.line(asdict(record)) for record in records)
+
+
+def _read(path: Path, kind) -> list:
+    records, seen = [], set()
+    for number, record in jsonl.read(path):
+        try:
+            records.append(kind(**record))
+        except TypeError as error:
+            raise InputError(f"{path}, line {number}: not a record of kind {kind.__name__} ({error})") from None
+        if records[-1].id in seen:
+            raise InputError(f"{path}, line {number}: id {records[-1].id!r} stands twice")
+        seen.add(records[-1].id)
+    if not records:
+        raise InputError(f"{path}: empty dataset")
+    return records
+
+
+def fingerprint(examples: Iterable[Example]) -> str:
+    """16 hex digits of sha256 over the records: which questions, in which wording, with which gold answers."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps(asdict(example), sort_keys=True).encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Raises InputError for an empty file or a line that is no example."""
+    return _read(path, Example)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Probe pairs; a literal image marker in a published prompt is removed (the processor adds its own)."""
+    return [
+        Pair(**{**asdict(pair), "prompt": pair.prompt.replace("<image>", "").strip()}) for pair in _read(path, Pair)
+    ]
+
+
+def open_image(path: Path) -> Image.Image:
+    """The image as RGB, decoded. Raises InputError naming the file."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
+        raise InputError(
+            f"{path}: image does not open ({type(error).__name__}); make or fetch the dataset again"
+        ) from None

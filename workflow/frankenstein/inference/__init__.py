@@ -1,0 +1,1 @@
+"""From a prompt to a response: chat templates, engines, the cache of responses, descriptions."""

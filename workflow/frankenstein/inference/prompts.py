@@ -1,0 +1,123 @@
+"""What a model is given: an example in one of the paper's conditions, under a chat template, as model inputs (Section 2.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from ..core.provenance import code_hash
+from ..data.metrics import SHUFFLED
+from ..data.tasks import Example, open_image, text_in
+
+# What the model is given: f(i,p), f(b,p), f(b,d,p) and f(p) of the paper, and p with another example's image.
+CONDITIONS = ("image", "black", "described", "text", SHUFFLED)
+
+# Pixels that an image has a side at least: a patch of Qwen2.5-VL (paper, Appendix C).
+SMALLEST = 28
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What goes into the model: an image or none, the user's text, the system prompt (empty: none)."""
+
+    text: str
+    image: Image.Image | None = None
+    system: str = ""
+
+
+def with_other_images(examples: list[Example], folder: Path, seed: int) -> list[Example]:
+    """Examples of a task with the path of another one's image in meta["other_image"], for the condition "shuffled".
+
+    The seed fixes which. No example gets an image of the same bytes as its own. Each image is given out once, but where more
+    than half of them are the same: then some of the others go out again. An example without image, or of a task that has
+    only one image, gets none.
+    """
+    alike: dict[str, list[Example]] = {}
+    for example in examples:
+        if example.image is not None:
+            alike.setdefault(sha256_of(folder / example.image), []).append(example)
+    if len(alike) < 2:
+        return examples
+    rng = random.Random(f"{seed}-{SHUFFLED}")
+    groups = list(alike.values())
+    rng.shuffle(groups)
+    for group in groups:
+        rng.shuffle(group)
+    # Equal images stand together: so many places on as there are of the most frequent one, an image is another one.
+    ordered, step = [example for group in groups for example in group], max(map(len, groups))
+    moved = [*ordered[step:], *ordered[:step]]
+    frequent = {example.id for example in max(groups, key=len)}
+    spare = itertools.cycle([example for example in ordered if example.id not in frequent])
+    others = {
+        example.id: (next(spare) if {example.id, other.id} <= frequent else other).image
+        for example, other in zip(ordered, moved, strict=True)
+    }
+    return [
+        replace(example, meta=example.meta | {"other_image": others[example.id]}) if example.id in others else example
+        for example in examples
+    ]
+
+
+def image_files(example: Example, condition: str) -> list[str]:
+    """The images that a request depends on: its own, and another one. ValueError where there is no other."""
+    if condition == "text":
+        return []
+    if condition != SHUFFLED:
+        return [example.image]
+    if "other_image" not in example.meta:
+        raise ValueError(f"{example.id}: no other image in the task")
+    return [example.image, example.meta["other_image"]]
+
+
+def in_condition(example: Example, condition: str, folder: Path, system: str) -> Prompt:
+    """The prompt of an example in a condition. `folder` holds its image; black, or another image, has the size of its own.
+
+    Raises ValueError where the example lacks what the condition needs.
+    """
+    text, files = text_in(example, condition), image_files(example, condition)
+    if condition == "text":
+        return Prompt(text, None, system)
+    image = open_image(folder / example.image)
+    if min(image.size) < SMALLEST:
+        scale = SMALLEST / min(image.size)
+        image = image.resize([max(SMALLEST, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
+    if condition == SHUFFLED:
+        image = open_image(folder / files[1]).resize(image.size, Image.Resampling.BICUBIC)
+    elif condition != "image":
+        image = Image.new("RGB", image.size)
+    return Prompt(text, image, system)
+
+
+def render(processor, prompt: Prompt) -> str:
+    """The prompt as the chat template writes it, up to where the assistant speaks."""
+    content = [{"type": "image"}] if prompt.image is not None else []
+    messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt.text}]}]
+    if prompt.system:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
+    return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+
+def encode(processor, prompts: list[Prompt], device="cpu"):
+    """Model inputs of a batch, left-padded: input_ids, attention_mask [batch, tokens], pixel_values, ..."""
+    processor.tokenizer.padding_side = "left"
+    images = [prompt.image for prompt in prompts if prompt.image is not None]
+    return processor(
+        text=[render(processor, prompt) for prompt in prompts],
+        images=images or None,
+        padding=True,
+        return_tensors="pt",
+    ).to(device)
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def code() -> str:
+    """Hash of the code that makes a prompt: what a kept answer depends on of ours."""
+    return code_hash(Path(__file__))

@@ -1,0 +1,99 @@
+"""Responses to all that is asked, each kept as it is made; what fails stays in, with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from ..data.tasks import Example, text_in
+from .failures import FAILURES, FATAL
+from .generation import Response
+from .prompts import Prompt, image_files, in_condition, sha256_of
+from .responses import Store
+
+
+def _key(store: Store, example: Example, condition: str, folder: Path, system: str) -> str:
+    """What the response to a request depends on, beside the store's settings."""
+    images = [sha256_of(folder / file) for file in image_files(example, condition)]
+    # The task too: batches are a task's own, and rounding depends on the batch.
+    return store.key([example.task, condition, text_in(example, condition), system, images])
+
+
+def _ask(ask: Callable, prompts: list[Prompt]) -> list[Response | Exception]:
+    """A response or an error a prompt: a batch that fails is halved until what fails stands alone."""
+    try:
+        return ask(prompts)
+    except FATAL:
+        raise
+    except FAILURES as error:
+        if len(prompts) == 1:
+            return [error]
+        print(f"a batch of {len(prompts)} failed, asked again in halves: {error}", flush=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(prompts) // 2
+    return [*_ask(ask, prompts[:half]), *_ask(ask, prompts[half:])]
+
+
+def respond(
+    ask: Callable[[list[Prompt]], list[Response | Exception]],
+    requests: list[tuple[Example, str]],
+    folder: Path,
+    system: str,
+    batch: int,
+    store: Store,
+) -> Iterator[dict]:
+    """One record a request (example, condition): id, task, condition, response, tokens, truncated, error.
+
+    Nothing leaves the denominator: a request that fails stays in, with its error. What the store has is not asked
+    again; what is made goes there at once. A batch holds one task in one condition, short prompts first, so what
+    else is asked changes no batch, and a batch that was broken off is asked whole: its responses are those of an
+    unbroken run. ask: an engine (engines); its `prepare` is called once, before the first batch. Raises what that raises,
+    and at the end the last error where all of several requests failed: then it is not the requests.
+    """
+    groups: dict[tuple[str, str], list[Example]] = {}
+    for example, condition in requests:
+        groups.setdefault((example.task, condition), []).append(example)
+    answered, failures, prepared = 0, [], False
+    for (task, condition), examples in groups.items():
+        ready = []
+        for example in examples:
+            try:
+                image_files(example, condition)
+                ready.append((len(text_in(example, condition)), example))
+            except ValueError as error:
+                yield _record(example, condition, error)
+        ready.sort(key=lambda item: item[0])
+        for start in range(0, len(ready), batch):
+            part = [example for _, example in ready[start : start + batch]]
+            keys = [_key(store, example, condition, folder, system) for example in part]
+            if not all(key in store for key in keys):
+                if not prepared and hasattr(ask, "prepare"):
+                    ask.prepare()
+                prepared = True
+                prompts = [in_condition(example, condition, folder, system) for example in part]
+                made = _ask(ask, prompts)
+                failures += [result for result in made if isinstance(result, Exception)]
+                done = {
+                    key: _record(*item) for key, *item in zip(keys, part, [condition] * len(part), made, strict=True)
+                }
+                store.add({key: record for key, record in done.items() if record["error"] is None})
+                print(f"{task}, {condition}: {start + len(part)} of {len(ready)}", flush=True)
+            for key, example in zip(keys, part, strict=True):
+                # Two examples may be one request.
+                found = store[key] if key in store else done[key]
+                answered += found["error"] is None
+                yield {**found, "id": example.id, "task": task}
+    if len(failures) > 1 and not answered:
+        raise failures[-1]
+
+
+def _record(example: Example, condition: str, result: Response | Exception) -> dict:
+    record = {"id": example.id, "task": example.task, "condition": condition}
+    if isinstance(result, Exception):
+        error = f"{type(result).__name__}: {result}" if not isinstance(result, ValueError) else str(result)
+        return {**record, "response": None, "tokens": 0, "truncated": False, "error": error}
+    made = {"response": result.text, "tokens": len(result.tokens), "truncated": result.truncated}
+    return {**record, **made, "error": None}

@@ -1,0 +1,1 @@
+"""Hybrids of checkpoints (paper, Section 3.3)."""

@@ -1,0 +1,158 @@
+"""Checkpoints and datasets from the Hub: at a pinned revision, into the shared cache, checked against the Hub's own hashes."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from ..core.errors import InputError
+from .manifests import sha256
+
+# What a checkpoint is: weights as safetensors, and small files. Never pickle, never code.
+CHECKPOINT = [
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "README.md",
+    "LICENSE*",
+]
+
+
+def cache() -> Path:
+    """Where the Hub's files are kept (HF_HOME, HF_HUB_CACHE)."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def fetch(account: Path, repo: str, revision: str | None, patterns: list[str], kind: str) -> Path:
+    """Fetch a repository's files of these patterns into the Hub's cache (HF_HOME); the folder that holds them.
+
+    kind: "model" or "dataset". Whole files that are there are not fetched again; a connection that breaks goes on where it
+    was, a job that is killed fetches the files again that it had not finished. Each file's
+    size and sha256 (git's own hash for small files) are checked against the Hub's. `account`, written last, says
+    what lies where: repo, revision, folder, files (size, sha256), verified (false where the Hub could not be asked:
+    offline, from the cache). Raises InputError for what a retry does not mend; what it may (connection, 429, 503) goes
+    through.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import errors as hub_errors
+
+    if not revision or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise InputError(f"{kind} {repo}: revision {revision!r} is no commit; `frankenstein pin CONFIG` writes today's")
+    where = f"{kind} {repo} at {revision[:12]}"
+    common = {"repo_type": kind, "revision": revision}
+    try:
+        try:
+            siblings = HfApi().repo_info(repo, files_metadata=True, **common).siblings or []
+        except hub_errors.OfflineModeIsEnabled:
+            siblings = None
+        if siblings is not None:
+            names = _wanted([file.rfilename for file in siblings], patterns)
+            wanted = [file for file in siblings if file.rfilename in names]
+            _check_names(where, [file.rfilename for file in siblings], [file.rfilename for file in wanted], patterns)
+        folder = Path(
+            snapshot_download(
+                repo,
+                allow_patterns=patterns if siblings is None else sorted(names),
+                local_files_only=siblings is None,
+                **common,
+            )
+        )
+    except hub_errors.GatedRepoError:
+        raise InputError(
+            f"{where} is gated: accept its terms on its page, then log in (`hf auth login`, or HF_TOKEN)"
+        ) from None
+    except hub_errors.RevisionNotFoundError:
+        raise InputError(f"{where}: no such revision; `frankenstein pin CONFIG` writes today's") from None
+    except hub_errors.RepositoryNotFoundError:
+        raise InputError(
+            f"{where}: no such repository, or it is private and you are not logged in (`hf auth login`, or HF_TOKEN)"
+        ) from None
+    except (hub_errors.LocalEntryNotFoundError, hub_errors.IncompleteSnapshotError) as error:
+        if siblings is not None:
+            raise  # the connection: worth another try
+        raise InputError(
+            f"{where}: not in the cache, and HF_HUB_OFFLINE is set: run once online ({type(error).__name__})"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise InputError(f"{where}: the disk of the cache is full; free it, or set HF_HOME to another") from None
+        raise
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name in _wanted([name], patterns) and (siblings is None or name in names):
+            files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
+    if siblings is None:
+        _check_names(where, list(files), list(files), patterns)
+    else:
+        for file in wanted:
+            _verify(where, folder / file.rfilename, files.get(file.rfilename), file)
+    record = {
+        "repo": repo,
+        "revision": revision,
+        "folder": str(folder),
+        "verified": siblings is not None,
+        "files": files,
+    }
+    account.parent.mkdir(parents=True, exist_ok=True)
+    account.write_text(json.dumps(record, indent=1))
+    return folder
+
+
+def _wanted(names: list[str], patterns: list[str]) -> set[str]:
+    """Names of these patterns; of a checkpoint those at the root, and not a second copy of its weights."""
+    found = {name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
+    if patterns == CHECKPOINT:
+        found = {name for name in found if "/" not in name}
+        if any(name.startswith("model") and name.endswith(".safetensors") for name in found):
+            found = {name for name in found if not name.startswith("consolidated")}
+    return found
+
+
+def _check_names(where: str, all_names: list[str], wanted: list[str], patterns: list[str]) -> None:
+    if patterns == CHECKPOINT and not any(name.endswith(".safetensors") for name in wanted):
+        pickles = [name for name in all_names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+        has = f"only {pickles[0]}, which is pickle and could run code" if pickles else "no weights"
+        raise InputError(f"{where}: no safetensors, {has}: not fetched")
+    if not wanted:
+        raise InputError(
+            f"{where}: no file like {' or '.join(patterns)}; there are {', '.join(sorted(all_names)[:10]) or 'none'}"
+        )
+
+
+def _verify(where: str, path: Path, found: dict | None, file) -> None:
+    """A file against what the Hub says of it: sha256 of large files, git's hash of small ones."""
+    if found is None:
+        raise InputError(f"{where}: {file.rfilename} is not there after the download; run again")
+    if file.lfs is not None:
+        same = (found["size"], found["sha256"]) == (file.lfs.size, file.lfs.sha256)
+    else:
+        data = path.read_bytes()
+        blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        same = file.blob_id in (None, blob)
+    if not same:
+        path.resolve().unlink()  # else the next try would find it whole
+        raise ConnectionError(
+            f"{where}: {file.rfilename} is not what the Hub says it is; fetched again on the next try"
+        )
+
+
+def files(account: Path) -> list[Path]:
+    """The files of a fetch, in order. Raises InputError where one is gone from the cache or has another size."""
+    record = json.loads(Path(account).read_text())
+    paths = []
+    for name, file in record["files"].items():
+        path = Path(record["folder"]) / name
+        if not path.exists() or path.stat().st_size != file["size"]:
+            raise InputError(f"{path}: gone from the cache, or changed; delete {account} and run again")
+        paths.append(path)
+    return paths

@@ -1,0 +1,48 @@
+"""A checkpoint as a model and its processor, from disk only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.errors import InputError
+
+
+def cap_pixels(processor, pixels: int) -> None:
+    """Make a processor shrink images to at most so many pixels. InputError where it has no such setting (Qwen's has)."""
+    images = processor.image_processor
+    size = dict(images.size)
+    if set(size) != {"shortest_edge", "longest_edge"} or not hasattr(images, "merge_size"):
+        raise InputError(
+            f"evaluation.max_pixels: {type(images).__name__} has no limit in pixels (its size is {size}); leave the key out"
+        )
+    size["longest_edge"] = min(size["longest_edge"], pixels)
+    size["shortest_edge"] = min(size["shortest_edge"], size["longest_edge"])
+    images.size = type(images.size)(**size)
+
+
+def load_model(directory: Path, attention: str = "sdpa", max_pixels: int | None = None, template: str | None = None):
+    """(model in eval mode, processor), from disk only.
+
+    max_pixels: images with more are shrunk to it (cap_pixels). template: a chat template in place of its own.
+    """
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
+    if max_pixels:
+        cap_pixels(processor, max_pixels)
+    if template:
+        processor.chat_template = template
+    model, loading = AutoModelForImageTextToText.from_pretrained(
+        directory,
+        local_files_only=True,
+        use_safetensors=True,
+        attn_implementation=attention,
+        dtype="auto",
+        output_loading_info=True,
+    )
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(loading[problem]):
+            raise InputError(f"{directory}: {problem.replace('_', ' ')}: {names[0]} ({len(names)} in all)")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.eval().to(device), processor

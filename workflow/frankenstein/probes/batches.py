@@ -1,0 +1,104 @@
+"""Batches from a memory budget; out of memory halves the batch, and a sample that fails costs itself alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..inference.failures import FAILURES, FATAL
+from .decoder import Decoder
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a prompt costs: tokens kept once (before), tokens computed by each of its rows (own), new tokens."""
+
+    before: int
+    own: int
+    new: int
+    rows: int
+
+
+def memory(decoder: Decoder, sizes: list[Size]) -> int:
+    """An estimate, in bytes, of KV cache and activations of a batch that is padded to its longest prompt.
+
+    Weights and the vision tower are not counted. Rows are counted as if none shared a state.
+    """
+    config, size = decoder.config, decoder.model.dtype.itemsize
+    before, own, new = (max(getattr(item, name) for item in sizes) for name in ("before", "own", "new"))
+    rows = sum(item.rows for item in sizes)
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kv = 2 * config.num_key_value_heads * width * size
+    activations = (4 * config.hidden_size + 3 * config.intermediate_size) * size
+    caches = config.num_hidden_layers * kv * (2 * before * len(sizes) + rows * (own + new))
+    passing = activations * (2 * before * len(sizes) + rows * own) + rows * kv * (before + own)
+    return caches + passing + rows * config.vocab_size * (size + 4)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+
+
+def in_batches(
+    items: list,
+    prepare: Callable[[Any], tuple[Any, list[Size]]],
+    run: Callable[[list], list],
+    decoder: Decoder,
+    memory_mb: int,
+    what: str,
+) -> Iterator[tuple[Any, Any, str | None]]:
+    """(item, result, None) of every item, alike ones together, or (item, None, why it failed). Prints how far it is.
+
+    prepare(item) -> (prepared, what it costs on each of the ways that run may take); run(prepared ones) -> a
+    result each. A batch is as many items as memory_mb holds, at least one. Where run is out of memory the
+    batch is halved, and later ones are no larger; where it fails otherwise its items are run one by one.
+    Raises the last error where every one of several items failed: then it is not the items.
+    """
+    start, done, failed, most, alone = time.monotonic(), 0, 0, len(items), 0
+
+    def fail(error: Exception) -> str:
+        nonlocal failed, done
+        failed, done = failed + 1, done + 1
+        if failed == len(items) > 1 or isinstance(error, FATAL):
+            raise error
+        print(f"{what}: {done} of {len(items)}: failed: {error}", flush=True)
+        return str(error)
+
+    queue = []
+    for item in items:
+        try:
+            queue.append((item, *prepare(item)))
+        except FAILURES as error:
+            yield item, None, fail(error)
+    queue.sort(key=lambda ready: [(size.own, size.before) for size in ready[2]])
+    while queue:
+        batch = queue[:1]
+        for ready in queue[1 : 1 if alone else most]:
+            ways = zip(*(sizes for *_, sizes in [*batch, ready]), strict=True)
+            if max(memory(decoder, list(sizes)) for sizes in ways) > memory_mb * 1_000_000:
+                break
+            batch.append(ready)
+        try:
+            results = run([prepared for _, prepared, _ in batch])
+        except FAILURES as error:
+            if len(batch) == 1:
+                queue, alone = queue[1:], max(alone - 1, 0)
+                yield batch[0][0], None, fail(error)
+                continue
+            if _out_of_memory(error):
+                most = len(batch) // 2
+            else:
+                alone = len(batch)
+            print(f"{what}: a batch of {len(batch)} failed ({error}); smaller ones from here", flush=True)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        yield from ((item, result, None) for (item, *_), result in zip(batch, results, strict=True))
+        queue, done, alone = queue[len(batch) :], done + len(batch), max(alone - len(batch), 0)
+        spent = time.monotonic() - start
+        left = spent / done * len(queue)
+        print(f"{what}: {done} of {len(items)}, {failed} failed, {spent:.0f} s, about {left:.0f} s left", flush=True)

@@ -1,0 +1,239 @@
+"""A loaded model as the probes see it: its decoder layers, its vision tokens, its prompts as they enter layer 0.
+
+One adapter a model family (anatomy.FAMILIES).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ..core.errors import InputError
+from ..models.architecture import FAMILIES
+
+
+def decoder_layers(model) -> list:
+    """The decoder layers of a loaded model, in order."""
+    return list(model.model.language_model.layers)
+
+
+def vision_mask(model, input_ids):
+    """bool [batch, tokens]: which prompt tokens are vision tokens."""
+    return input_ids == model.config.image_token_id
+
+
+def vision_spans(model, input_ids) -> list[range]:
+    """Where each image of one prompt stands: runs of vision tokens. input_ids int [tokens]."""
+    spans = []
+    for position in vision_mask(model, input_ids).nonzero()[:, 0].tolist():
+        if spans and spans[-1].stop == position:
+            spans[-1] = range(spans[-1].start, position + 1)
+        else:
+            spans.append(range(position, position + 1))
+    return spans
+
+
+class _Entered(Exception):
+    """The prompt has reached the first decoder layer: nothing more is wanted of the model's own forward pass."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One prompt as it enters the first decoder layer, without padding.
+
+    ids int [tokens]; hidden [tokens, hidden]; rotary: the position embeddings, each [..., 1, tokens, head];
+    positions int [..., 1, tokens], from 0 on; deepstack: what is added to the residual stream after decoder layer
+    0, 1, ... (Qwen3-VL's DeepStack), each [tokens, hidden], zero at text; empty for most families.
+    grids: (rows, columns) of each image's vision tokens, empty where a family's tokens are no plain grid;
+    pixels: each image as the processor made it.
+    """
+
+    ids: torch.Tensor
+    hidden: torch.Tensor
+    rotary: tuple[torch.Tensor, ...]
+    positions: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
+    grids: tuple[tuple[int, int], ...] = ()
+    pixels: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def next_position(self) -> int:
+        """Position of the first generated token; after an image it is not the number of tokens."""
+        return int(self.positions.max()) + 1
+
+
+_PACK_BYTES = 2 << 30
+
+
+def _packed_product(weight, bias, hidden):
+    return torch.ops.mkldnn._linear_pointwise(hidden, weight, bias, "none", [], "")
+
+
+class Decoder:
+    """The language model inside a loaded VLM: all that a sweep touches.
+
+    layers: the decoder layers; finish(hidden): final norm and head; embed(inputs): prompts as they
+    enter layer 0, by the model's own vision tower and position ids; rotary(positions): position embeddings.
+    """
+
+    def __init__(self, model):
+        family = model.config.model_type
+        if family not in FAMILIES:
+            raise InputError(f"model_type {family!r}; supported: {', '.join(FAMILIES)}")
+        self.model, self.text = model, model.model.language_model
+        self.layers = decoder_layers(model)
+        self.config = self.text.config
+        kinds = set(getattr(self.config, "layer_types", None) or ["full_attention"])
+        if kinds != {"full_attention"}:
+            raise InputError(f"{family}: sweeps need full attention in every layer, this model has {sorted(kinds)}")
+
+    @functools.cached_property
+    def _packed(self) -> list[tuple[torch.nn.Linear, torch.Tensor]]:
+        """The layers' weights in oneDNN's own layout; none where that is of no use or they are too large to hold twice."""
+        modules = [m for layer in self.layers for m in layer.modules() if isinstance(m, torch.nn.Linear)]
+        weights = [module.weight for module in modules]
+        cpu = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
+        known = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        if not cpu or not known or sum(weight.nbytes for weight in weights) > _PACK_BYTES:
+            return []
+        return [(m, torch.ops.mkldnn._reorder_linear_weight(m.weight.detach(), 16)) for m in modules]
+
+    @contextlib.contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Within: products of few tokens by prepacked weights, on a CPU in float32, where thin products wait for memory."""
+        before = [vars(module).get("forward") for module, _ in self._packed]
+        for module, packed in self._packed:
+            module.forward = functools.partial(_packed_product, packed, module.bias)
+        try:
+            yield
+        finally:
+            for (module, _), own in zip(self._packed, before, strict=True):
+                if own is None:
+                    del module.forward
+                else:
+                    module.forward = own
+
+    @contextlib.contextmanager
+    def attention(self, name: str) -> Iterator[None]:
+        """Within: the decoder layers attend by the function registered under that name with transformers."""
+        before = self.config._attn_implementation
+        self.text.set_attn_implementation(name)
+        try:
+            yield
+        finally:
+            self.text.set_attn_implementation(before)
+
+    @property
+    def deepstack_layers(self) -> int:
+        """After how many of the first decoder layers vision features are added once more (Qwen3-VL)."""
+        return len(getattr(self.model.config.vision_config, "deepstack_visual_indexes", ()))
+
+    def embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Token embeddings [..., hidden] as they enter layer 0."""
+        return self.model.get_input_embeddings()(tokens)
+
+    def finish(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits [..., vocabulary] of final hidden states [..., hidden]."""
+        return self.model.lm_head(self.text.norm(hidden))
+
+    def rotary(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Position embeddings of positions, in the dtype of `like`."""
+        return self.text.rotary_emb(like, positions)
+
+    def embed(self, inputs) -> list[Embedded]:
+        """Each prompt of a (padded) batch, its padding removed."""
+        seen = {}
+
+        def text_model(module, args, kwargs):
+            seen["masks"] = kwargs.get("visual_pos_masks")
+            seen["deepstack"] = kwargs.get("deepstack_visual_embeds") or []
+
+        def rotary(module, args, kwargs):
+            seen["positions"] = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
+
+        def first_layer(module, args, kwargs):
+            seen["hidden"] = args[0] if args else kwargs["hidden_states"]
+            raise _Entered
+
+        handles = [
+            module.register_forward_pre_hook(hook, with_kwargs=True)
+            for module, hook in (
+                (self.text, text_model),
+                (self.text.rotary_emb, rotary),
+                (self.layers[0], first_layer),
+            )
+        ]
+        try:
+            self.model(**inputs, use_cache=False)
+        except _Entered:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+
+        deepstack = []
+        for features in seen["deepstack"]:
+            dense = torch.zeros_like(seen["hidden"])
+            dense[seen["masks"]] = features.to(dense.dtype)
+            deepstack.append(dense)
+        grids, pixels = iter(_grids(self.model, inputs)), iter(_pixels(inputs))
+        prompts = []
+        for row, mask in enumerate(inputs["attention_mask"].bool()):
+            ids, hidden = inputs["input_ids"][row][mask], seen["hidden"][row][mask]
+            positions = seen["positions"]
+            positions = positions[..., row % positions.shape[-2], :].unsqueeze(-2)[..., mask]
+            # Some families count positions over the padding too.
+            positions = positions - positions.amin()
+            images = len(vision_spans(self.model, ids))
+            prompts.append(
+                Embedded(
+                    ids,
+                    hidden,
+                    self.rotary(positions, hidden),
+                    positions,
+                    tuple(dense[row][mask] for dense in deepstack),
+                    tuple(itertools.islice(grids, images)),
+                    tuple(itertools.islice(pixels, images)),
+                )
+            )
+        return prompts
+
+
+def _pixels(inputs) -> list[torch.Tensor]:
+    """Each image of a batch as the processor made it."""
+    if "image_grid_thw" in inputs:
+        return list(inputs["pixel_values"].split(inputs["image_grid_thw"].prod(-1).tolist()))
+    return list(inputs.get("pixel_values", []))
+
+
+def _grids(model, inputs) -> list[tuple[int, int]]:
+    """(rows, columns) of vision tokens of every image of a batch; none for a family that does not tell."""
+    if "image_grid_thw" not in inputs:
+        return []
+    merge = model.config.vision_config.spatial_merge_size
+    return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
+
+
+# Families whose boxes are in thousandths of the image, whatever its size.
+_IN_THOUSANDTHS = {"qwen3_vl", "qwen3_vl_moe", "glm4v", "glm4v_moe", "internvl"}
+
+
+def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]:
+    """(x, y) factors from the coordinates that a family answers in to pixels of the original image.
+
+    inputs: of the processor, its first image is meant; size: (width, height) of the original. Qwen2.5-VL answers in pixels of
+    the image as its processor resized it; Qwen3-VL, GLM-4V and InternVL in thousandths of the image.
+    """
+    family = model.config.model_type
+    if family in _IN_THOUSANDTHS:
+        return size[0] / 1000, size[1] / 1000
+    if family == "qwen2_5_vl":
+        patch = model.config.vision_config.patch_size
+        _, rows, columns = inputs["image_grid_thw"][0].tolist()
+        return size[0] / (columns * patch), size[1] / (rows * patch)
+    return 1.0, 1.0

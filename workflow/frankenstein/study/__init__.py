@@ -1,0 +1,1 @@
+"""A study: its configuration, what it costs, what it fetches."""

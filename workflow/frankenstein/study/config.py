@@ -1,0 +1,808 @@
+"""The study's configuration as a closed schema: what is not known here stops the run, by name."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from ..core import regions
+from ..core.errors import InputError
+from ..data import metrics, published, tasks
+from ..merging import hybrid_spec
+from ..mini import questions
+
+Count = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+# No dot: it parts the recipe from the donors in a hybrid's name.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+MiniTask = Literal[tuple(questions.KINDS)]
+Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Function = Literal[tasks.FUNCTIONS]
+Region = Literal[regions.NAMES]
+Shares = Annotated[dict[MiniTask, Rate], Field(min_length=1)]
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def _key(what: str, **options) -> Any:
+    """A key with its line in config/README.md, which is made of these (configdoc)."""
+    return Field(description=what, **options)
+
+
+class Shape(Closed):
+    """Sizes of the mini study's Qwen2.5-VL."""
+
+    hidden_size: Count = _key("width of the residual stream")
+    intermediate_size: Count = _key("width of the MLPs")
+    layers: Count = _key("decoder layers")
+    heads: Count = _key("attention heads")
+    kv_heads: Count = _key("heads of keys and values")
+    vision_hidden_size: Count = _key("width of the vision tower")
+    vision_layers: Count = _key("blocks of the vision tower")
+    vocab_size: Annotated[int, Field(ge=300)] = _key("tokens of the tokenizer that is trained with it")
+    initializer_range: Rate = _key("standard deviation of the first weights")
+
+
+class Stage(Closed):
+    """A stage of the pretraining curriculum."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = _key("its share of the steps; all add up to 1")
+    explained: Annotated[float, Field(ge=0, le=1)] = _key("share of the samples that ask for steps", default=0.0)
+    questions: Shares = _key("mini task: share")
+
+
+class Given(Closed):
+    """A checkpoint that is there already."""
+
+    path: str = _key(
+        "a Hugging Face directory (safetensors, config, tokenizer, processor); read in place, never written to"
+    )
+
+
+class FromHub(Closed):
+    """A checkpoint on the Hub, fetched into its cache (`HF_HOME`) and checked against the Hub's hashes."""
+
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = _key("the repository, `owner/name`")
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = _key(
+        "its commit; `frankenstein pin CONFIG` writes today's where it is left out", default=None
+    )
+    parameters: Annotated[float, Field(gt=0)] | None = _key(
+        "how many (8.29e9), for the resources of its jobs and for the plan; `pin` writes it too", default=None
+    )
+
+
+class Pretrained(Closed):
+    """A Base trained here from nothing, for the mini study."""
+
+    train: Literal["pretrain"] = _key("`pretrain`")
+    seed: int = _key("of its weights and samples")
+    model: Shape = _key("its sizes")
+    steps: Count = _key("optimiser steps")
+    batch: Count = _key("samples a step")
+    learning_rate: Rate = _key("at its highest")
+    curriculum: Annotated[list[Stage], Field(min_length=1)] = _key("stages, one after the other")
+
+
+class Finetuned(Closed):
+    """An IN trained here: supervised on chains of thought."""
+
+    train: Literal["sft"] = _key("`sft`")
+    start: Name = _key("the checkpoint it starts from", alias="from")
+    seed: int = _key("of its samples")
+    steps: Count = _key("optimiser steps")
+    batch: Count = _key("samples a step")
+    learning_rate: Rate = _key("at its highest")
+    questions: Shares = _key("mini task: share")
+
+
+class Rewards(Closed):
+    """Weights of the verifiable rewards."""
+
+    answer: Annotated[float, Field(ge=0)] = _key("of a right answer")
+    format: Annotated[float, Field(ge=0)] = _key("of <think>...</think><answer>...</answer>")
+
+
+class Reinforced(Closed):
+    """An RL trained here with GRPO, with a region or components frozen or none; defaults are the paper's (Appendix F).
+
+    Its prompts are the mini study's `questions`, or `rollouts` of your own.
+    """
+
+    train: Literal["grpo"] = _key("`grpo`")
+    start: Name = _key("the checkpoint it starts from", alias="from")
+    frozen: Region | None = _key("`early`, `mid` or `late`: left out of the optimiser", default=None)
+    frozen_components: list[Literal[hybrid_spec.REST]] = _key(
+        f"left out of the optimiser too: {', '.join(f'`{name}`' for name in hybrid_spec.REST)}", default=[]
+    )
+    questions: Shares | None = _key("mini task: share", default=None)
+    rollouts: str | None = _key(
+        "JSON lines of prompts with gold answers, images beside them: the fields of `tasks.Example`, `benchmark` saying whose "
+        "rules grade the answers",
+        default=None,
+    )
+    seed: int = _key("of its rollouts")
+    steps: Count = _key("optimiser steps", default=2000)
+    prompts: Count = _key("a step", default=1)
+    generations: Annotated[int, Field(ge=2)] = _key("rollouts a prompt", default=4)
+    max_new_tokens: Count = _key("of a rollout", default=2048)
+    learning_rate: Rate = _key("at its highest")
+    temperature: Rate = _key("of the rollouts", default=1.0)
+    beta: Annotated[float, Field(ge=0)] = _key("weight of the KL term", default=0.0)
+    rewards: Rewards = _key("weights of the rewards")
+    save_steps: Count | None = _key(
+        "every so many steps the whole state is kept in `training/`, and a run that was stopped goes on from it; left out: never",
+        default=None,
+    )
+    micro_batch: Count | None = _key("of `rollouts`: at once on a device; left out: all of a step's", default=None)
+    bf16: bool = _key(
+        "of `rollouts`: forward passes in bfloat16, with activation checkpointing; weights and optimiser are float32",
+        default=False,
+    )
+    accelerate: str | None = _key(
+        "of `rollouts`: accelerate's configuration file, for several GPUs (data parallel, FSDP, DeepSpeed)",
+        default=None,
+    )
+    gpus: Count = _key("how many GPUs the job asks for", default=1)
+
+
+_SOURCES = {"given": Given, "hub": FromHub, "pretrain": Pretrained, "sft": Finetuned, "grpo": Reinforced}
+
+
+def _kind(source: Any) -> str | None:
+    if isinstance(source, dict):
+        return "given" if "path" in source else "hub" if "hub" in source else source.get("train")
+    return None
+
+
+Source = Annotated[
+    Annotated[Given, Tag("given")]
+    | Annotated[FromHub, Tag("hub")]
+    | Annotated[Pretrained, Tag("pretrain")]
+    | Annotated[Finetuned, Tag("sft")]
+    | Annotated[Reinforced, Tag("grpo")],
+    Discriminator(
+        _kind,
+        custom_error_type="source",
+        custom_error_message="neither 'path' nor 'hub' nor one of train: pretrain, sft, grpo",
+    ),
+]
+
+# What a study finds out: a rules file each, but for the tables' models, which are evaluation's.
+CHAPTERS = ("evaluation", "merging", "freezing", "attention", "localization", "updates")
+Chapters = Annotated[list[Literal[CHAPTERS]], Field(min_length=1)]
+
+
+class Recipe(Closed):
+    """One post-training recipe; several may share checkpoints, as two RL runs from one IN do."""
+
+    base: Name | None = _key(
+        "the Base, by checkpoint name; without one there is neither localization nor updates", default=None
+    )
+    instruct: Name = _key("the IN", alias="in")
+    rl: Name = _key("the RL")
+    frozen: dict[Region, Name] = _key(
+        "region: the RL checkpoint that was trained with it frozen (left out: no Table 3)", default={}
+    )
+    retrained: Name | None = _key(
+        "the IN trained once more with another seed: what RL changes is set beside what a seed changes", default=None
+    )
+    system_prompt: str = _key("that of IN, RL, the hybrids and the frozen runs")
+    chat_template_from: Name | None = _key(
+        "which of the recipe's checkpoints lends its chat template to IN, RL, the hybrids and the frozen runs (and to their "
+        "training here); left out: each uses its own, and one that renders otherwise than IN's is an error",
+        default=None,
+    )
+    chapters: Chapters | None = _key("of this recipe, if not the study's", default=None)
+
+
+class Regions(Closed):
+    cuts: tuple[Count, Count] = _key("first layer (0-based) of Mid and of Late")
+
+
+class Abilities(Closed):
+    """Which task stands for each ability of the paper's Table 1."""
+
+    vision: Task = _key("M_vis: right with the image, not right with a black one")
+    vision_to_reasoning: Task = _key("M_v2r: right with the image, and with a description in its place")
+    reasoning: Task = _key("M_rea: right from text")
+
+
+class Public(Closed):
+    """A task made of a public benchmark: of local files, or of the Hub's at a pinned revision."""
+
+    benchmark: Literal[tuple(published.BENCHMARKS)] = _key(
+        "`mathvista`, `mathverse`, `mathvision`, `logicvista`, `math500` or `gsm8k`: how its rows are read and graded"
+    )
+    path: str | None = _key(
+        "a file of it as published (`.parquet`, `.jsonl`, or `.json` with its images beside it); left out: from the Hub",
+        default=None,
+    )
+    repo: str | None = _key("the Hub's dataset, if not the benchmark's own", default=None)
+    revision: str | None = _key(
+        "its commit, if not the one known to us (`workflow/frankenstein/data/published.py`)", default=None
+    )
+    split: str | None = _key("`testmini` or `test`, where there are several", default=None)
+    category: str | None = _key(
+        "rows of this category only: MathVista's `category`, MathVerse's problem version (`Vision Only`), "
+        "MathVision's and MATH-500's subject, LogicVista's skill",
+        default=None,
+    )
+    sample: Count | None = _key(
+        "so many rows, drawn as in the paper (`RandomState(seed).choice` without replacement, sorted); left out: all",
+        default=None,
+    )
+    instruction: str = _key("text before each question", default="")
+    wording: Literal["plain", "published"] = _key(
+        "`plain`: the question and its lettered choices; `published`: the benchmark's own query where it has one "
+        "(MathVista with its hint, MathVerse's `query_cot`)",
+        default="plain",
+    )
+
+
+class Endpoint(Closed):
+    """An OpenAI-compatible endpoint."""
+
+    url: str = _key("such as `https://api.openai.com/v1`")
+    model: str = _key("its name there")
+    key_env: str = _key(
+        "the environment variable that holds the key, which is read from nowhere else", default="OPENAI_API_KEY"
+    )
+
+
+class Descriptions(Closed):
+    """Where the descriptions of M_v2r come from, for tasks that have none: exactly one of `file`, `checkpoint`, `endpoint`.
+
+    An image without a description stays in N, ungraded.
+    """
+
+    file: str | None = _key(
+        "JSON lines of `id` and `description`, or JSON texts by id, such as MathVista's captions", default=None
+    )
+    checkpoint: Name | None = _key("one of the study's checkpoints", default=None)
+    endpoint: Endpoint | None = _key("an endpoint", default=None)
+    prompt: str = _key(
+        "what a model is asked",
+        default="Describe this image in detail: every object, text, number, label, and how they lie to each other. "
+        "Do not solve or answer anything.",
+    )
+    max_new_tokens: Count = _key("of a description", default=512)
+
+
+class Judge(Closed):
+    """What is asked about responses that rules leave ungraded: `checkpoint` or `endpoint`. Its verdicts go to `judged/`,
+
+    and into `value_judged` beside the rules' `value`.
+    """
+
+    checkpoint: Name | None = _key("one of the study's checkpoints", default=None)
+    endpoint: Endpoint | None = _key("an endpoint", default=None)
+    max_new_tokens: Count = _key("of its verdict", default=16)
+
+
+class Evaluation(Closed):
+    examples: Annotated[int, Field(ge=2)] | None = _key("N a task of the mini study", default=None)
+    shards: Count = _key("jobs a checkpoint's generation is cut into", default=1)
+    batch: Count = _key("responses at once (greedy)", default=16)
+    max_new_tokens: Count = _key("of a response", default=8192)
+    engine: Literal["transformers", "vllm"] = _key(
+        "`transformers`, or `vllm` (your own install; GPUs)", default="transformers"
+    )
+    max_pixels: Count | None = _key(
+        "images with more are shrunk by the processor (left out: its own limit); all are at least 28 pixels a side",
+        default=None,
+    )
+    shuffled_images: bool = _key(
+        "ask the task of `abilities.vision` once more, each question about another example's image (for the table `vision`)",
+        default=False,
+    )
+    benchmarks: Annotated[list[Task], Field(min_length=1)] = _key("tasks of Figure 2's average and Table 3's columns")
+
+
+class Probes(Closed):
+    functions: Annotated[list[Function], Field(min_length=1)] = _key(
+        "vision functions to localize",
+        default=list(tasks.FUNCTIONS),
+    )
+    source: Literal["mini", "published"] = _key(
+        "`mini`: pairs of the mini study's world; `published`: the paper's own", default="mini"
+    )
+    path: str | None = _key(
+        "with `published`: a folder that has them, `FUNCTION/data.jsonl` beside its images; left out: they are fetched from "
+        "GitHub, at a commit",
+        default=None,
+    )
+    pairs: Count = _key("probe pairs a function, the first so many of published ones", default=100)
+    modes: Annotated[list[Literal[tasks.MODES]], Field(min_length=1)] = _key(
+        "what is swapped, a panel of Figure 4 each: `hidden_state_at_layer` (the paper's: hidden states that enter layer l), "
+        "`kv_from_layer` (what text reads of the image at all layers from l on: the same computation unless the model has "
+        "DeepStack), `kv_at_layer_only` (at layer l alone: where the image is read)",
+        default=["hidden_state_at_layer"],
+    )
+    unequal_images: Literal[tasks.UNEQUAL] = _key(
+        "a source image of another size than the target's: `resize` it, or `interpolate` its hidden states "
+        "(only for `hidden_state_at_layer`)",
+        default="resize",
+    )
+    skip_tasks: Annotated[list[Task], Field(min_length=1)] | None = _key(
+        "text tasks on which layers are skipped (left out: that of `abilities.reasoning`)", default=None
+    )
+    skip_examples: Count = _key("examples a task for layer skipping", default=100)
+    attention_examples: Count = _key("examples for attention", default=100)
+    shards: Count = _key("jobs a probe of a checkpoint is cut into", default=1)
+    memory_mb: Count = _key(
+        "megabytes of KV cache and activations that a batch may take, weights not counted; sets how many examples share one",
+        default=8000,
+    )
+    max_new_tokens: Count = _key("of the probes' generation", default=128)
+
+
+class Updates(Closed):
+    shards: Count = _key("jobs the weight matrices of a recipe are cut into; one thread each", default=1)
+
+
+class Merging(Closed):
+    rest_from: str | dict[str, str] = _key(
+        "which donor a hybrid takes what is in no decoder layer from: `early` (that of its Early layers, as the public "
+        "script does), `in`, `rl`, `base`; or each part by name (`vision_tower`, `projector`, `embeddings`, `final_norm`, "
+        "`head`), what is left out being `early`",
+        default=hybrid_spec.EARLY,
+    )
+    layout: Literal[regions.LAYOUTS] = _key(
+        "`copy`: a hybrid is as large as a parent; `link`: each parent is written once more, a file a layer, and "
+        "hybrids are hard links to these, which takes next to no disk however many there are (`disk_mb` in the dry run)",
+        default="copy",
+    )
+    keep: bool = _key("`false`: a hybrid is deleted once its responses are made", default=True)
+    hybrids: dict[Name, str] = _key("hybrids beside the paper's six, name: specification (above)", default={})
+
+
+class Study(Closed):
+    """A whole study."""
+
+    study: Name = _key("name; everything goes to `results/{study}/`")
+    seed: int = _key("of datasets, samples, probe pairs and bootstraps", default=123)
+    chapters: Chapters = _key(
+        "what is found out: `evaluation` (Figure 2), `merging` (Table 2), `freezing` (Table 3), `attention` (Figure 3), "
+        "`localization` (Figure 4), `updates` (Figures 5 and 6); only what these need is run",
+        default=list(CHAPTERS),
+    )
+    base_system_prompt: str = _key("system prompt under which a Base is asked; empty for none", default="")
+    regions: Regions = _key("Early, Mid and Late")
+    merging: Merging = _key("hybrids", default=Merging())
+    checkpoints: dict[Name, Source] = _key("name: where a checkpoint comes from")
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)] = _key("name: which checkpoints belong together")
+    datasets: dict[Task, Public] = _key("name: a task made of a public benchmark", default={})
+    abilities: Abilities = _key("the tasks of the three metrics")
+    descriptions: Descriptions | None = _key("of images, for M_v2r", default=None)
+    evaluation: Evaluation = _key("how questions are asked")
+    judge: Judge | None = _key("of what the rules leave ungraded; left out: nobody", default=None)
+    probes: Probes = _key("swapping, skipping and attention", default=Probes())
+    updates: Updates = _key("analysis of the weights", default=Updates())
+    claims: list[str] = _key(
+        "files of claims to test (`workflow/claims/paper.yaml` says how they are written)",
+        default=["workflow/claims/paper.yaml"],
+    )
+
+    def sources(self, kind: str) -> list[str]:
+        """Names of the checkpoints that come to be in one way: given, pretrain, sft or grpo."""
+        return [name for name, source in self.checkpoints.items() if isinstance(source, _SOURCES[kind])]
+
+    def of(self, *chapters: str) -> list[str]:
+        """Recipes that have one of these chapters; one without a Base has neither localization nor updates."""
+        return [
+            name
+            for name, recipe in self.recipes.items()
+            if any(
+                chapter in (recipe.chapters or self.chapters)
+                and (chapter != "freezing" or recipe.frozen)
+                and (chapter not in ("localization", "updates") or recipe.base)
+                for chapter in chapters
+            )
+        ]
+
+    def evaluated(self) -> list[str]:
+        """Recipes whose checkpoints answer questions."""
+        return self.of("evaluation", "merging", "freezing")
+
+    def skip_tasks(self) -> list[str]:
+        """Text tasks on which layers are skipped (paper, Section 3.1)."""
+        return self.probes.skip_tasks or [self.abilities.reasoning]
+
+    def hybrids(self, recipe: str) -> dict[str, str]:
+        """Checkpoint name of each hybrid of a recipe: "IN:RL:RL" -> "one.IN-RL-RL", the study's own by their names."""
+        paper = {spec: f"{recipe}.{spec.replace(':', '-')}" for spec in regions.HYBRIDS}
+        return paper | {name: f"{recipe}.{name}" for name in self.merging.hybrids}
+
+    def assignment(self, hybrid: str) -> tuple[str, tuple[int, ...] | None]:
+        """(spec, cuts) of a hybrid by its name in file names: "IN-RL-RL" -> ("IN:RL:RL", the study's cuts)."""
+        spec = self.merging.hybrids.get(hybrid) or hybrid.replace("-", ":")
+        return spec, self.regions.cuts if spec.split("+")[0].count(":") == len(self.regions.cuts) else None
+
+    def doses(self) -> dict[str, dict[str, float]]:
+        """Hybrids that are steps on one way from IN: where it ends ("IN:RL:RL", of IN:0.25:0.25) -> {role: share of RL}, in order.
+
+        IN and RL are its ends only where what lies in no layer goes the same way.
+        """
+        families: dict[str, dict[str, float]] = {}
+        for name, spec in self.merging.hybrids.items():
+            fields = spec.split(":")
+            try:
+                shares = {float(field) for field in fields if field != "IN"}
+            except ValueError:
+                continue
+            if len(fields) == 3 and len(shares) == 1:
+                end = ":".join("IN" if field == "IN" else "RL" for field in fields)
+                families.setdefault(end, {})[name] = shares.pop()
+        rest = self.merging.rest_from
+        for end, family in families.items():
+            if rest in (hybrid_spec.EARLY, "in"):
+                family["IN"] = 0.0
+            if end in regions.HYBRIDS:
+                family[end] = 1.0
+            elif rest in (hybrid_spec.EARLY, "rl"):
+                family["RL"] = 1.0
+        return {
+            end: dict(sorted(family.items(), key=lambda step: step[1]))
+            for end, family in families.items()
+            if len(set(family.values())) > 1
+        }
+
+    def donors(self, hybrid: str) -> list[str]:
+        """Which of IN, RL and BASE give something to a hybrid."""
+        spec, _ = self.assignment(hybrid)
+        # Layers and cuts are checked when they are known; these are more layers than any model has.
+        return hybrid_spec.Assignment.parse(spec, layers=10**6, rest_from=self.merging.rest_from).donors
+
+    def prompted_by(self, checkpoint: str) -> list[str]:
+        """Recipes under whose prompt a checkpoint is asked: those that it is in, but as their Base."""
+        if "." in checkpoint:
+            return [checkpoint.split(".")[0]]
+        return [
+            name
+            for name, recipe in self.recipes.items()
+            if checkpoint in (recipe.instruct, recipe.retrained, recipe.rl, *recipe.frozen.values())
+        ]
+
+    def system_prompt(self, checkpoint: str) -> str:
+        """The system prompt that a checkpoint is trained and asked under: its recipe's; none of its own for a Base."""
+        recipes = self.prompted_by(checkpoint)
+        return self.recipes[recipes[0]].system_prompt if recipes else self.base_system_prompt
+
+    def template_from(self, recipe: str) -> str:
+        """The checkpoint whose chat template renders a recipe's prompts: the one that is named, or else its IN."""
+        return self.recipes[recipe].chat_template_from or self.recipes[recipe].instruct
+
+    def untrained(self, checkpoint: str) -> str:
+        """The checkpoint that training here began with: a trained one has its tokenizer and chat template from there."""
+        while start := getattr(self.checkpoints[checkpoint], "start", None):
+            checkpoint = start
+        return checkpoint
+
+    def system_prompts(self) -> list[str]:
+        """Every system prompt of the study, once."""
+        prompts = {self.base_system_prompt, *(recipe.system_prompt for recipe in self.recipes.values())}
+        return sorted(prompts - {""})
+
+    def tasks(self) -> list[str]:
+        """Every task that is evaluated."""
+        return list(dict.fromkeys([*self.abilities.model_dump().values(), *self.evaluation.benchmarks]))
+
+    def datasets_needed(self) -> list[str]:
+        """Every task that is evaluated or probed."""
+        return list(dict.fromkeys([*self.tasks(), *self.skip_tasks()]))
+
+    def has_image(self, task: str) -> bool:
+        if task in self.datasets:
+            return published.BENCHMARKS[self.datasets[task].benchmark].has_image
+        return task != questions.TEXT_TASK
+
+    def conditions(self, task: str) -> list[str]:
+        """The conditions that a task is answered in."""
+        found = metrics.conditions(task, self.abilities.model_dump(), self.has_image(task))
+        shuffled = self.evaluation.shuffled_images and task == self.abilities.vision
+        return [*found, metrics.SHUFFLED] if shuffled else found
+
+    def described(self) -> list[str]:
+        """Tasks that are answered with a description in place of the image, and come without one."""
+        return [task for task in self.tasks() if task in self.datasets and "described" in self.conditions(task)]
+
+    def from_hub(self, task: str) -> dict[str, str | None]:
+        """repo, revision and pattern of a public task's files on the Hub."""
+        dataset = self.datasets[task]
+        source = published.BENCHMARKS[dataset.benchmark]
+        repo = dataset.repo or source.repo
+        known = source.revision if repo == source.repo else None
+        split = dataset.split or next(iter(source.files))
+        return {"repo": repo, "revision": dataset.revision or known, "pattern": source.files[split]}
+
+
+def load(config: dict) -> Study:
+    """The study that a configuration describes. Raises InputError: one line that names the key."""
+    try:
+        study = Study.model_validate(config)
+    except ValidationError as error:
+        raise InputError(_line(error, config)) from None
+    _check_references(study)
+    return study
+
+
+def _line(error: ValidationError, config: dict) -> str:
+    first = error.errors()[0]
+    at, place = config, []
+    for key in first["loc"]:
+        # pydantic also lists the chosen kind of source, and "[key]" for a dict's key: no keys of the file.
+        if key == "[key]" or (isinstance(at, dict) and key not in at and key in _SOURCES):
+            continue
+        place.append(str(key))
+        at = (
+            at.get(key) if isinstance(at, dict) else at[key] if isinstance(at, list | tuple) and key < len(at) else None
+        )
+    where = "config: " + ".".join(place)
+    if first["type"] == "extra_forbidden":
+        known = _known(first["loc"][:-1], config)
+        near = difflib.get_close_matches(place[-1], known, 1)
+        return f"{where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
+    if first["type"] == "missing":
+        return f"{where}: missing"
+    return f"{where}: {first['msg']}, got {reprlib.repr(first['input'])}"
+
+
+def _known(path: tuple, config: dict) -> list[str]:
+    """The keys that the schema knows at a place of the configuration."""
+    model: Any = Study
+    at: Any = config
+    for key in path:
+        if key in _SOURCES and not (isinstance(at, dict) and key in at):
+            model = _SOURCES[key]
+            continue
+        at = at[key] if isinstance(at, dict | list | tuple) else None
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = next((f for n, f in model.model_fields.items() if key in (n, f.alias)), None)
+            model = field.annotation if field else None
+        elif getattr(model, "__args__", None):
+            model = model.__args__[-1]
+    while not (isinstance(model, type) and issubclass(model, BaseModel)):
+        if not getattr(model, "__args__", None):
+            return []
+        model = model.__args__[-1]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _refuse(key: str, why: str) -> None:
+    raise InputError(f"config: {key}: {why}")
+
+
+def _check_references(study: Study) -> None:
+    _check_hybrids(study)
+    _check_checkpoints(study)
+    _check_recipes(study)
+    _check_tasks(study)
+
+
+def _check_hybrids(study: Study) -> None:
+    rest = study.merging.rest_from
+    for part, donor in (rest if isinstance(rest, dict) else {"": rest}).items():
+        key = "merging.rest_from" + (part and f".{part}")
+        if part not in ("", *hybrid_spec.REST):
+            _refuse(key, f"unknown part; known: {', '.join(hybrid_spec.REST)}")
+        if donor not in (hybrid_spec.EARLY, "in", "rl", "base"):
+            _refuse(key, f"{donor!r} is none of early, in, rl, base")
+        for recipe in study.of("merging"):
+            if donor == "base" and not study.recipes[recipe].base:
+                _refuse(key, f"base, and recipes.{recipe} has none")
+    for name in study.merging.hybrids:
+        key = f"merging.hybrids.{name}"
+        if name in ("Base", "IN", "RL"):
+            _refuse(key, "is the name of a stage")
+        if name.replace("-", ":") in regions.HYBRIDS:
+            _refuse(key, "is one of the paper's six, which are made anyway")
+        try:
+            unknown = set(study.donors(name)) - {"IN", "RL", "BASE"}
+        except InputError as error:
+            _refuse(key, str(error))
+        if unknown:
+            _refuse(key, f"no donor {min(unknown)!r}: a recipe has IN, RL and BASE")
+        for recipe in study.of("merging"):
+            if "BASE" in study.donors(name) and not study.recipes[recipe].base:
+                _refuse(key, f"takes from BASE, and recipes.{recipe} has no base")
+
+
+def _check_checkpoints(study: Study) -> None:
+    names = ", ".join(study.checkpoints)
+    first, second = study.regions.cuts
+    if not first < second:
+        _refuse("regions.cuts", f"[{first}, {second}] are out of order: need first < second")
+    for name, source in study.checkpoints.items():
+        if isinstance(source, Finetuned | Reinforced) and source.start not in study.checkpoints:
+            _refuse(f"checkpoints.{name}.from", f"no checkpoint {source.start!r}; there are {names}")
+        if isinstance(source, Pretrained):
+            regions.Regions(study.regions.cuts, source.model.layers)
+            total = sum(stage.share for stage in source.curriculum)
+            if abs(total - 1) > 1e-6:
+                _refuse(f"checkpoints.{name}.curriculum", f"the shares add up to {total:g}, not to 1")
+        if isinstance(source, Reinforced):
+            if (source.questions is None) == (source.rollouts is None):
+                _refuse(f"checkpoints.{name}", "exactly one of questions, rollouts")
+            if source.gpus > 1 and not source.accelerate:
+                _refuse(
+                    f"checkpoints.{name}.gpus", "more than one needs accelerate's configuration file (`accelerate`)"
+                )
+            if source.questions and (
+                source.accelerate or source.bf16 or source.micro_batch or source.frozen_components
+            ):
+                _refuse(f"checkpoints.{name}", "accelerate, bf16, micro_batch and frozen_components are for rollouts")
+        seen, at = [name], source
+        while isinstance(at, Finetuned | Reinforced):
+            if at.start in seen:
+                _refuse(f"checkpoints.{name}.from", f"{' <- '.join([*seen, at.start])} is a circle")
+            seen.append(at.start)
+            at = study.checkpoints.get(at.start)
+
+
+def _check_recipes(study: Study) -> None:
+    names = ", ".join(study.checkpoints)
+    owner: dict[str, str] = {}
+    for recipe_name, recipe in study.recipes.items():
+        at = f"recipes.{recipe_name}"
+        # role -> (checkpoint, what it must have been trained from, the region that must have been frozen)
+        roles = {
+            **({"base": (recipe.base, None, None)} if recipe.base else {}),
+            "in": (recipe.instruct, recipe.base, None),
+            **({"retrained": (recipe.retrained, recipe.base, None)} if recipe.retrained else {}),
+            "rl": (recipe.rl, recipe.instruct, None),
+            **{f"frozen.{region}": (name, recipe.instruct, region) for region, name in recipe.frozen.items()},
+        }
+        for role, (name, start, region) in roles.items():
+            if role not in ("base", "retrained") and name == recipe.retrained:
+                _refuse(f"{at}.retrained", f"{name!r} is {at}.{role} too: give an IN of another seed")
+            if name not in study.checkpoints:
+                _refuse(f"{at}.{role}", f"no checkpoint {name!r}; there are {names}")
+            other = owner.setdefault(name, recipe_name) if role != "base" else recipe_name
+            if study.recipes[other].system_prompt != recipe.system_prompt:
+                _refuse(
+                    f"{at}.{role}",
+                    f"{name!r} is {other}'s too, under another system_prompt: it is asked under one only",
+                )
+            if role != "base" and study.recipes[other].chat_template_from != recipe.chat_template_from:
+                _refuse(
+                    f"{at}.{role}",
+                    f"{name!r} is {other}'s too, under another chat_template_from: it is asked under one only",
+                )
+            source = study.checkpoints[name]
+            if isinstance(source, Reinforced) and source.frozen != region:
+                _refuse(f"{at}.{role}", f"{name!r} has frozen: {source.frozen}")
+            if start and isinstance(source, Finetuned | Reinforced) and source.start != start:
+                _refuse(f"{at}.{role}", f"{name!r} was trained from {source.start!r}, not from {start!r}")
+        members = list(dict.fromkeys(name for name, _, _ in roles.values()))
+        if recipe.chat_template_from not in (None, *members):
+            _refuse(
+                f"{at}.chat_template_from",
+                f"{recipe.chat_template_from!r} is not in the recipe, which has {', '.join(members)}",
+            )
+        if recipe.retrained:
+            _check_retrained(study, recipe_name)
+        for chapter in recipe.chapters or ():
+            if recipe_name not in study.of(chapter):
+                lacks = "frozen" if chapter == "freezing" else "base"
+                _refuse(f"{at}.chapters", f"{chapter} needs {at}.{lacks}")
+    for chapter in study.chapters:
+        if (
+            study.chapters != list(CHAPTERS)
+            and not study.of(chapter)
+            and not any(r.chapters for r in study.recipes.values())
+        ):
+            _refuse(
+                "chapters",
+                f"{chapter}: no recipe has {'frozen' if chapter == 'freezing' else 'a base'}, which it needs",
+            )
+    bases = {recipe.base for recipe in study.recipes.values()} - {None}
+    if shared := sorted(bases & set(owner)):
+        _refuse(f"recipes.{owner[shared[0]]}", f"{shared[0]!r} is a Base too")
+    if len(probed := {study.recipes[name].base for name in study.of("localization")}) > 1:
+        _refuse(
+            "recipes",
+            f"Figure 4 is of one Base, here are {', '.join(sorted(probed))}: leave localization out of a recipe's chapters",
+        )
+
+
+def _check_retrained(study: Study, recipe_name: str) -> None:
+    """The IN of another seed differs from the IN in its seed, as far as can be seen."""
+    recipe, at = study.recipes[recipe_name], f"recipes.{recipe_name}.retrained"
+    one, other = (study.checkpoints[name] for name in (recipe.instruct, recipe.retrained))
+    if isinstance(one, Finetuned) and isinstance(other, Finetuned):
+        settings, others = (source.model_dump(exclude={"seed"}) for source in (one, other))
+        if one.seed == other.seed:
+            _refuse(at, f"{recipe.retrained!r} has the seed of {recipe.instruct!r}, {one.seed}")
+        if odd := [key for key in settings if settings[key] != others[key]]:
+            _refuse(
+                at, f"{recipe.retrained!r} differs from {recipe.instruct!r} in {', '.join(odd)}, not in its seed alone"
+            )
+    elif isinstance(other, Reinforced | Pretrained) or isinstance(one, Finetuned):
+        _refuse(at, f"{recipe.retrained!r} is no IN like {recipe.instruct!r}")
+
+
+def _check_tasks(study: Study) -> None:
+    _check_datasets(study)
+    abilities, benchmarks = study.abilities, study.evaluation.benchmarks
+    asked = {f"abilities.{name}": [task] for name, task in abilities.model_dump().items()}
+    lists = {"evaluation.benchmarks": benchmarks, "probes.skip_tasks": study.probes.skip_tasks or []}
+    for key, found in (asked | lists).items():
+        for task in found:
+            if task not in study.datasets and task not in questions.KINDS:
+                known = [*study.datasets, *questions.KINDS]
+                close = difflib.get_close_matches(task, known, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                _refuse(key, f"no task {task!r}{hint} There are {', '.join(known)}")
+    for task in study.skip_tasks():
+        if study.has_image(task):
+            _refuse("probes.skip_tasks", f"{task} has images; layers are skipped on text (paper, Section 3.1)")
+    for key in ("abilities.vision", "abilities.vision_to_reasoning"):
+        if not study.has_image(asked[key][0]):
+            _refuse(key, f"{asked[key][0]} has no image")
+    for kind in ("descriptions", "judge"):
+        _check_helper(study, kind)
+    if not study.descriptions and study.evaluated() and (lacking := study.described()):
+        _refuse(
+            "descriptions",
+            f"{lacking[0]} is answered with descriptions of its images, and comes without: say where from",
+        )
+    mini = [task for task in study.datasets_needed() if task not in study.datasets]
+    if mini and study.evaluation.examples is None:
+        _refuse("evaluation.examples", f"missing: how many of {mini[0]}")
+    _check_probes(study)
+
+
+def _check_datasets(study: Study) -> None:
+    for name, dataset in study.datasets.items():
+        key, source = f"datasets.{name}", published.BENCHMARKS[dataset.benchmark]
+        if name in questions.KINDS:
+            _refuse(key, "is a task of the mini study")
+        if dataset.split and dataset.split not in source.files:
+            _refuse(f"{key}.split", f"{dataset.benchmark} has {', '.join(source.files)}")
+        if dataset.path and (dataset.repo or dataset.revision):
+            _refuse(f"{key}.path", "local files have neither repo nor revision")
+
+
+def _check_url(key: str, url: str) -> None:
+    """A secret in an address would be in logs and in the report."""
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query:
+        _refuse(key, "no user, password or query in it: a key is read from the environment (key_env)")
+
+
+def _check_helper(study: Study, kind: str) -> None:
+    helper = getattr(study, kind)
+    if helper is None:
+        return
+    ways = [way for way in ("file", "checkpoint", "endpoint") if getattr(helper, way, None)]
+    if len(ways) != 1:
+        _refuse(kind, f"exactly one of {'file, ' * (kind == 'descriptions')}checkpoint, endpoint")
+    if helper.endpoint:
+        _check_url(f"{kind}.endpoint.url", helper.endpoint.url)
+    if helper.checkpoint and helper.checkpoint not in study.checkpoints:
+        _refuse(f"{kind}.checkpoint", f"no checkpoint {helper.checkpoint!r}; there are {', '.join(study.checkpoints)}")
+
+
+def _check_probes(study: Study) -> None:
+    probes = study.probes
+    if probes.path and probes.source != "published":
+        _refuse("probes.path", "is for source: published")
+    if len(set(probes.modes)) < len(probes.modes):
+        _refuse("probes.modes", f"{', '.join(probes.modes)}: each once")
+    if probes.unequal_images == "interpolate" and probes.modes != ["hidden_state_at_layer"]:
+        _refuse("probes.unequal_images", "interpolate is for hidden_state_at_layer alone: keys carry their positions")
+    if probes.shards > min(probes.pairs, probes.skip_examples, probes.attention_examples):
+        _refuse("probes.shards", f"{probes.shards} shards, but some probe has fewer examples")
+    sizes = [("attention_examples", study.abilities.vision_to_reasoning)] if study.of("attention") else []
+    sizes += [("skip_examples", task) for task in study.skip_tasks()] if study.of("localization") else []
+    for key, task in sizes:
+        dataset = study.datasets.get(task)
+        n = dataset.sample if dataset else study.evaluation.examples
+        if n is not None and getattr(probes, key) > n:
+            _refuse(f"probes.{key}", f"{getattr(probes, key)} of {task}, which has {n}")

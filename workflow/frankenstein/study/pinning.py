@@ -1,0 +1,74 @@
+"""`frankenstein pin`: today's revisions of a study's checkpoints and datasets on the Hub, written into its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from ..core.errors import InputError
+from . import config
+
+
+def _values(node: yaml.MappingNode) -> dict[str, yaml.Node]:
+    """A mapping's own keys; what it takes over by << is the anchor's."""
+    return {key.value: value for key, value in node.value}
+
+
+def _edits(text: str, node: yaml.MappingNode, new: dict[str, str]) -> list[tuple[int, int, str]]:
+    """(start, end, text) that set keys in a mapping: their values where they stand, the others behind its last key."""
+    values = _values(node)
+    edits = [(values[key].start_mark.index, values[key].end_mark.index, new[key]) for key in new if key in values]
+    missing = [f"{key}: {value}" for key, value in new.items() if key not in values]
+    if node.flow_style:
+        at, before = text.rindex("}", 0, node.end_mark.index), ", "
+    else:
+        first = node.value[0][1]
+        line_end = text.find("\n", first.end_mark.index)
+        at, before = (len(text) if line_end < 0 else line_end), "\n" + " " * node.start_mark.column
+    return [*edits, (at, at, "".join(before + line for line in missing))]
+
+
+def pin(path: Path) -> list[str]:
+    """Write the current commit (and a checkpoint's number of parameters) where a study's file leaves them open; lines that say what was done.
+
+    What is pinned already stays; comments and layout stay. Raises InputError where the Hub has no such repository, or the file is no study.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    text = Path(path).read_text()
+    study = config.load(yaml.safe_load(text))
+    top = _values(yaml.compose(text))
+    api, edits, said = HfApi(), [], []
+
+    def ask(repo: str, kind: str):
+        try:
+            return api.repo_info(repo, repo_type=kind)
+        except RepositoryNotFoundError:
+            raise InputError(
+                f"{path}: {kind} {repo}: no such repository, or it is private and you are not logged in"
+            ) from None
+
+    for name in study.sources("hub"):
+        source, node = study.checkpoints[name], _values(top["checkpoints"])[name]
+        if source.revision is None:
+            info = ask(source.hub, "model")
+            new = {"revision": info.sha}
+            if source.parameters is None and info.safetensors:
+                new["parameters"] = f"{info.safetensors.total:.4g}"
+            edits += _edits(text, node, new)
+            said.append(f"checkpoints.{name}: {source.hub} at {info.sha}")
+    for name, dataset in study.datasets.items():
+        hub = study.from_hub(name)
+        if not dataset.path and hub["revision"] is None:
+            info = ask(hub["repo"], "dataset")
+            node = _values(top["datasets"])[name]
+            edits += _edits(text, node, {"revision": info.sha})
+            said.append(f"datasets.{name}: {hub['repo']} at {info.sha}")
+    for start, end, new in sorted(set(edits), reverse=True):  # two names of one anchor are one edit
+        text = text[:start] + new + text[end:]
+    config.load(yaml.safe_load(text))
+    if edits:
+        Path(path).write_text(text)
+    return said

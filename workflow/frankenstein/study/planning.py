@@ -1,0 +1,126 @@
+"""`frankenstein plan`: what a study will cost, before it does. From Snakemake's dry run, and from costs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from ..core.errors import InputError
+from ..models import hub
+from . import config, costs
+
+_JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
+
+
+def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
+    """What a dry run would run: rule, checkpoint (its wildcard), gpu, mem_mb, runtime (minutes), disk_mb, a row a job.
+
+    Raises InputError with Snakemake's own words where the study does not get so far.
+    """
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path), "--dry-run"]
+    made = subprocess.run([*command, "--cores", "1"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise InputError(f"{path}: the dry run fails:\n{(made.stdout + made.stderr)[-2000:]}")
+    rows = []
+    for rule, body in _JOB.findall(made.stdout + made.stderr):
+        found = re.search(r"^    resources: (.*)$", body, re.M)
+        amounts = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", found[1] if found else ""))
+        kinds = ("gpu", "mem_mb", "runtime", "disk_mb")
+        of = re.search(r"^    wildcards: .*?checkpoint=([\w.-]+)", body, re.M)
+        rows.append(
+            {"rule": rule, "checkpoint": of[1] if of else "", **{kind: int(amounts.get(kind, 0)) for kind in kinds}}
+        )
+    return pd.DataFrame(
+        [row for row in rows if row["rule"] != "all"],
+        columns=["rule", "checkpoint", "gpu", "mem_mb", "runtime", "disk_mb"],
+    )
+
+
+def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000) -> str:
+    """The plan of a study as text: jobs by rule, GPU-hours, downloads, disk, memory, and what can't fit (lines with "!").
+
+    gpu_mb: memory of the GPUs at hand.
+    """
+    study = config.load(yaml.safe_load(Path(path).read_text()))
+    table = jobs(path, snakefile)
+    if table.empty:
+        return "nothing to be done"
+    table["gpu_hours"] = table.gpu * table.runtime / 60
+    rules = table.groupby("rule").agg(
+        jobs=("rule", "size"), gpu_hours=("gpu_hours", "sum"), mem_mb=("mem_mb", "max"), runtime=("runtime", "max"),
+    )  # fmt: skip
+    rules["core_hours"] = table[table.gpu == 0].groupby("rule").runtime.sum() / 60
+    lines = [f"{'rule':20} {'jobs':>5} {'GPU-hours':>10} {'other hours':>11} {'memory, MB':>11} {'minutes':>8}"]
+    for rule, row in rules.sort_values("gpu_hours", ascending=False).iterrows():
+        other = 0 if pd.isna(row.core_hours) else row.core_hours
+        lines.append(
+            f"{rule:20} {row.jobs:5.0f} {row.gpu_hours:10.1f} {other:11.1f} {row.mem_mb:11.0f} {row.runtime:8.0f}"
+        )
+    lines.append(
+        f"{'all':20} {len(table):5} {table.gpu_hours.sum():10.1f} {rules.core_hours.sum():11.1f} {table.mem_mb.max():11} {table.runtime.max():8}"
+    )
+    lines += ["", "Hours are limits: no response is taken to stop before its last token, jobs ask for what they get at most. A decoding",
+              f"step is taken to be {costs.STEP * 8.29e9 * 1000:.0f} ms at 7B, which is assumed, not measured (workflow/frankenstein/study/costs.py).", ""]  # fmt: skip
+    return "\n".join([*lines, *_storage(study, table), *_fits(study, table, gpu_mb)])
+
+
+def _storage(study: config.Study, table: pd.DataFrame) -> list[str]:
+    """Downloads and disk by stage; hybrids as links or copies."""
+    fetched = sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
+    download = sum(costs.weights_mb(study, name) for name in fetched) / 1000
+    merged = [(recipe, checkpoint) for recipe in study.of("merging") for checkpoint in study.hybrids(recipe).values()]
+    copies = sum(costs.weights_mb(study, checkpoint) for _, checkpoint in merged) / 1000
+    parents = {getattr(study.recipes[recipe], role) for recipe, _ in merged for role in ("instruct", "rl")}
+    links = sum(costs.weights_mb(study, name) for name in parents) / 1000
+    chosen = copies if study.merging.layout == "copy" else links
+    return [
+        f"downloads: {len(fetched)} checkpoints, {download:.0f} GB, to {hub.cache()}",
+        f"disk for {len(merged)} hybrids: {copies:.0f} GB as copies, {links:.0f} GB as links; merging.layout is "
+        f"{study.merging.layout}: {chosen:.0f} GB{'' if study.merging.keep else ', less as hybrids go once they have answered'}",
+    ]
+
+
+def _fits(study: config.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
+    notes, fetched = [], sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
+    for name in sorted(set(table[table.rule == "reinforce_rollouts"].checkpoint)):
+        if (need := costs.reinforce_gpu_mb(study, name)) > gpu_mb:
+            notes.append(
+                f"! {name}: RL takes about {need / 1000:.0f} GB on each of its GPUs: more `gpus`, and FSDP by `accelerate`"
+            )
+    asked = {
+        checkpoint
+        for recipe in study.evaluated()
+        for checkpoint in (study.recipes[recipe].instruct, study.recipes[recipe].rl)
+    }
+    for name in sorted(asked):
+        if (need := costs.generate_gpu_mb(study, name)) > gpu_mb:
+            notes.append(
+                f"! {name}: generation takes about {need / 1000:.0f} GB of GPU memory, and there are {gpu_mb / 1000:.0f}: lower "
+                "evaluation.batch or evaluation.max_new_tokens"
+            )
+    probed = {study.recipes[name].base for name in study.of("localization")}
+    for name in sorted(probed):
+        if (need := costs.probe_gpu_mb(study, name)) > gpu_mb:
+            notes.append(f"! {name}: a probe takes about {need / 1000:.0f} GB of GPU memory: lower probes.memory_mb")
+    for what, place, need in (
+        ("downloads", hub.cache(), sum(costs.weights_mb(study, name) for name in fetched)),
+        ("hybrids", Path.cwd(), int(table.disk_mb.sum())),
+    ):
+        free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free / 1e6
+        if need > free:
+            notes.append(f"! {what}: {need / 1000:.0f} GB, and {place} has {free / 1000:.0f} GB free")
+    unpinned = [name for name in fetched if study.checkpoints[name].revision is None]
+    unpinned += [
+        name
+        for name, dataset in study.datasets.items()
+        if not dataset.path and study.from_hub(name)["revision"] is None
+    ]
+    if unpinned:
+        notes.append(f"! not pinned: {', '.join(unpinned)}: `frankenstein pin` first")
+    return [*notes] or ["everything fits, by these estimates"]

@@ -1,0 +1,1 @@
+"""Supervised fine-tuning and GRPO, with regions or components frozen (paper, Section 4)."""

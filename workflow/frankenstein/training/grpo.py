@@ -1,0 +1,219 @@
+"""RL of a checkpoint with TRL's GRPOTrainer: verifiable rewards, regions frozen or not (paper, Section 4)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from accelerate import PartialState
+from datasets import Dataset, List
+from datasets import Image as DatasetImage
+from safetensors.torch import load_file, save_file
+from trl import GRPOConfig, GRPOTrainer
+
+from ..core.errors import InputError
+from ..grading import short
+from ..grading.outcome import RIGHT
+from ..inference.responses import digest
+from .sft import Rollout, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
+
+
+def answer_reward(completions, answer, answer_type, **_) -> list[float]:
+    """1 for a right answer, 0 for any other."""
+    texts = [completion[0]["content"] for completion in completions]
+    return [
+        float(short.grade(text, gold, kind).verdict == RIGHT)
+        for text, gold, kind in zip(texts, answer, answer_type, strict=True)
+    ]
+
+
+def _named(name: str, reward: Callable) -> Callable:
+    """A reward under the name that the log has it by."""
+
+    def named(*arguments, **columns):
+        return reward(*arguments, **columns)
+
+    named.__name__ = name
+    return named
+
+
+def format_reward(completions, **_) -> list[float]:
+    """1 for <think>...</think><answer>...</answer> and nothing else, 0 for any other."""
+    return [float(short.well_formed(completion[0]["content"])) for completion in completions]
+
+
+def grpo(
+    start: Path,
+    out: Path,
+    rollouts: list[Rollout],
+    steps: int,
+    prompts: int,
+    generations: int,
+    max_new_tokens: int,
+    learning_rate: float,
+    rewards: dict[str, float],
+    seed: int,
+    frozen: range = range(0),
+    temperature: float = 1.0,
+    beta: float = 0.0,
+    save_steps: int | None = None,
+    scratch: Path | None = None,
+    components: tuple[str, ...] = (),
+    micro_batch: int | None = None,
+    bf16: bool = False,
+    answer: Callable = answer_reward,
+    template: str | None = None,
+) -> pd.DataFrame:
+    """GRPO with verifiable rewards, `prompts` x `generations` rollouts a step, and save to `out`.
+
+    rewards: weights of "answer" and "format". frozen, components: decoder layers and components (anatomy.Part) left out
+    of the optimiser, byte-identical afterwards (checked; paper, Section 4). micro_batch: rollouts at once on a device, of
+    prompts x generations a step (all of them). bf16: the forward pass in bfloat16, weights and optimiser in float32.
+    answer: the reward of an answer. template: a chat template in place of that of `start`; what is saved has it too, and the
+    dtype that `start` is stored in. save_steps: every so many steps the whole state (weights, optimiser, random numbers) goes
+    to the folder `scratch`; the same run goes on from it, and the folder is deleted at the end. Returns the log: step, loss,
+    reward, reward_answer, reward_format, completion_length (tokens), kl (empty at beta = 0).
+    """
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    begun = None
+    if save_steps:
+        settings = [steps, prompts, generations, max_new_tokens, learning_rate, rewards, seed, temperature, beta]
+        settings += [list(frozen), list(components), micro_batch, bf16, template]
+        # The first process clears what is not this run's, the others come after it.
+        with PartialState().main_process_first() if processes > 1 else contextlib.nullcontext():
+            begun = _begun(scratch, start, rollouts, settings)
+    print(f"going on from {begun}" if begun else "from the start", flush=True)
+    # The trainer itself would load the weights by names that transformers 5 does not save them under, and say nothing.
+    model, processor = load(Path(begun or start), template)
+    processor.tokenizer.padding_side = "left"
+    freeze(model, frozen, components)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"{start}: every parameter is frozen, nothing to train")
+    functions = {"answer": _named("answer_reward", answer), "format": format_reward}
+    dataset = _dataset(_alike(rollouts, prompts))
+    size, at_once = prompts * generations, micro_batch or prompts * generations // processes
+    if size % (at_once * processes):
+        raise InputError(
+            f"{size} rollouts a step ({prompts} prompts x {generations}) are no multiple of micro_batch {at_once} x {processes} processes"
+        )
+    with contextlib.nullcontext(str(scratch)) if save_steps else tempfile.TemporaryDirectory() as folder:
+        arguments = GRPOConfig(
+            folder,
+            per_device_train_batch_size=at_once,
+            gradient_accumulation_steps=size // (at_once * processes),
+            num_generations=generations,
+            max_completion_length=max_new_tokens,
+            learning_rate=learning_rate,
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=min(10, steps // 10),
+            temperature=temperature,
+            beta=beta,
+            reward_weights=[rewards[name] for name in functions],
+            **quiet(steps, seed)
+            | ({"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}),
+            shuffle_dataset=False,
+            bf16=bf16,
+            gradient_checkpointing=bf16,  # a model that wants the one wants the other
+        )
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=list(functions.values()),
+            args=arguments,
+            train_dataset=dataset,
+            processing_class=processor,
+        )
+        trainer.train(resume_from_checkpoint=begun and str(begun))
+    if processes == 1:
+        save(model, processor, out, stored_dtype(start))
+    else:
+        _gather(trainer, processor, out, stored_dtype(start))
+    if trainer.accelerator.is_main_process:
+        check_frozen(start, out, frozen, components)
+        if save_steps:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return log_table(
+        trainer.state.log_history,
+        {
+            "loss": "loss",
+            "reward": "reward",
+            "reward_answer": "rewards/answer_reward/mean",
+            "reward_format": "rewards/format_reward/mean",
+            "completion_length": "completions/mean_length",
+            "kl": "kl",
+        },
+    )
+
+
+def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
+    """Save a model whose parameters several processes hold, in the dtype that it came in."""
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    trainer.save_model(str(out))
+    trainer.accelerator.wait_for_everyone()
+    if not trainer.accelerator.is_main_process:
+        return
+    processor.save_pretrained(out)
+    (out / "training_args.bin").unlink(missing_ok=True)  # pickle, and of no use
+    if not list(out.glob("*.safetensors")):
+        raise InputError(
+            f"{out}: accelerate gathered no weights; with DeepSpeed ZeRO-3 set zero3_save_16bit_model: true"
+        )
+    for path in out.glob("*.safetensors"):
+        save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def _begun(scratch: Path, start: Path, rollouts: list[Rollout], settings: list) -> Path | None:
+    """The newest whole state of this very run in the folder `scratch`; states of another run, or torn ones, are deleted."""
+    files = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(Path(start).glob("*.safetensors"))
+    ]
+    asked = [(rollout.prompt.text, rollout.prompt.system, rollout.answer, rollout.path) for rollout in rollouts]
+    mine, key = digest([settings, files, asked]), Path(scratch) / "run"
+    if not key.exists() or key.read_text() != mine:
+        shutil.rmtree(scratch, ignore_errors=True)
+        key.parent.mkdir(parents=True, exist_ok=True)
+        key.write_text(mine)
+    states = sorted(Path(scratch).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    whole = [path for path in states if (path / "trainer_state.json").exists()]  # written last
+    for path in set(states) - set(whole):
+        shutil.rmtree(path)
+    return whole[-1] if whole else None
+
+
+def _alike(rollouts: list[Rollout], size: int) -> list[Rollout]:
+    """The rollouts in groups of `size`, each group all with an image or all without one.
+
+    TRL 1.16 takes no batch of both (its processor call refuses the missing images). Groups come in
+    the order in which they fill up; rollouts of a group that never fills are left out.
+    """
+    ordered, waiting = [], {True: [], False: []}
+    for rollout in rollouts:
+        group = waiting[rollout.has_image]
+        group.append(rollout)
+        if len(group) == size:
+            ordered += group
+            group.clear()
+    return ordered
+
+
+def _grpo_row(rollout: Rollout) -> dict:
+    messages = [{"role": "user", "content": rollout.prompt.text}]
+    if rollout.prompt.system:
+        messages.insert(0, {"role": "system", "content": rollout.prompt.system})
+    images = [rollout.path] if rollout.path else [rollout.prompt.image] if rollout.prompt.image is not None else []
+    golds = {"answer": rollout.answer, "answer_type": rollout.answer_type, "example": rollout.example}
+    return {"prompt": messages, "images": images, **golds}
+
+
+def _dataset(rollouts: list[Rollout]) -> Dataset:
+    """Rows for TRL; an image that is a path is opened when its row is read."""
+    dataset = Dataset.from_list([_grpo_row(rollout) for rollout in rollouts])
+    if any(rollout.path for rollout in rollouts):
+        dataset = dataset.cast_column("images", List(DatasetImage()))
+    return dataset

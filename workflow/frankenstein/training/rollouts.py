@@ -1,0 +1,80 @@
+"""RL on prompts of one's own: records with images and gold answers, rewarded by the benchmarks' own rules, in one process or several.
+
+Several processes (data parallel, FSDP, DeepSpeed) are started by `accelerate launch` with accelerate's own configuration file.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from ..core.errors import InputError
+from ..data.tasks import Example, open_image, read_examples
+from ..grading.verdicts import grades
+from ..inference.prompts import Prompt
+from .grpo import grpo
+from .sft import Rollout
+
+
+def read(path: Path, system: str) -> list[Rollout]:
+    """Prompts for GRPO from JSON lines of tasks.Example, images beside them. InputError for an image that does not open."""
+    rollouts = []
+    for example in read_examples(path):
+        image = None
+        if example.image:
+            image = str((Path(path).parent / example.image).resolve())
+            open_image(Path(image))
+        record = json.dumps(asdict(example))
+        rollouts.append(
+            Rollout(Prompt(example.prompt, None, system), example.answer, example.answer_type, image, record)
+        )
+    return rollouts
+
+
+def reward(completions, example, **_) -> list[float]:
+    """1 for an answer that the benchmark's rules grade as right (verdicts.grades), 0 for any other, an ungraded one too."""
+    asked = [Example(**json.loads(record)) for record in example]
+    said = [completion[0]["content"] for completion in completions]
+    return [float(grade.verdict == "right") for grade in grades(list(zip(asked, said, strict=True)))]
+
+
+def run(spec: dict) -> pd.DataFrame:
+    """GRPO as a specification of plain data says: start, out, rollouts, system, and reinforcement.grpo's other arguments."""
+    options = {
+        key: value for key, value in spec.items() if key not in ("start", "out", "rollouts", "system", "history")
+    }
+    options["frozen"] = range(*options["frozen"])
+    options["components"] = tuple(options["components"])
+    options["scratch"] = Path(options["scratch"])
+    found = read(Path(spec["rollouts"]), spec["system"])
+    # Prompts of a step are all with or all without an image: more are needed than are used.
+    needed = (spec["steps"] + 2) * spec["prompts"]
+    found = [found[at % len(found)] for at in range(needed)]
+    return grpo(Path(spec["start"]), Path(spec["out"]), found, answer=reward, **options)
+
+
+def launched(spec: dict, accelerate: Path | None) -> pd.DataFrame:
+    """run, in this process or, with a configuration file of accelerate, in as many as that says."""
+    if accelerate is None:
+        return run(spec)
+    if not Path(accelerate).is_file():
+        raise InputError(
+            f"{accelerate}: no such file: accelerate's configuration (`accelerate config --config_file FILE`)"
+        )
+    file, history = Path(spec["out"]).with_suffix(".spec.json"), Path(spec["out"]).with_suffix(".history.csv")
+    file.write_text(json.dumps(spec | {"history": str(history)}))
+    command = ["launch", "--config_file", str(accelerate), "-m", "frankenstein.training.grpo_worker", str(file)]
+    try:
+        # close_fds: the claim on GPUs (devices) is held by these processes too.
+        subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.accelerate_cli", *command], check=True, close_fds=False
+        )
+        return pd.read_csv(history)
+    finally:
+        file.unlink()
+        history.unlink(missing_ok=True)

@@ -1,0 +1,208 @@
+"""Training of a checkpoint: the supervised stages, with transformers' Trainer, and what RL shares with them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments
+
+from ..core.errors import InputError
+from ..inference.prompts import Prompt, render
+from ..models import architecture
+from ..models.weights import Weights
+
+_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One supervised sample: a prompt and what the assistant should say."""
+
+    prompt: Prompt
+    completion: str
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One prompt for GRPO, with the gold answer that its reward is computed from.
+
+    path: of its image, to be opened when its turn comes, where `prompt` holds none. example: the record (tasks.Example,
+    as JSON) that a reward by a benchmark's rules wants.
+    """
+
+    prompt: Prompt
+    answer: str
+    answer_type: str | None
+    path: str | None = None
+    example: str | None = None
+
+    @property
+    def has_image(self) -> bool:
+        return self.prompt.image is not None or self.path is not None
+
+
+def stored_dtype(start: Path) -> torch.dtype:
+    """The one dtype that a checkpoint's weights are stored in. InputError where there are two, or where it is too coarse to train from."""
+    weights = Weights(start)
+    dtypes = {weights.stored[name].dtype: name for name in weights}
+    if len(dtypes) > 1 or not set(dtypes) <= set(_DTYPES):
+        (one, name), *rest = sorted(dtypes.items())
+        what = f"{name!r} is {one}" + (f", {rest[0][1]!r} is {rest[0][0]}" if rest else "")
+        raise InputError(
+            f"{start}: {what}: training starts from checkpoints stored wholly in float32, bfloat16 or float16"
+        )
+    return _DTYPES[next(iter(dtypes))]
+
+
+def load(start: Path, template: str | None = None):
+    """(model, processor) to be trained, in float32 whatever it is stored in: small steps are lost in half precision.
+
+    template: a chat template in place of its own.
+    """
+    stored_dtype(start)
+    processor = AutoProcessor.from_pretrained(start, local_files_only=True)
+    if template:
+        processor.chat_template = template
+    model = AutoModelForImageTextToText.from_pretrained(
+        start, local_files_only=True, use_safetensors=True, dtype=torch.float32
+    )
+    return model, processor
+
+
+def freeze(model, layers: range, components: tuple[str, ...] = ()) -> list[str]:
+    """requires_grad = False for all parameters of these decoder layers and components (anatomy.Part); the optimiser will not hold them.
+
+    Returns the frozen parameters' names.
+    """
+    frozen = []
+    for name, parameter in model.named_parameters():
+        part = architecture.part_of(name)
+        if part.layer in layers or part.component in components:
+            parameter.requires_grad_(False)
+            frozen.append(name)
+    return frozen
+
+
+def check_frozen(before: Path, after: Path, layers: range, components: tuple[str, ...] = ()) -> int:
+    """How many tensors of these layers and components are byte-identical in both; InputError naming one that is not."""
+    old, new = Weights(before), Weights(after)
+    parts = {name: architecture.part_of(name) for name in old}
+    names = [name for name, part in parts.items() if part.layer in layers or part.component in components]
+    if len(layers) and not names:
+        raise InputError(f"{before}: no tensor of layers {layers.start} to {layers.stop - 1}: nothing was frozen")
+    for name in names:
+        if not torch.equal(old[name].view(torch.uint8), new[name].view(torch.uint8)):
+            raise InputError(f"{after}: {name!r} was frozen but differs from {before}")
+    return len(names)
+
+
+class _Collate:
+    """Samples -> model inputs and labels, right-padded; only what the assistant says is learned."""
+
+    def __init__(self, processor):
+        self.processor = processor
+
+    def __call__(self, samples: list[Sample]) -> dict[str, torch.Tensor]:
+        tokenizer = self.processor.tokenizer
+        images = [sample.prompt.image for sample in samples if sample.prompt.image is not None]
+        encoded = self.processor(
+            text=[render(self.processor, sample.prompt) for sample in samples], images=images or None
+        )
+        # Prompt and completion are tokenized apart: in generation, too, the completion starts a new token.
+        completions = tokenizer([sample.completion for sample in samples])["input_ids"]
+        completions = [[*tokens, tokenizer.eos_token_id] for tokens in completions]
+        prompts = encoded["input_ids"]
+        width = max(len(p) + len(c) for p, c in zip(prompts, completions, strict=True))
+        size = (len(samples), width)
+        batch = {
+            "input_ids": torch.full(size, tokenizer.pad_token_id),
+            "labels": torch.full(size, -100),
+            "attention_mask": torch.zeros(size, dtype=torch.long),
+            "mm_token_type_ids": torch.zeros(size, dtype=torch.long),
+        }
+        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            end = len(prompt) + len(completion)
+            batch["input_ids"][i, :end] = torch.tensor([*prompt, *completion])
+            batch["labels"][i, len(prompt) : end] = torch.tensor(completion)
+            batch["attention_mask"][i, :end] = 1
+            batch["mm_token_type_ids"][i, : len(prompt)] = torch.tensor(encoded["mm_token_type_ids"][i])
+        if images:
+            batch["pixel_values"] = torch.as_tensor(encoded["pixel_values"])
+            batch["image_grid_thw"] = torch.as_tensor(encoded["image_grid_thw"])
+        return batch
+
+
+class _Stream(torch.utils.data.IterableDataset):
+    def __init__(self, samples: Iterable[Sample]):
+        self.samples = samples
+
+    def __iter__(self):
+        return iter(self.samples)
+
+
+def log_table(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
+    """A trainer's log as a table: step, and the columns in `names` (ours: the trainer's)."""
+    rows = [entry for entry in history if "loss" in entry]
+    return pd.DataFrame([{"step": row["step"], **{ours: row.get(key) for ours, key in names.items()}} for row in rows])
+
+
+def quiet(steps: int, seed: int) -> dict:
+    """Arguments of any trainer here: so many steps, fifty rows of log, nothing saved or sent anywhere on the way."""
+    return {
+        "max_steps": steps,
+        "seed": seed,
+        "logging_steps": max(1, steps // 50),
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
+def supervised(
+    start: Path,
+    out: Path,
+    samples: Iterable[Sample],
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    template: str | None = None,
+) -> pd.DataFrame:
+    """Train on samples, in the order given, and save a checkpoint to `out`. Returns the log: step, loss.
+
+    template: a chat template in place of that of `start`; the checkpoint is saved with it.
+    """
+    model, processor = load(start, template)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            scratch,
+            per_device_train_batch_size=batch,
+            learning_rate=learning_rate,
+            lr_scheduler_type="warmup_stable_decay",
+            lr_scheduler_kwargs={"num_decay_steps": steps // 3},
+            warmup_steps=min(50, steps // 10),
+            weight_decay=0.01,
+            adam_beta2=0.98,
+            **quiet(steps, seed),
+            remove_unused_columns=False,
+            # Pixel values of a batch are not one row a sample: the loader must not slice them.
+            accelerator_config={"dispatch_batches": False},
+        )
+        trainer = Trainer(model, arguments, train_dataset=_Stream(samples), data_collator=_Collate(processor))
+        trainer.train()
+        if trainer.state.global_step != steps:
+            raise InputError(f"{out}: samples ended at step {trainer.state.global_step} of {steps}")
+    save(model, processor, out, stored_dtype(start))
+    return log_table(trainer.state.log_history, {"loss": "loss"})
+
+
+def save(model, processor, out: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a trained checkpoint in a dtype; whoever loads it finds nothing frozen."""
+    model.requires_grad_(True)
+    model.to(dtype).save_pretrained(out)
+    processor.save_pretrained(out)

@@ -1,0 +1,446 @@
+"""What changed in the weights: energy, diversity and geometry of updates, streamed (paper, Section 3.2, Figs. 5 and 6).
+
+A matrix is read in strips along its longer side, subtracted, and reduced to the Gram matrix of its shorter
+side in float64: its eigenvalues are the squared singular values of the update. Never more than a strip of each
+checkpoint and a Gram matrix a stage are in memory, however large the checkpoint.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.linalg import blas, eigh_tridiagonal, eigvalsh_tridiagonal, lapack
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from ..core.errors import InputError
+from ..models.architecture import Part, part_of
+from ..models.weights import DTYPES, Weights, as_stored, check_same_shapes, drop_tied_heads, from_stored
+
+RANKS = 50  # ranks over which a line is fitted to the log spectrum
+STRIP = 512
+LARGE = 4096  # of a Gram matrix's side: 134 MB
+# The spacing of the numbers just above 1, by what weights are stored in.
+EPS = {"F64": 2.0**-52, "F32": 2.0**-23, "F16": 2.0**-10, "BF16": 2.0**-7}
+# A Gram matrix squares the spectrum: below this share of sigma_1 its singular values mean nothing.
+GRAM_FLOOR = 1e-8
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A weight matrix of a checkpoint: [rows, columns]; a convolution's kernel is flattened to its output channels."""
+
+    name: str
+    part: Part
+    rows: int
+    columns: int
+
+    @property
+    def wide(self) -> bool:
+        return self.rows < self.columns
+
+
+def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
+    """Every weight matrix, by depth, after what can be told from headers alone has been checked.
+
+    No norms, no biases. Tied embeddings count once. Raises InputError where the checkpoints differ in names or
+    shapes, or where one is quantised or an adapter that was not merged.
+    """
+    for label, weights in checkpoints.items():
+        _check_plain(label, weights)
+    drop_tied_heads(checkpoints)
+    check_same_shapes(checkpoints)
+    reference = next(iter(checkpoints.values()))
+    found = []
+    for name in reference:
+        shape, part = reference.shape(name), part_of(name)
+        if len(shape) >= 2:
+            found.append(Matrix(name, part, shape[0], int(np.prod(shape[1:]))))
+    return sorted(found, key=lambda matrix: (matrix.part.component, matrix.part.depth, matrix.name))
+
+
+def _config(weights: Weights) -> dict:
+    path = weights.directory / "config.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _check_plain(label: str, weights: Weights) -> None:
+    if adapters := sorted(name for name in weights if ".lora_" in name):
+        raise InputError(
+            f"{label} ({weights.directory}): {len(adapters)} tensors of an adapter, {adapters[0]!r} first: "
+            "merge it into its model first (peft: merge_and_unload)"
+        )
+    packed = sorted(name for name in weights if weights.dtype(name) not in DTYPES)
+    if packed or "quantization_config" in _config(weights):
+        what = (
+            f"{packed[0]!r} is {weights.dtype(packed[0])}, {len(packed)} such tensors" if packed else "see config.json"
+        )
+        raise InputError(f"{label} ({weights.directory}): quantised ({what}); give the checkpoint it was made from")
+
+
+def _strips(matrix: Matrix, *checkpoints: Weights) -> Iterator[list[np.ndarray]]:
+    """The matrix in each checkpoint, strip by strip: [strip, columns], or [rows, strip] of a wide matrix."""
+    for start in range(0, max(matrix.rows, matrix.columns), STRIP):
+        yield [weights.strip(matrix.name, int(matrix.wide), start, start + STRIP) for weights in checkpoints]
+
+
+def _difference(before: np.ndarray, after: np.ndarray, stored: set[str]) -> np.ndarray:
+    """after - before, float64; subtracted in float32, or float64 where either is stored in float32 or float64."""
+    exact = np.float64 if stored & {"F32", "F64"} else np.float32
+    return np.subtract(after, before, out=np.empty(after.shape), dtype=exact, casting="unsafe")
+
+
+def _descending(values: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.sqrt(np.maximum(values[::-1], 0)), np.ascontiguousarray(vectors[:, ::-1])
+
+
+class _Gram:
+    """D^T D of a tall matrix D (D D^T of a wide one), strip by strip, float64; of it the lower triangle."""
+
+    def __init__(self, size: int):
+        self.sum = np.full((size, size), 0.0, order="F")  # huge pages, which zeros do not get
+
+    def add(self, strip: np.ndarray, wide: bool) -> None:
+        """strip [n, size], or [size, n] of a wide matrix; float64."""
+        self.sum = blas.dsyrk(1.0, strip.T, 1.0, self.sum, trans=int(wide), lower=1, overwrite_c=1)
+
+    def trace(self) -> float:
+        return float(np.trace(self.sum))
+
+    def spectrum(self, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """(all singular values of D, descending; its top singular vectors [size, top]). Overwrites the sum."""
+        size = len(self.sum)
+        if size < 3:
+            values, vectors = np.linalg.eigh(self.sum)
+            return _descending(values, vectors[:, size - top :])
+        # One reduction to tridiagonal form gives both all eigenvalues and the top vectors.
+        work = int(lapack.dsytrd_lwork(size, lower=1)[0])
+        reduced, diagonal, off, tau, _ = lapack.dsytrd(self.sum, lower=1, lwork=work, overwrite_a=1)
+        values, vectors = eigvalsh_tridiagonal(diagonal, off), np.empty((size, 0))
+        if top:
+            _, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=(size - top, size - 1))
+            for start in reversed(range(0, size - 1, STRIP)):  # the last reflectors first; in pieces, for memory
+                stop = min(start + STRIP, size - 1)
+                reflectors, below = reduced[start + 1 :, start:stop], np.asfortranarray(vectors[start + 1 :])
+                work = int(lapack.dormqr("L", "N", reflectors, tau[start:stop], below, -1)[1][0])
+                vectors[start + 1 :], _, _ = lapack.dormqr("L", "N", reflectors, tau[start:stop], below, work)
+        return _descending(values, vectors)
+
+    def top(self, count: int) -> np.ndarray:
+        """Top singular vectors of D alone [size, count], by Lanczos iteration where they are few of many."""
+        size = len(self.sum)
+        if size <= 8 * count:
+            return self.spectrum(count)[1]
+        whole = LinearOperator((size, size), lambda vector: blas.dsymv(1.0, self.sum, vector.ravel(), lower=1))
+        start = np.random.default_rng(0).standard_normal(size)
+        return _descending(*eigsh(whole, count, v0=start, ncv=4 * count))[1]
+
+
+class _DeviceGram:
+    """The same as _Gram by torch on a device: the GPU where there is one."""
+
+    def __init__(self, size: int, device: str):
+        import torch
+
+        self.torch, self.sum = torch, torch.zeros(size, size, dtype=torch.float64, device=device)
+
+    def add(self, strip: np.ndarray, wide: bool) -> None:
+        strip = self.torch.from_numpy(strip).to(self.sum.device)
+        self.sum.addmm_(*((strip, strip.T) if wide else (strip.T, strip)))
+
+    def trace(self) -> float:
+        return float(self.sum.trace())
+
+    def spectrum(self, top: int) -> tuple[np.ndarray, np.ndarray]:
+        values, vectors = self.torch.linalg.eigh(self.sum)
+        return _descending(values.cpu().numpy(), vectors[:, len(values) - top :].cpu().numpy())
+
+    def top(self, count: int) -> np.ndarray:
+        return self.spectrum(count)[1]
+
+
+@functools.cache
+def _gpu() -> bool:
+    """Whether torch sees a GPU; where no driver is, torch (500 MB) is not imported to find out."""
+    if not any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _gram(matrix: Matrix) -> _Gram | _DeviceGram:
+    size = min(matrix.rows, matrix.columns)
+    return _DeviceGram(size, "cuda") if _gpu() else _Gram(size)
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """Top singular vectors, orthonormal columns: left [rows, k], right [columns, k], float64."""
+
+    left: np.ndarray
+    right: np.ndarray
+
+
+def _subspace(matrix: Matrix, short: np.ndarray, long: list[np.ndarray]) -> Subspace:
+    """Both sides' top singular vectors from those of the shorter side and D times them, strip by strip."""
+    along, _ = np.linalg.qr(np.concatenate(long))  # already orthogonal but for rounding; a sign is of no matter
+    return Subspace(short, along) if matrix.wide else Subspace(along, short)
+
+
+def log_spectrum(sigma: np.ndarray) -> np.ndarray:
+    """log(sigma_i / sigma_1) of singular values (descending), NaN where it means nothing: below the floor, or no update."""
+    relative = sigma / sigma[0] if sigma[0] > 0 else np.zeros_like(sigma)
+    return np.log(np.where(relative > GRAM_FLOOR, relative, np.nan))
+
+
+def diversity(sigma: np.ndarray) -> dict[str, float]:
+    """What the singular values (descending) of an update say of it; all zero for a zero update.
+
+    spectral: sigma_1; nuclear: their sum; stable_rank: sum sigma^2 / sigma_1^2 (Rudelson and Vershynin, 2007);
+    effective_rank: exp of the entropy of sigma / sum sigma (Roy and Vetterli, 2007); participation_ratio:
+    (sum sigma^2)^2 / sum sigma^4; energy_top_1, _10, _50: share of sum sigma^2 in the first; slope: of
+    log(sigma_i / sigma_1) over ranks 1 to 50, least squares (below zero; lower is steeper); floor: values
+    below it mean nothing (GRAM_FLOOR sigma_1); rank: values above it.
+    """
+    names = ("spectral", "nuclear", "stable_rank", "effective_rank", "participation_ratio")
+    names += ("energy_top_1", "energy_top_10", "energy_top_50", "slope", "floor")
+    if not sigma[0] > 0:
+        return {**dict.fromkeys(names, 0.0), "rank": 0}
+    relative = sigma / sigma[0]
+    squares = relative**2
+    share = relative[relative > 0] / relative.sum()
+    rank = int((relative > GRAM_FLOOR).sum())
+    shown = log_spectrum(sigma)[: min(RANKS, rank)]
+    values = (
+        sigma[0],
+        sigma.sum(),
+        squares.sum(),
+        np.exp(-(share * np.log(share)).sum()),
+        squares.sum() ** 2 / (squares**2).sum(),
+        *(squares[:k].sum() / squares.sum() for k in (1, 10, 50)),
+        np.polyfit(np.arange(len(shown)), shown, 1)[0] if len(shown) > 1 else 0.0,
+        GRAM_FLOOR * sigma[0],
+    )
+    return {**dict(zip(names, map(float, values), strict=True)), "rank": rank}
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean squared cosine of the principal angles of two spaces of orthonormal columns: 0 orthogonal, 1 equal.
+
+    The subspace similarity of Hu et al. (2021), section 7.2. Random spaces of k columns in n dimensions have k / n.
+    """
+    return float(np.linalg.norm(one.T @ other) ** 2 / min(one.shape[1], other.shape[1]))
+
+
+def geometry(update: Subspace, base: Subspace) -> dict[str, float]:
+    """How an update's top space lies to the base weight's, left (outputs) and right (inputs).
+
+    overlap_left, overlap_right: see overlap; angle_left, angle_right: the smallest principal angle, in degrees
+    (Bjorck and Golub, 1973).
+    """
+    result = {}
+    for side in ("left", "right"):
+        ours, theirs = getattr(update, side), getattr(base, side)
+        result[f"overlap_{side}"] = overlap(ours, theirs)
+        cosine = np.linalg.norm(ours.T @ theirs, 2)
+        result[f"angle_{side}"] = float(np.degrees(np.arccos(min(1.0, cosine))))
+    return result
+
+
+GEOMETRY = (
+    "overlap_left",
+    "overlap_right",
+    "angle_left",
+    "angle_right",
+    "principal_left",
+    "principal_right",
+    "principal",
+)
+
+
+class _Update:
+    """One update of one matrix, after - before: what is summed over its strips."""
+
+    def __init__(self, matrix: Matrix, before: Weights, after: Weights):
+        self.matrix, self.before, self.after = matrix, before, after
+        self.stored = {before.dtype(matrix.name), after.dtype(matrix.name)}
+        self.gram: _Gram | _DeviceGram | None = None
+        self.changed = self.visible = 0
+        self.weight = self.dot = self.inside = 0.0
+        self.along: list[np.ndarray] = []
+        self.crossed: np.ndarray | float = 0.0
+
+    def add(self, before: np.ndarray, after: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
+        """Take in one strip, return its difference; earlier: that of the update to compare with."""
+        delta = _difference(before, after, self.stored)
+        self.gram = self.gram or _gram(self.matrix)
+        self.gram.add(delta, self.matrix.wide)
+        changed = np.count_nonzero(before != after)
+        self.changed += changed
+        if self.stored == {"BF16"}:
+            self.visible += changed
+        else:
+            rounded = [from_stored(as_stored(strip, "BF16"), "BF16") for strip in (before, after)]
+            self.visible += np.count_nonzero(rounded[0] != rounded[1])
+        self.weight += _squares(before)
+        if earlier is not None:
+            self.dot += float(np.vdot(delta, earlier))
+        return delta
+
+    def finish(self, top: int, other_energy: float) -> None:
+        """From the sums to the record, the singular values, and the top vectors of the shorter side."""
+        matrix, weight, energy = self.matrix, self.weight, self.gram.trace()
+        for value, weights in ((weight, self.before), (energy, self.after)):
+            if not np.isfinite(value):
+                raise InputError(f"{weights.path(matrix.name)}: {matrix.name!r} holds NaN or infinity; fetch it again")
+        size = min(matrix.rows, matrix.columns)
+        if energy:
+            self.sigma, self.short = self.gram.spectrum(min(top, size))
+        else:
+            self.sigma, self.short = np.zeros(size), np.empty((size, 0))
+        del self.gram
+        self.energy, entries = energy, matrix.rows * matrix.columns
+        # Every stored entry is off by up to half a unit in the last place, of its own value at most eps times.
+        squares = sum(EPS[weights.dtype(matrix.name)] ** 2 for weights in (self.before, self.after))
+        noise = np.sqrt(weight * squares / 12)
+        self.record = {
+            "parameter": matrix.name,
+            "component": matrix.part.component,
+            "layer": matrix.part.depth,
+            "block": matrix.part.block,
+            "matrix": matrix.part.matrix,
+            "rows": matrix.rows,
+            "columns": matrix.columns,
+            "entries": entries,
+            "weight_norm": weight**0.5,
+            "frobenius": energy**0.5,
+            "frobenius_rms": (energy / entries) ** 0.5,
+            "frobenius_relative": (energy / weight) ** 0.5 if weight else 0.0,
+            **diversity(self.sigma),
+            "rounding_floor": float(noise * (matrix.rows**0.5 + matrix.columns**0.5) / entries**0.5),
+            "changed": self.changed / entries,
+            "changed_bf16": self.visible / entries,
+            "cosine_with_in": self.dot / (energy * other_energy) ** 0.5 if energy * other_energy else 0.0,
+        }
+
+    def add_along(self, before: np.ndarray, after: np.ndarray, base: Subspace) -> None:
+        """Take in one strip once more, when the top vectors are known, for the geometry against the base."""
+        long, short = (base.right, base.left) if self.matrix.wide else (base.left, base.right)
+        delta = _tall(self.matrix, _difference(before, after, self.stored))
+        own, inside = np.split(delta @ np.hstack([self.short, short]), [self.short.shape[1]], axis=1)
+        done = sum(map(len, self.along))
+        self.along.append(own)
+        self.inside += float(np.linalg.norm(inside) ** 2)
+        self.crossed += long[done : done + len(delta)].T @ delta
+
+    def compare(self, base: Subspace) -> Subspace:
+        """The update's own top space; its geometry against the base's goes into the record."""
+        space = _subspace(self.matrix, self.short, self.along)
+        of_long = float(np.linalg.norm(self.crossed) ** 2)
+        left, right = (self.inside, of_long) if self.matrix.wide else (of_long, self.inside)
+        both = float(np.linalg.norm(self.crossed @ (base.left if self.matrix.wide else base.right)) ** 2)
+        shares = {"principal_left": left, "principal_right": right, "principal": both}
+        self.record |= geometry(space, base) | {name: value / self.energy for name, value in shares.items()}
+        return space
+
+
+def _squares(strip: np.ndarray) -> float:
+    strip = strip.astype(np.float64)
+    return float(np.vdot(strip, strip))
+
+
+def _top_of(matrix: Matrix, weights: Weights, top: int) -> Subspace | None:
+    """Top singular vectors of the weight matrix itself; None where all of it is zero."""
+    gram = _gram(matrix)
+    for (strip,) in _strips(matrix, weights):
+        gram.add(strip.astype(np.float64), matrix.wide)
+    energy = gram.trace()
+    if not np.isfinite(energy):
+        raise InputError(f"{weights.path(matrix.name)}: {matrix.name!r} holds NaN or infinity; fetch it again")
+    if not energy:
+        return None
+    short = gram.top(min(top, matrix.rows, matrix.columns))
+    return _subspace(matrix, short, [_tall(matrix, strip) @ short for (strip,) in _strips(matrix, weights)])
+
+
+def _tall(matrix: Matrix, strip: np.ndarray) -> np.ndarray:
+    return strip.T if matrix.wide else strip
+
+
+def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weights | None, top: int = 16):
+    """{stage: (record, all singular values float64 descending, Subspace or None)} of one matrix.
+
+    Stage "IN" is IN - Base, "RL" is RL - IN. A record holds energy (frobenius; frobenius_rms: / sqrt(entries);
+    frobenius_relative: / the norm before), diversity (see there), and geometry: changed, the share of entries
+    that differ at all, and changed_bf16, of those that differ once rounded to bfloat16, where an update below half
+    a unit in the last place is invisible (the sparsity of Mukherjee et al., 2025); cosine_with_in, of the RL
+    update with the IN update (0 in the IN record); overlap and smallest principal angle of the update's top space with the
+    Base's, and the share of its energy inside that space, left, right and both (principal; compare Zhu et al.,
+    2025). rounding_floor: the spectral norm that rounding of the stored weights alone would have, at most.
+    top: how many singular vectors make a top space; 0: no geometry of spaces. Raises InputError for NaN or infinity.
+    """
+    checkpoints = [base, instruct, *([reinforced] if reinforced is not None else [])]
+    space = _top_of(matrix, base, top) if top else None
+    made = [_Update(matrix, *pair) for pair in itertools.pairwise(checkpoints)]
+    energy = 0.0
+    # Both stages in one pass over the files, unless two Gram matrices are too much (the 5120 of a 7B model's projector).
+    for together in [made] if min(matrix.rows, matrix.columns) <= LARGE else [[update] for update in made]:
+        for strips in _strips(matrix, *checkpoints):
+            delta = None
+            for update, pair in zip(made, itertools.pairwise(strips), strict=True):
+                here = update in together
+                delta = update.add(*pair, earlier=delta) if here else _difference(*pair, update.stored)
+        for update in together:
+            update.finish(top, energy)
+            energy = update.energy
+            if top:
+                update.record |= dict.fromkeys(GEOMETRY, 0.0)
+    spaces: list[Subspace | None] = [None] * len(made)
+    moved = [number for number, update in enumerate(made) if update.energy and space is not None]
+    for strips in _strips(matrix, *checkpoints) if moved else ():
+        for number in moved:
+            made[number].add_along(*strips[number : number + 2], space)
+    for number in moved:
+        spaces[number] = made[number].compare(space)
+    return {
+        stage: (update.record, update.sigma, own)
+        for stage, update, own in zip(("IN", "RL"), made, spaces, strict=False)
+    }
+
+
+def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0, blocks: int = 1, top: int = 16):
+    """(stage, record, singular values, Subspace or None) of every matrix whose number is `block` modulo `blocks`.
+
+    See of_matrix. A matrix is a piece of work of its own: how the checkpoint is cut into blocks changes nothing.
+    """
+    checkpoints = {"Base": Weights(base), "IN": Weights(instruct)}
+    if reinforced is not None:
+        checkpoints["RL"] = Weights(reinforced)
+    mine = matrices(checkpoints)[block::blocks]
+    for number, matrix in enumerate(mine, 1):
+        for stage, made in of_matrix(matrix, *checkpoints.values(), *[None] * (3 - len(checkpoints)), top=top).items():
+            yield stage, *made
+        print(f"{number} of {len(mine)}: {matrix.name}", flush=True)
+
+
+def overlaps(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[dict]:
+    """How the same update's top spaces of two recipes with one Base lie to each other: a record a key of both.
+
+    Keys are stage/parameter/side, values [rows or columns, k]. overlap: see there; by_chance: of random spaces.
+    """
+    records = []
+    for key in one:
+        if key in other:
+            stage, parameter, side = key.split("/")
+            part = part_of(parameter)
+            chance = one[key].shape[1] / len(one[key])
+            label = {"stage": stage, "component": part.component, "layer": part.depth, "matrix": part.matrix}
+            records.append({**label, "side": side, "overlap": overlap(one[key], other[key]), "by_chance": chance})
+    return records

@@ -1,0 +1,71 @@
+"""The whole table of updates at once, in several processes: what `frankenstein updates` writes."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from ..core.errors import InputError
+from ..models.weights import Weights
+from . import matrices
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def _not_finite(work: tuple) -> list[tuple[Path, str]]:
+    matrix, directories = work
+    return [(directory, matrix.name) for directory in directories if not Weights(directory).finite(matrix.name)]
+
+
+def _of_matrix(work: tuple) -> list[dict]:
+    matrix, directories = work
+    weights = [*map(Weights, directories), *[None] * (3 - len(directories))]
+    made = matrices.of_matrix(matrix, *weights)
+    return [
+        {"stage": stage, **record, "log_ratio": matrices.log_spectrum(sigma)[: matrices.RANKS].tolist()}
+        for stage, (record, sigma, _) in made.items()
+    ]
+
+
+@contextlib.contextmanager
+def _processes(jobs: int) -> Iterator[Callable]:
+    """A parallel map over processes of one thread each; the results come in order."""
+    if jobs == 1:
+        yield map
+        return
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ |= dict.fromkeys(_THREADS, "1")  # what a process reads when it starts
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield pool.map
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int):
+    """DataFrame: energy, diversity and geometry of every weight matrix (updates.of_matrix), a row a stage and matrix.
+
+    log_ratio: log(sigma_i / sigma_1) of ranks 1 to 50. jobs: processes of one thread each. Raises InputError
+    before any long work for checkpoints that do not fit together, by their headers, or that hold NaN or infinity.
+    """
+    directories = {"Base": base, "IN": instruct} | ({"RL": reinforced} if reinforced else {})
+    found = matrices.matrices({label: Weights(path) for label, path in directories.items()})
+    # The longest first: no process ends long after the others.
+    found.sort(key=lambda matrix: -matrix.rows * matrix.columns * min(matrix.rows, matrix.columns))
+    work = [(matrix, list(directories.values())) for matrix in found]
+    with _processes(jobs) as spread:
+        if bad := [found for some in spread(_not_finite, work) for found in some]:
+            directory, name = bad[0]
+            raise InputError(f"{directory}: {name!r} holds NaN or infinity ({len(bad)} such tensors); fetch it again")
+        rows = []
+        for number, (matrix, made) in enumerate(zip(found, spread(_of_matrix, work), strict=True), 1):
+            print(f"{number} of {len(found)}: {matrix.name}", flush=True)
+            rows += made
+    import pandas as pd  # not in the processes: memory
+
+    return pd.DataFrame(rows).sort_values(["stage", "component", "layer", "parameter"], ignore_index=True)
