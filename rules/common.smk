@@ -6,11 +6,10 @@ from pathlib import Path
 from time import time
 
 from snakemake.exceptions import WorkflowError
-from snakemake.settings.types import RerunTrigger
 
 from frankenstein.core.errors import InputError
 from frankenstein.core.provenance import code_hash
-from frankenstein.core.regions import AGAIN
+from frankenstein.core.regions import RETRAINED
 from frankenstein.study import config as schema
 from frankenstein.study import costs
 
@@ -18,12 +17,6 @@ try:
     study = schema.load(config)
 except InputError as error:
     raise WorkflowError(str(error))
-
-# Of code every rule carries the hash. A script's time says nothing: in a fresh clone all scripts are younger than the
-# results that were carried there.
-workflow.dag_settings.rerun_triggers = frozenset(
-    workflow.dag_settings.rerun_triggers
-) - {RerunTrigger.CODE}
 
 # Snakemake ignores a --workflow-profile that does not exist, and runs everything here.
 for option, profile in zip(sys.argv, [*sys.argv[1:], ""]):
@@ -178,7 +171,11 @@ def roles():
     found = {}
     for name in study.evaluated():
         recipe = study.recipes[name]
-        played = {"Base": recipe.base, "IN": recipe.instruct, AGAIN: recipe.retrained}
+        played = {
+            "Base": recipe.base,
+            "IN": recipe.instruct,
+            RETRAINED: recipe.retrained,
+        }
         if name in study.of("merging"):
             played |= study.hybrids(name)
         played["RL"] = recipe.rl
@@ -322,7 +319,7 @@ EVIDENCE = ("grades", "attention", "localization", "updates")
 
 def evidence(*parts):
     """What claims and controls rest on, as labelled files: grades, attention, localization, updates."""
-    stages = {"IN": "instruct", "RL": "rl", AGAIN: "retrained"}
+    stages = {"IN": "instruct", "RL": "rl", RETRAINED: "retrained"}
     shards = range(study.probes.shards)
     files = dict(
         grades=[

@@ -98,22 +98,26 @@ rule reinforce:
         "../workflow/scripts/reinforce.py"
 
 
-rule reinforce_rollouts:
+rule reinforce_prompts:
     input:
         start=start,
         prompt=lent_template,
-        rollouts=lambda wildcards: study.checkpoints[wildcards.checkpoint].rollouts,
+        prompt_file=lambda wildcards: study.checkpoints[
+            wildcards.checkpoint
+        ].prompt_file,
     output:
         manifest=MANIFEST,
         model=directory(MODEL),
         history=TRAINING_LOG,
     log:
-        f"{LOG}/reinforce_rollouts/{{checkpoint}}.log",
+        f"{LOG}/reinforce_prompts/{{checkpoint}}.log",
     benchmark:
-        f"{BENCHMARK}/reinforce_rollouts/{{checkpoint}}.tsv"
+        f"{BENCHMARK}/reinforce_prompts/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(
-            name for name in study.sources("grpo") if study.checkpoints[name].rollouts
+            name
+            for name in study.sources("grpo")
+            if study.checkpoints[name].prompt_file
         ),
     priority: 1  # what everything waits for goes first
     conda:
@@ -141,6 +145,6 @@ rule reinforce_rollouts:
         ),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         state=f"{RESULTS}/training/{{checkpoint}}.state",
-        code=code("reinforce_rollouts.py"),
+        code=code("reinforce_prompts.py"),
     script:
-        "../workflow/scripts/reinforce_rollouts.py"
+        "../workflow/scripts/reinforce_prompts.py"

@@ -6,7 +6,7 @@ import torch
 
 from frankenstein.data.tasks import read_examples
 from frankenstein.inference.generation import generate
-from frankenstein.inference.prompts import encode, in_condition
+from frankenstein.inference.prompts import build_prompt, encode
 from frankenstein.mini import benchmarks
 from frankenstein.probes import attention
 from frankenstein.probes.decoder import Decoder, vision_mask
@@ -44,7 +44,7 @@ def test_equation_1_against_the_obvious_loop(loaded, tmp_path):
     }
     assert len(records) == 3 * 9
     for example in examples:
-        prompt = in_condition(example, "image", tmp_path, "think first.")
+        prompt = build_prompt(example, "image", tmp_path, "think first.")
         response = generate(model, processor, [prompt], 8)[0]
         inputs = encode(processor, [prompt])
         start = inputs["input_ids"].shape[1]

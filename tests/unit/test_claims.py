@@ -14,7 +14,7 @@ from frankenstein.claims import claims, controls, estimates, interpolation, refe
 from frankenstein.claims.claims import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
 from frankenstein.claims.measurements import Evidence
 from frankenstein.core.errors import InputError
-from frankenstein.core.regions import AGAIN, HYBRIDS, Regions
+from frankenstein.core.regions import HYBRIDS, RETRAINED, Regions
 from frankenstein.updates import matrices
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
@@ -385,14 +385,14 @@ def test_claims_of_ones_own(tmp_path):
 
 def test_another_seed_stands_beside_rl():
     """IN trained again: what it gains over IN is the null of every statement that goes from IN to RL."""
-    rates = {"Base": {"M_v2r": 0.2}, "IN": {"M_v2r": 0.4}, "RL": {"M_v2r": 0.6}, AGAIN: {"M_v2r": 0.5}}
+    rates = {"Base": {"M_v2r": 0.2}, "IN": {"M_v2r": 0.4}, "RL": {"M_v2r": 0.6}, RETRAINED: {"M_v2r": 0.5}}
     statements = [
         {"name": "RL", "statistic": "gain", "of": {"metric": "M_v2r", "from": "IN", "to": "RL"}, "expect": "greater"},
         {"name": "IN", "statistic": "gain", "of": {"metric": "M_v2r", "from": "Base", "to": "IN"}, "expect": "greater"},
         {"name": "late", "statistic": "attention_gain", "of": {"region": "late"}, "expect": "greater"},
     ]
     mass = attention(range(3, 9))
-    again = mass[mass.stage == "IN"].assign(stage=AGAIN, attention_mass=lambda frame: frame.attention_mass + 0.01)
+    again = mass[mass.stage == "IN"].assign(stage=RETRAINED, attention_mass=lambda frame: frame.attention_mass + 0.01)
     made = claims.statements(
         [{"claim": 1, "statements": statements}],
         evidence(hits=hits(rates, recipes=("one",)), attention=pd.concat([mass, again])),

@@ -41,7 +41,7 @@ def test_nan_is_found_before_any_long_work(tiny, tmp_path, monkeypatch):
     for layer in (3, 5):
         tensors[f"model.layers.{layer}.mlp.up_proj.weight"][2, 1] = float("nan")
     save_file(tensors, tmp_path / "in" / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr(matrices, "of_matrix", None)
+    monkeypatch.setattr(matrices, "analyze_matrix", None)
     with pytest.raises(SystemExit, match=r"in: 'layers\.[35]\.mlp\.up_proj\.weight' holds NaN or infinity \(2 such"):
         cli.main(
             ["updates", "--base", str(tiny), "--in", str(tmp_path / "in"), "-o", str(tmp_path / "x.csv"), "--jobs", "1"]

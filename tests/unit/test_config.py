@@ -200,8 +200,8 @@ def test_a_bad_study_of_public_benchmarks_is_one_line(edit, says):
         (lambda c: (c["recipes"]["mine"].pop("base"), c.update(merging={"rest_from": "base"})), "merging.rest_from: base, and recipes.mine has none"),
         (lambda c: (c["recipes"]["mine"].pop("base"), c.update(chapters=["updates"])), "chapters: updates: no recipe has a base"),
         (lambda c: c.update(chapters=["freezing"]), "chapters: freezing: no recipe has frozen"),
-        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}}), "exactly one of questions, rollouts"),
-        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}, "rollouts": "r", "gpus": 2}), "more than one needs accelerate"),
+        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}}), "exactly one of questions, prompt_file"),
+        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}, "prompt_file": "r", "gpus": 2}), "more than one needs accelerate"),
     ],
 )  # fmt: skip
 def test_what_a_recipe_lacks_is_said_before_anything_runs(edit, says):
@@ -234,3 +234,13 @@ def test_hybrids_on_one_way_are_doses(hybrids, rest, families):
     config = copy.deepcopy(MINI)
     config["merging"] = {"rest_from": rest, "hybrids": hybrids}
     assert load(config).doses() == families
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("prompts", "prompts_per_step"), ("generations", "num_generations"), ("rollouts", "prompt_file")]
+)
+def test_a_key_that_was_renamed_says_its_new_name(old, new):
+    config = yaml.safe_load((ROOT / "config" / "micro.yaml").read_text())
+    config["checkpoints"]["one-rl"][old] = 2
+    with pytest.raises(InputError, match=rf"config: checkpoints.one-rl.{old}: is called {new} now"):
+        load(config)

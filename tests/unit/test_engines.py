@@ -13,7 +13,7 @@ from frankenstein.core.errors import InputError
 from frankenstein.data.tasks import Example
 from frankenstein.grading import judge
 from frankenstein.inference import descriptions, engines, responses
-from frankenstein.inference.prompts import Prompt, in_condition
+from frankenstein.inference.prompts import Prompt, build_prompt
 from frankenstein.mini import questions
 from frankenstein.models import loading
 
@@ -87,7 +87,7 @@ def test_a_request_that_fails_costs_itself_and_never_shows_the_key(endpoint, tmp
     # Three images alike would be one request.
     for number, example in enumerate(asked):
         Image.new("RGB", (30 + number, 30), "red").save(tmp_path / example.image)
-    store = responses.Store(tmp_path / "s" / "0.jsonl", {"model": "m"})
+    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {"model": "m"})
     records = descriptions.by_model(engine, asked, tmp_path, "describe", 3, store)
     assert [record["description"] for record in records] == ["fine", None, "fine"]
     assert "no good" in records[1]["error"]
@@ -103,7 +103,7 @@ def test_a_wrong_key_is_one_error(endpoint, tmp_path, monkeypatch):
     Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
     Image.new("RGB", (31, 30)).save(tmp_path / "b.png")
     asked = [Example(name, "t", "?", "", image=f"{name}.png") for name in "ab"]
-    store = responses.Store(tmp_path / "s" / "0.jsonl", {})
+    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {})
     with pytest.raises(RuntimeError, match=r"no good: Bearer \*\*\*"):
         descriptions.by_model(engine, asked, tmp_path, "describe", 8, store)
     monkeypatch.delenv("OUR_KEY")
@@ -129,7 +129,7 @@ def test_a_judge_decides_only_what_rules_leave_open(endpoint, tmp_path):
         [{"id": str(i), "task": "t", "condition": "text", "verdict": v} for i, (v, _) in enumerate(said)]
     )
     records = [{"id": str(i), "task": "t", "condition": "text", "response": r} for i, (_, r) in enumerate(said)]
-    store = responses.Store(tmp_path / "s" / "0.jsonl", {})
+    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {})
     judged = judge.judge(engine, graded, records, examples, store, 8)
     assert dict(zip(judged.id, judged.verdict, strict=True)) == {"1": "right", "3": "ungraded"}
     assert len(seen) == 2
@@ -162,9 +162,9 @@ def test_images_are_at_least_a_patch_wide(tmp_path):
     Image.new("RGB", (100, 7), "red").save(tmp_path / "thin.png")
     example = Example("a", "t", "?", "5", image="thin.png")
     for condition in ("image", "black"):
-        assert in_condition(example, condition, tmp_path, "").image.size == (400, 28)
+        assert build_prompt(example, condition, tmp_path, "").image.size == (400, 28)
     Image.new("RGB", (100, 28), "red").save(tmp_path / "thin.png")
-    assert in_condition(example, "image", tmp_path, "").image.size == (100, 28)
+    assert build_prompt(example, "image", tmp_path, "").image.size == (100, 28)
 
 
 def test_batches_of_any_size_answer_alike(tiny, tmp_path):
@@ -173,7 +173,7 @@ def test_batches_of_any_size_answer_alike(tiny, tmp_path):
     for number, question in enumerate(questions.sample(5, "eval", "math_vqa", 12)):
         question.image.save(tmp_path / f"{number}.png")
         asked.append(Example(str(number), "t", question.prompt, question.answer, "number", f"{number}.png"))
-    prompts = [in_condition(example, "image", tmp_path, "think first.") for example in asked]
+    prompts = [build_prompt(example, "image", tmp_path, "think first.") for example in asked]
     engine = engines.Transformers(tiny, 12)
     singly = [engine([prompt])[0].tokens for prompt in prompts]
     for size in (3, 12):

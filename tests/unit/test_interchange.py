@@ -42,7 +42,7 @@ def study(tmp_path):
     write(tmp_path / "vista.jsonl", examples)
     said = {"how many? 0": "The answer is 0.", "how many? 1": "5", "how many? 2": "\\boxed{2}", "which?": "(B)"}
     asked = [(Example(**{**e.__dict__, "image": None}), "text") for e in examples]
-    store = responses.Store(tmp_path / "s" / "0.jsonl", {})
+    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {})
     made = respond.respond(
         lambda prompts: [Response(said[p.text], [1], False) for p in prompts], asked, tmp_path, "", 2, store
     )

@@ -9,7 +9,7 @@ import pytest
 from frankenstein.data.tasks import Example, Pair
 from frankenstein.grading import judge, probes, rules, short
 from frankenstein.grading.outcome import RIGHT
-from frankenstein.training import grpo, rollouts
+from frankenstein.training import grpo, prompt_files
 
 LAYERS = {
     "tag": "<answer>{}</answer>",
@@ -112,7 +112,7 @@ def test_rl_rewards_an_answer_in_the_format_that_the_recipe_prescribes(format):
     """The paper study asks for <answer></answer> and for one box: both, either, by the rewards of both kinds of RL."""
     example = Example("e", "t", "?", "5", "integer", benchmark="mathvista", question_type="free_form")
     said = [[{"content": format.format(number)}] for number in (5, 6)]
-    assert rollouts.reward(said, [json.dumps(asdict(example))] * 2) == [1.0, 0.0]
+    assert prompt_files.reward(said, [json.dumps(asdict(example))] * 2) == [1.0, 0.0]
     assert grpo.answer_reward(said, ["5", "5"], ["number", "number"]) == [1.0, 0.0]
 
 

@@ -21,7 +21,7 @@ from frankenstein.data import tasks
 from frankenstein.grading import probes, short
 from frankenstein.grading.outcome import RIGHT
 from frankenstein.inference.generation import generate
-from frankenstein.inference.prompts import in_condition
+from frankenstein.inference.prompts import build_prompt
 from frankenstein.merging import hybrids
 from frankenstein.mini import benchmarks
 from frankenstein.models.loading import load_model
@@ -206,7 +206,7 @@ def test_a_skill_of_one_region_is_in_the_hybrids_that_have_it_and_no_other(tiny,
     rows = []
     for role, directory in directories.items():
         made = generate(
-            *load_model(directory), [in_condition(example, "text", tmp_path, "") for example in examples], 1
+            *load_model(directory), [build_prompt(example, "text", tmp_path, "") for example in examples], 1
         )
         for example, response in zip(examples, made, strict=True):
             hit = short.grade(response.text, example.answer, example.answer_type).verdict == RIGHT

@@ -20,7 +20,7 @@ EXPENSIVE = {
     "pretrain": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts; mini: model questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
     "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts responses templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
     "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome rules short; inference: prompts responses templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: grpo sft",
-    "reinforce_rollouts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome rules short verdicts; inference: prompts responses templates; models: architecture checkpoints gpu manifests weights; training: grpo rollouts sft",
+    "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome rules short verdicts; inference: prompts responses templates; models: architecture checkpoints gpu manifests weights; training: grpo prompt_files sft",
     "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
     "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses; models: gpu loading manifests",
     "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions sweep",
@@ -51,7 +51,7 @@ def test_what_may_rerun_a_script_that_costs_hours(script):
 
 
 def test_a_new_grader_or_another_colour_asks_no_model():
-    for script in EXPENSIVE.keys() - {"reinforce", "reinforce_rollouts"}:  # RL is rewarded by the grader
+    for script in EXPENSIVE.keys() - {"reinforce", "reinforce_prompts"}:  # RL is rewarded by the grader
         assert not {"grading", "claims", "report", "study"} & uses(f"{script}.py").keys(), script
     assert "grading" not in uses("figure4.py")  # a new grader judges the swaps again, and draws what that has changed
     assert "grading" in uses("judge_swaps.py")

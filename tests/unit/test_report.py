@@ -10,7 +10,7 @@ from test_claims import claim, concentrated, evidence, hits, of_weights, planted
 
 from frankenstein.claims import claims, scoring
 from frankenstein.claims.measurements import Evidence
-from frankenstein.core.regions import AGAIN, Regions
+from frankenstein.core.regions import RETRAINED, Regions
 from frankenstein.data import tasks
 from frankenstein.inference import responses
 from frankenstein.report import alttext, page, run_record
@@ -49,13 +49,13 @@ def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
 
 
 def test_a_seed_that_moves_as_much_as_rl_is_said():
-    rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, AGAIN: {"M_vis": 0.65}}
+    rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, RETRAINED: {"M_vis": 0.65}}
     own = [{"claim": 1, "says": "x", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
     text = said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
     assert "moves by itself (95 % intervals, not corrected): M_vis RL - IN (one) +15.0 [" in text
     assert "points, where RL makes +10.0 [" in text
     assert "beside RL in two: what RL changed is not told" in text
-    rates[AGAIN] = {"M_vis": 0.5}
+    rates[RETRAINED] = {"M_vis": 0.5}
     assert "moves by itself" not in said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
 
 
@@ -164,10 +164,10 @@ def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
 
 
 def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
-    rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, AGAIN: {"M_vis": 0.65}}
+    rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, RETRAINED: {"M_vis": 0.65}}
     own = [{"claim": 1, "says": "x", "where": "", "asks": "", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
     for again, said in ((0.65, True), (0.5, False)):
-        rates[AGAIN] = {"M_vis": again}
+        rates[RETRAINED] = {"M_vis": again}
         tested = claims.statements(own, evidence(hits=hits(rates, recipes=("one",))))
         sentence = page._answer(claims.verdicts(own, tested).iloc[0].to_dict(), tested)["sentence"]
         assert ("Of those decided 1 is no larger than what another seed of IN may move" in sentence) == said, sentence

@@ -7,7 +7,7 @@ from frankenstein.core.errors import InputError
 from frankenstein.data import tasks
 from frankenstein.data.tasks import Example
 from frankenstein.inference import prompts
-from frankenstein.inference.prompts import in_condition
+from frankenstein.inference.prompts import build_prompt
 from frankenstein.mini import questions
 
 
@@ -41,7 +41,7 @@ def test_conditions_give_the_model_what_the_paper_says(tmp_path):
     scene.image.save(tmp_path / "a.png")
     example = Example("a", "math_vqa", scene.prompt, scene.answer, "number", "a.png", scene.description)
     image, black, described, text = (
-        in_condition(example, c, tmp_path, "s") for c in ("image", "black", "described", "text")
+        build_prompt(example, c, tmp_path, "s") for c in ("image", "black", "described", "text")
     )
     assert image.image.tobytes() == scene.image.tobytes()
     assert image.text == black.text == text.text == scene.prompt
@@ -52,7 +52,7 @@ def test_conditions_give_the_model_what_the_paper_says(tmp_path):
     assert described.text.endswith(scene.prompt)
     assert text.image is None
     with pytest.raises(ValueError, match="no description"):
-        in_condition(Example("b", "t", "p", "x", image="a.png"), "described", tmp_path, "")
+        build_prompt(Example("b", "t", "p", "x", image="a.png"), "described", tmp_path, "")
 
 
 def drawn(tmp_path, colours, seed=1):
@@ -96,14 +96,14 @@ def test_another_image_is_shown_in_the_size_of_ones_own(tmp_path):
         Image.new("RGB", size, colour).save(tmp_path / f"{name}.png")
     pair = [Example(name, "t", f"what is {name}?", "x", image=f"{name}.png") for name in "ab"]
     first, second = prompts.with_other_images(pair, tmp_path, 1)
-    shown = in_condition(first, "shuffled", tmp_path, "s")
+    shown = build_prompt(first, "shuffled", tmp_path, "s")
     assert (shown.text, shown.system, shown.image.size) == ("what is a?", "s", (56, 28))
     assert shown.image.getpixel((20, 20)) == (0, 128, 0)
-    assert in_condition(second, "shuffled", tmp_path, "").image.size == (40, 90)
-    assert in_condition(first, "black", tmp_path, "").image.getpixel((20, 20)) == (0, 0, 0)
+    assert build_prompt(second, "shuffled", tmp_path, "").image.size == (40, 90)
+    assert build_prompt(first, "black", tmp_path, "").image.getpixel((20, 20)) == (0, 0, 0)
     alone = prompts.with_other_images(pair[:1], tmp_path, 1)[0]
     with pytest.raises(ValueError, match="a: no other image in the task"):
-        in_condition(alone, "shuffled", tmp_path, "")
+        build_prompt(alone, "shuffled", tmp_path, "")
 
 
 def test_asking_for_more_than_there_is_is_an_error(monkeypatch):

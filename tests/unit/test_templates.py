@@ -129,7 +129,7 @@ def test_rl_is_rolled_out_under_the_template_that_it_is_given(tiny, tmp_path, mo
 
     monkeypatch.setattr(grpo, "GRPOTrainer", Spied)
     grpo.grpo(
-        tiny, tmp_path / "rl", mini.reinforcement(1, 4, {"text_math": 1}, SYSTEM), steps=1, prompts=1, generations=2,
+        tiny, tmp_path / "rl", mini.reinforcement(1, 4, {"text_math": 1}, SYSTEM), steps=1, prompts_per_step=1, num_generations=2,
         max_new_tokens=4, learning_rate=1e-3, rewards={"answer": 1.0, "format": 0.2}, seed=1, template=THINKING,
     )  # fmt: skip
     assert given == [THINKING]

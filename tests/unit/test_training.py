@@ -44,7 +44,7 @@ def test_grpo_leaves_the_frozen_region_byte_identical(tiny, tmp_path):
     rollouts = recipe.reinforcement(1, 12, {"easy_vqa": 1, "text_math": 1}, "think first.")
     out = tmp_path / "rl"
     log = grpo.grpo(
-        tiny, out, rollouts, steps=3, prompts=2, generations=4, max_new_tokens=8, learning_rate=1e-3,
+        tiny, out, rollouts, steps=3, prompts_per_step=2, num_generations=4, max_new_tokens=8, learning_rate=1e-3,
         rewards={"answer": 1.0, "format": 0.2}, seed=1, frozen=range(3, 6), answer=by_length,
     )  # fmt: skip
     assert {"step", "loss", "reward", "reward_answer", "reward_format", "completion_length"} <= set(log)
@@ -74,7 +74,7 @@ def test_a_killed_rl_goes_on_and_ends_like_an_unbroken_one(tiny, tmp_path):
 
     def run(name):
         return grpo.grpo(
-            tiny, tmp_path / name, rollouts, steps=6, prompts=2, generations=4, max_new_tokens=8, learning_rate=1e-3,
+            tiny, tmp_path / name, rollouts, steps=6, prompts_per_step=2, num_generations=4, max_new_tokens=8, learning_rate=1e-3,
             rewards={"answer": 1.0, "format": 0.2}, seed=1, save_steps=2, scratch=tmp_path / f"{name}.state", answer=reward,
         )  # fmt: skip
 
@@ -173,17 +173,17 @@ def prompts(tmp_path):
 
 def specification(start, out, prompts, **changes) -> dict:
     return {
-        "start": str(start), "out": str(out), "rollouts": str(prompts), "system": "think first.", "steps": 2, "prompts": 2,
-        "generations": 2, "max_new_tokens": 6, "learning_rate": 1e-2, "rewards": {"answer": 1.0, "format": 0.2}, "seed": 1,
+        "start": str(start), "out": str(out), "prompt_file": str(prompts), "system": "think first.", "steps": 2, "prompts_per_step": 2,
+        "num_generations": 2, "max_new_tokens": 6, "learning_rate": 1e-2, "rewards": {"answer": 1.0, "format": 0.2}, "seed": 1,
         "frozen": [0, 3], "components": ["vision_tower"], "micro_batch": 2, "scratch": str(out) + ".state", **changes,
     }  # fmt: skip
 
 
 def test_rl_on_ones_own_prompts_keeps_dtype_and_what_is_frozen(bfloat16, prompts, tmp_path, monkeypatch):
-    from frankenstein.training import rollouts
+    from frankenstein.training import prompt_files
 
-    monkeypatch.setattr(rollouts, "reward", by_length)
-    log = rollouts.run(specification(bfloat16, tmp_path / "rl", prompts))
+    monkeypatch.setattr(prompt_files, "reward", by_length)
+    log = prompt_files.run(specification(bfloat16, tmp_path / "rl", prompts))
     assert len(log) == 2
     before, after = (load_file(path / "model.safetensors") for path in (bfloat16, tmp_path / "rl"))
     assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
@@ -195,13 +195,13 @@ def test_rl_on_ones_own_prompts_keeps_dtype_and_what_is_frozen(bfloat16, prompts
 
 
 def test_rewards_are_the_graders(prompts):
-    from frankenstein.training import rollouts
+    from frankenstein.training import prompt_files
 
-    found = rollouts.read(prompts, "")
+    found = prompt_files.read(prompts, "")
     assert [rollout.has_image for rollout in found] == [True] * 6 + [False] * 6
     said = [[{"content": text}] for text in (rf"\boxed{{{found[0].answer}}}", "\\boxed{7}", "9**9**9**9")]
     examples = [found[0].example, found[6].example, found[7].example]
-    assert rollouts.reward(said, examples) == [1.0, 0.0, 0.0]
+    assert prompt_files.reward(said, examples) == [1.0, 0.0, 0.0]
 
 
 def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
@@ -218,7 +218,7 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
 
 
 def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
-    from frankenstein.training import rollouts
+    from frankenstein.training import prompt_files
 
     config = tmp_path / "two.yaml"
     config.write_text(
@@ -230,17 +230,17 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
     prompts.write_text(
         "".join(json.dumps(line | {"benchmark": "math500", "answer": "x + \\sqrt{2}"}) + "\n" for line in lines)
     )
-    log = rollouts.launched(specification(tiny, tmp_path / "rl", prompts, save_steps=1), config)
+    log = prompt_files.launched(specification(tiny, tmp_path / "rl", prompts, save_steps=1), config)
     assert len(log) == 2
     assert not list((tmp_path / "rl").glob("*.bin"))
     assert {tensor.dtype for tensor in load_file(tmp_path / "rl" / "model.safetensors").values()} == {torch.float32}
     assert sft.check_frozen(tiny, tmp_path / "rl", range(3), ("vision_tower",)) > 30
     with pytest.raises(InputError, match=r"none\.yaml: no such file: accelerate's configuration"):
-        rollouts.launched(specification(tiny, tmp_path / "rl", prompts), tmp_path / "none.yaml")
+        prompt_files.launched(specification(tiny, tmp_path / "rl", prompts), tmp_path / "none.yaml")
 
 
 def test_rollouts_that_cannot_be_shared_out_are_named(tiny, prompts, tmp_path):
-    from frankenstein.training import rollouts
+    from frankenstein.training import prompt_files
 
     with pytest.raises(InputError, match=r"4 rollouts a step \(2 prompts x 2\) are no multiple of micro_batch 3 x 1"):
-        rollouts.run(specification(tiny, tmp_path / "rl", prompts, micro_batch=3))
+        prompt_files.run(specification(tiny, tmp_path / "rl", prompts, micro_batch=3))

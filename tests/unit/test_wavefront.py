@@ -278,7 +278,7 @@ def test_what_is_decoded_leaves_the_image_alone(qwen, monkeypatch):
 
     A step reads the image's cache as prefill left it, and writes one token of its own rows' and nothing else.
     """
-    original, held = sweep._Wave._step, []
+    original, held = sweep._BatchedSweep._step, []
 
     def watched(wave, tokens, rotary, step):
         before = [[part.clone() for part in (*cache, wave.keys[j])] for j, cache in enumerate(wave.before.caches)]
@@ -292,7 +292,7 @@ def test_what_is_decoded_leaves_the_image_alone(qwen, monkeypatch):
         held.append(wave.keys[0].shape[2])
         return hidden
 
-    monkeypatch.setattr(sweep._Wave, "_step", watched)
+    monkeypatch.setattr(sweep._BatchedSweep, "_step", watched)
     sweep.swap(Decoder(qwen), *pair(qwen), [KV_FROM_LAYER], 6)
     assert held == [1 + 5 + 6 - 1] * 5  # the suffix and all new tokens but the last: no vision token
 

@@ -620,8 +620,8 @@ def test_rl_on_ones_own_prompts_through_the_rules(micro):
     (micro / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = study_of(str(trained / "base"), micro) | {"study": "own", "chapters": ["evaluation"]}
     config["checkpoints"]["one-rl"] = {
-        "train": "grpo", "from": "one-in", "rollouts": "prompts.jsonl", "frozen": "mid", "frozen_components": ["vision_tower"],
-        "steps": 2, "prompts": 2, "generations": 2, "max_new_tokens": 4, "learning_rate": 0.01, "seed": 1, "save_steps": 1,
+        "train": "grpo", "from": "one-in", "prompt_file": "prompts.jsonl", "frozen": "mid", "frozen_components": ["vision_tower"],
+        "steps": 2, "prompts_per_step": 2, "num_generations": 2, "max_new_tokens": 4, "learning_rate": 0.01, "seed": 1, "save_steps": 1,
         "rewards": {"answer": 1.0, "format": 0.5},
     }  # fmt: skip
     config["recipes"]["one"] |= {"rl": "one-rl-plain", "frozen": {"mid": "one-rl"}}

@@ -16,7 +16,7 @@ else:
     ask, settings = engines.helper(
         by, snakemake.input.get("manifest"), snakemake.params.engine, snakemake.params.max_pixels
     )
-    store = responses.Store(Path(snakemake.params.store), settings | {"prompts": prompts.code()})
+    store = responses.ResponseCache(Path(snakemake.params.store), settings | {"prompts": prompts.code()})
     records = descriptions.by_model(ask, examples, path.parent, by["prompt"], snakemake.params.batch, store)
 with open(snakemake.output.descriptions, "w") as file:
     file.writelines(map(jsonl.line, records))

@@ -37,6 +37,6 @@ settings = {
     **{key: params.get(key) for key in ("system_prompt", "max_new_tokens", "max_pixels")},
     "prompts": prompts.code(),
 }
-store = responses.Store(Path(params.store), settings)
+store = responses.ResponseCache(Path(params.store), settings)
 records = respond.respond(ask, requests, folder, params.system_prompt, params.batch, store)
 responses.write(snakemake.output.responses, settings | {"examples": asked}, records)

@@ -13,7 +13,7 @@ if snakemake.resources.gpu:
     gpu.claim()
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]
 ask, settings = engines.helper(snakemake.params.by, snakemake.input.get("manifest"), snakemake.params.engine)
-store = responses.Store(Path(snakemake.params.store), settings | {"prompts": prompts.code()})
+store = responses.ResponseCache(Path(snakemake.params.store), settings | {"prompts": prompts.code()})
 judged = judge.judge(
     ask,
     pd.read_csv(snakemake.input.grades, keep_default_na=False, dtype={"id": str}),

@@ -22,7 +22,7 @@ from statsmodels.stats.multitest import multipletests
 
 from ..core.errors import InputError
 from ..core.intervals import student
-from ..core.regions import AGAIN, NAMES
+from ..core.regions import NAMES, RETRAINED
 from ..data.tasks import FUNCTIONS
 from . import controls, layer_samples
 from .estimates import LEVEL, POWER, Estimate, of_difference, of_mean
@@ -220,8 +220,8 @@ def _null(evidence: Evidence) -> Evidence:
     def renamed(frame: pd.DataFrame | None, key: str) -> pd.DataFrame | None:
         if frame is None:
             return None
-        kept = frame[frame[key].isin(["Base", "IN", AGAIN])]
-        return kept.assign(**{key: kept[key].replace({AGAIN: "RL"})})
+        kept = frame[frame[key].isin(["Base", "IN", RETRAINED])]
+        return kept.assign(**{key: kept[key].replace({RETRAINED: "RL"})})
 
     return Evidence(
         evidence.regions,

@@ -50,4 +50,4 @@ class Regions:
 # The order of the paper's Table 2: the donor of Early, Mid and Late.
 HYBRIDS = ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL")
 # IN trained once more with another seed: what RL changes is set beside what a seed changes.
-AGAIN = "IN, retrained"
+RETRAINED = "IN, retrained"

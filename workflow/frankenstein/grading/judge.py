@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..data.tasks import Example
 from ..inference.respond import respond
-from ..inference.responses import Store
+from ..inference.responses import ResponseCache
 from .extraction import final_answer, readable
 from .outcome import RIGHT, UNGRADED, WRONG
 
@@ -27,7 +27,7 @@ _READ = 4000  # characters of a response that the judge sees, its last
 
 
 def judge(
-    ask: Callable, graded: pd.DataFrame, records: list[dict], examples: list[Example], store: Store, batch: int
+    ask: Callable, graded: pd.DataFrame, records: list[dict], examples: list[Example], store: ResponseCache, batch: int
 ) -> pd.DataFrame:
     """Verdicts on responses that the rules left ungraded: id, task, condition, verdict, said.
 

@@ -11,7 +11,7 @@ from ..core import jsonl
 from ..core.errors import InputError
 from ..data.tasks import Example
 from .respond import respond
-from .responses import Store
+from .responses import ResponseCache
 
 
 def from_file(path: Path, examples: list[Example]) -> list[dict]:
@@ -39,7 +39,9 @@ def from_file(path: Path, examples: list[Example]) -> list[dict]:
     ]
 
 
-def by_model(ask: Callable, examples: list[Example], folder: Path, prompt: str, batch: int, store: Store) -> list[dict]:
+def by_model(
+    ask: Callable, examples: list[Example], folder: Path, prompt: str, batch: int, store: ResponseCache
+) -> list[dict]:
     """Records id, description, error: what an engine answers to `prompt` on each image."""
     asked = [(replace(example, prompt=prompt), "image") for example in examples]
     return [

@@ -74,7 +74,7 @@ def image_files(example: Example, condition: str) -> list[str]:
     return [example.image, example.meta["other_image"]]
 
 
-def in_condition(example: Example, condition: str, folder: Path, system: str) -> Prompt:
+def build_prompt(example: Example, condition: str, folder: Path, system: str) -> Prompt:
     """The prompt of an example in a condition. `folder` holds its image; black, or another image, has the size of its own.
 
     Raises ValueError where the example lacks what the condition needs.

@@ -10,11 +10,11 @@ import torch
 from ..data.tasks import Example, text_in
 from .failures import FAILURES, FATAL
 from .generation import Response
-from .prompts import Prompt, image_files, in_condition, sha256_of
-from .responses import Store
+from .prompts import Prompt, build_prompt, image_files, sha256_of
+from .responses import ResponseCache
 
 
-def _key(store: Store, example: Example, condition: str, folder: Path, system: str) -> str:
+def _key(store: ResponseCache, example: Example, condition: str, folder: Path, system: str) -> str:
     """What the response to a request depends on, beside the store's settings."""
     images = [sha256_of(folder / file) for file in image_files(example, condition)]
     # The task too: batches are a task's own, and rounding depends on the batch.
@@ -43,7 +43,7 @@ def respond(
     folder: Path,
     system: str,
     batch: int,
-    store: Store,
+    store: ResponseCache,
 ) -> Iterator[dict]:
     """One record a request (example, condition): id, task, condition, response, tokens, truncated, error.
 
@@ -73,7 +73,7 @@ def respond(
                 if not prepared and hasattr(ask, "prepare"):
                     ask.prepare()
                 prepared = True
-                prompts = [in_condition(example, condition, folder, system) for example in part]
+                prompts = [build_prompt(example, condition, folder, system) for example in part]
                 made = _ask(ask, prompts)
                 failures += [result for result in made if isinstance(result, Exception)]
                 done = {

@@ -31,7 +31,7 @@ def model_digest(manifest: Path) -> str:
     return digest(files)
 
 
-class Store:
+class ResponseCache:
     """Records of what has been answered, by key, append-only: a job that was stopped goes on where it was.
 
     It lies in no declared output, so nothing deletes it but the user. A key holds the settings (checkpoint, prompts,

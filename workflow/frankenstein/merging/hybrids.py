@@ -27,7 +27,7 @@ from ..models.manifests import MANIFEST, check_unchanged
 from ..models.weights import DTYPES, Stored, Weights, as_stored, check_same_shapes, drop_tied_heads
 from .hybrid_spec import Assignment, Choice
 
-ACCOUNT = "merge_manifest.json"
+MERGE_MANIFEST = "merge_manifest.json"
 SHARD_BYTES = 5_000_000_000  # as the Hub's own tools write it
 _CHUNK = 1 << 20  # fits a core's own cache
 # Configs may differ in these and the model be the same.
@@ -414,7 +414,7 @@ def _write_rest(made: Plan, out: Path, shards: list[_Shard], hashes: dict, layou
     """Index, config, tokenizer, processor, account and model card."""
     donor = made.parents[made.config_from].directory
     for path in sorted(path for path in donor.iterdir() if path.is_file()):
-        ours = path.name in (MANIFEST, ACCOUNT) or path.name.endswith(".index.json")
+        ours = path.name in (MANIFEST, MERGE_MANIFEST) or path.name.endswith(".index.json")
         if path.suffix in (".json", ".jinja", ".txt", ".model") and not ours:
             shutil.copyfile(path, out / path.name)
     if len(shards) > 1 or shards[0].file != "model.safetensors":
@@ -441,7 +441,7 @@ def _write_rest(made: Plan, out: Path, shards: list[_Shard], hashes: dict, layou
         "command": command,
         "tensors": tensors,
     }
-    (out / ACCOUNT).write_text(json.dumps(record, indent=1))
+    (out / MERGE_MANIFEST).write_text(json.dumps(record, indent=1))
     (out / "README.md").write_text(_card(made, record))
 
 
@@ -482,7 +482,7 @@ def _card(made: Plan, record: dict) -> str:
         "| part | from |", "| --- | --- |", *rows, "", "Parents:", "", *parents, "",
         *(["Command:", "", f"    {record['command']}", ""] if record["command"] else []),
         *(f"Warning: {warning}." for warning in record["warnings"]),
-        f"`{ACCOUNT}` names the donor and the sha256 of each of the {len(record['tensors'])} tensors; "
+        f"`{MERGE_MANIFEST}` names the donor and the sha256 of each of the {len(record['tensors'])} tensors; "
         "`frankenstein verify` reads them back.", "",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -610,13 +610,15 @@ def verify(out: Path) -> list[str]:
     """
     out = Path(out)
     try:
-        record = json.loads((out / ACCOUNT).read_text())
+        record = json.loads((out / MERGE_MANIFEST).read_text())
     except FileNotFoundError:
-        raise InputError(f"{out}: no {ACCOUNT}: not a hybrid of ours, or half-written; merge it again") from None
+        raise InputError(f"{out}: no {MERGE_MANIFEST}: not a hybrid of ours, or half-written; merge it again") from None
     hybrid = Weights(out)
     by_stored = {stored.name: name for name, stored in hybrid.stored.items()}
     if odd := sorted(set(by_stored) ^ set(record["tensors"])):
-        raise InputError(f"{out}: {odd[0]!r} is in the weights or in {ACCOUNT}, but not in both ({len(odd)} such)")
+        raise InputError(
+            f"{out}: {odd[0]!r} is in the weights or in {MERGE_MANIFEST}, but not in both ({len(odd)} such)"
+        )
     warnings, parents = [], {}
     for label, parent in record["parents"].items():
         if Path(parent["directory"]).is_dir():
@@ -633,7 +635,7 @@ def verify(out: Path) -> list[str]:
         choice = Choice(entry["donor"], entry.get("towards", ""), entry.get("alpha", 0.0))
         where = f"{hybrid.path(name)}: {stored!r}"
         if (found := _digest(_pieces_of(hybrid, name))) != entry["sha256"]:
-            raise InputError(f"{where} is not what {ACCOUNT} says (sha256): changed since it was merged")
+            raise InputError(f"{where} is not what {MERGE_MANIFEST} says (sha256): changed since it was merged")
         if set(filter(None, (choice.donor, choice.towards))) <= set(parents):
             source = Content(parents, {name: choice}, {})
             of_donor = {weights.stored[name].dtype for weights in parents.values()}, _digest(_pieces(source, name))
@@ -659,7 +661,7 @@ def describe(directory: Path) -> str:
         f"{sum(sizes.values()) / 1e6:,.1f} M parameters, {', '.join(dtypes)}, {len(weights)} tensors in {len(files)} files",
         *(f"  {part:14}{size / 1e6:12,.1f} M" for part, size in sorted(sizes.items())),
     ]
-    if (path := Path(directory) / ACCOUNT).exists():
+    if (path := Path(directory) / MERGE_MANIFEST).exists():
         record = json.loads(path.read_text())
         lines.append(f"hybrid {record['hybrid']}, cuts {record['cuts']}, layout {record['layout']}")
         lines += [f"  {label:14}{parent['directory']}" for label, parent in record["parents"].items()]

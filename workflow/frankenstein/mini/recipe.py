@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 
 from ..inference.prompts import Prompt
-from ..training.sft import Rollout, Sample
+from ..training.sft import RLPrompt, Sample
 from . import questions
 
 
@@ -42,9 +42,9 @@ def instruction(seed: int, steps: int, batch: int, weights: dict[str, float], sy
         yield Sample(Prompt(question.prompt, question.image, system), chain(question))
 
 
-def reinforcement(seed: int, count: int, weights: dict[str, float], system: str) -> list[Rollout]:
+def reinforcement(seed: int, count: int, weights: dict[str, float], system: str) -> list[RLPrompt]:
     """Prompts with gold answers, no chains."""
     return [
-        Rollout(Prompt(question.prompt, question.image, system), question.answer, question.answer_type)
+        RLPrompt(Prompt(question.prompt, question.image, system), question.answer, question.answer_type)
         for question in itertools.islice(questions.stream(f"{seed}-rl", "train", weights), count)
     ]

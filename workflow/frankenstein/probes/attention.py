@@ -12,7 +12,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..data.tasks import Example
 from ..inference.generation import generate
-from ..inference.prompts import Prompt, encode, in_condition
+from ..inference.prompts import Prompt, build_prompt, encode
 from .batches import Size, in_batches
 from .decoder import Decoder, vision_mask
 
@@ -126,7 +126,7 @@ def reasoning_to_vision(
     decoder = Decoder(model)
 
     def prepare(example: Example) -> tuple[Prompt, list[Size]]:
-        prompt = in_condition(example, "image", folder, system)
+        prompt = build_prompt(example, "image", folder, system)
         own = encode(processor, [prompt])["input_ids"].shape[1] + max_new_tokens
         return prompt, [Size(0, own, 0, 1)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..core.errors import InputError
 from ..data.tasks import UNEQUAL, Example, Pair, open_image
 from ..inference.generation import text_of
-from ..inference.prompts import Prompt, encode, in_condition
+from ..inference.prompts import Prompt, build_prompt, encode
 from . import sweep
 from .batches import Size, in_batches
 from .decoder import Decoder, boxes_to_canvas, vision_spans
@@ -112,7 +112,7 @@ def skip_sweep(
     layers = range(len(decoder.layers))
 
     def prepare(example: Example) -> tuple[Prompt, list[Size]]:
-        prompt = in_condition(example, "image" if example.image else "text", folder, system)
+        prompt = build_prompt(example, "image" if example.image else "text", folder, system)
         own = encode(processor, [prompt])["input_ids"].shape[1]
         return prompt, [Size(0, own, max_new_tokens, 1 + len(layers))]
 

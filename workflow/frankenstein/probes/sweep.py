@@ -193,7 +193,7 @@ def _of(rotary, examples: torch.Tensor, tokens=slice(None)):
 
 
 @dataclass
-class _Before:
+class _SharedPrefix:
     """What stands before the tokens that rows compute for themselves, kept once for all rows.
 
     caches: layers x (keys, values), each [examples * kinds, kv heads, tokens, d], padded on the right; of
@@ -205,7 +205,7 @@ class _Before:
     kinds: int
 
 
-def _walk(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep: list[range] | None = None):
+def _prefill(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep: list[range] | None = None):
     """Each prompt up to its end through all layers: [(keys, values)] and, of tokens keep[i], [i][layer] what enters it.
 
     Right-padded: what stands in the padding is never read. The last layer yields keys and values only.
@@ -252,14 +252,14 @@ class _Tokens:
         )
 
 
-class _Wave:
+class _BatchedSweep:
     """Rows over one batch of prompts from token `starts` on: one prefill, then greedy decoding together.
 
     ops int [rows of an example, layers]; row 0 is PLAIN at every layer. replacements: by example, where
     some row says REPLACE: layers x [vision tokens, hidden], which head the segment.
     """
 
-    def __init__(self, decoder, prompts, starts, ops, before: _Before | None = None, replacements=None):
+    def __init__(self, decoder, prompts, starts, ops, before: _SharedPrefix | None = None, replacements=None):
         self.decoder, self.ops, self.before, self.replacements = decoder, ops, before, replacements
         self.kinds = before.kinds if before else 0
         spans = [range(start, len(prompt.ids)) for prompt, start in zip(prompts, starts, strict=True)]
@@ -447,7 +447,7 @@ def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> 
         ops[row, layers.start : layers.stop] = SKIP
     prompts = decoder.embed(inputs)
     with decoder.attention("frankenstein"):
-        return _Wave(decoder, prompts, [0] * len(prompts), ops).run(max_new_tokens, stop_tokens(decoder.model))
+        return _BatchedSweep(decoder, prompts, [0] * len(prompts), ops).run(max_new_tokens, stop_tokens(decoder.model))
 
 
 @torch.inference_mode()
@@ -592,7 +592,7 @@ def _swap(decoder: Decoder, pairs: list[_Pair], modes: list[str], max_new_tokens
 def _from_caches(decoder: Decoder, pairs: list[_Pair], ops, max_new_tokens: int, stops) -> list[list[Answer]]:
     """Rows that read the target's or the source's keys and values; vision tokens are computed once an image."""
     prompts = [prompt for pair in pairs for prompt in (pair.target, pair.source)]
-    caches, _ = _walk(decoder, prompts, [span.stop for pair in pairs for span in (pair.span, pair.other)])
+    caches, _ = _prefill(decoder, prompts, [span.stop for pair in pairs for span in (pair.span, pair.other)])
     for part in (part for cache in caches for part in cache):
         for i, pair in enumerate(pairs):
             # The target's own text, and earlier images, with the source's vision tokens.
@@ -600,24 +600,24 @@ def _from_caches(decoder: Decoder, pairs: list[_Pair], ops, max_new_tokens: int,
             part[2 * i + 1, :, : pair.span.start] = part[2 * i, :, : pair.span.start]
             part[2 * i + 1, :, pair.span.start : pair.span.stop] = vision
     starts = [pair.span.stop for pair in pairs]
-    wave = _Wave(decoder, [pair.target for pair in pairs], starts, ops, _Before(caches, starts, 2))
+    wave = _BatchedSweep(decoder, [pair.target for pair in pairs], starts, ops, _SharedPrefix(caches, starts, 2))
     return wave.run(max_new_tokens, stops)
 
 
 def _from_hidden_states(decoder: Decoder, pairs: list[_Pair], layers: range, max_new_tokens: int, stops):
     """hidden_state_at_layer the long way: the vision tokens of every row run on after they are replaced."""
     others = [pair.other for pair in pairs]
-    _, entered = _walk(decoder, [pair.source for pair in pairs], [other.stop for other in others], keep=others)
+    _, entered = _prefill(decoder, [pair.source for pair in pairs], [other.stop for other in others], keep=others)
     replacements = [
         [_to_grid(state, pair) for state in states] if pair.unequal else states
         for pair, states in zip(pairs, entered, strict=True)
     ]
     targets, starts = [pair.target for pair in pairs], [pair.span.start for pair in pairs]
-    before = _Before(_walk(decoder, targets, starts)[0], starts, 1) if max(starts) else None
+    before = _SharedPrefix(_prefill(decoder, targets, starts)[0], starts, 1) if max(starts) else None
     ops = np.full((1 + len(layers), len(decoder.layers)), PLAIN)
     for row, layer in enumerate(layers, 1):
         ops[row, layer] = REPLACE
-    return _Wave(decoder, targets, starts, ops, before, replacements).run(max_new_tokens, stops)
+    return _BatchedSweep(decoder, targets, starts, ops, before, replacements).run(max_new_tokens, stops)
 
 
 def _to_grid(states: torch.Tensor, pair: _Pair) -> torch.Tensor:

@@ -57,7 +57,7 @@ class Stage(Closed):
     questions: Shares = _key("mini task: share")
 
 
-class Given(Closed):
+class LocalCheckpoint(Closed):
     """A checkpoint that is there already."""
 
     path: str = _key(
@@ -111,7 +111,7 @@ class Rewards(Closed):
 class Reinforced(Closed):
     """An RL trained here with GRPO, with a region or components frozen or none; defaults are the paper's (Appendix F).
 
-    Its prompts are the mini study's `questions`, or `rollouts` of your own.
+    Its prompts are the mini study's `questions`, or a `prompt_file` of your own.
     """
 
     train: Literal["grpo"] = _key("`grpo`")
@@ -121,37 +121,39 @@ class Reinforced(Closed):
         f"left out of the optimiser too: {', '.join(f'`{name}`' for name in hybrid_spec.REST)}", default=[]
     )
     questions: Shares | None = _key("mini task: share", default=None)
-    rollouts: str | None = _key(
+    prompt_file: str | None = _key(
         "JSON lines of prompts with gold answers, images beside them: the fields of `tasks.Example`, `benchmark` saying whose "
         "rules grade the answers",
         default=None,
     )
-    seed: int = _key("of its rollouts")
+    seed: int = _key("seed of its prompts and rollouts")
     steps: Count = _key("optimiser steps", default=2000)
-    prompts: Count = _key("a step", default=1)
-    generations: Annotated[int, Field(ge=2)] = _key("rollouts a prompt", default=4)
+    prompts_per_step: Count = _key("prompts per optimizer step", default=1)
+    num_generations: Annotated[int, Field(ge=2)] = _key("rollouts per prompt", default=4)
     max_new_tokens: Count = _key("of a rollout", default=2048)
     learning_rate: Rate = _key("at its highest")
-    temperature: Rate = _key("of the rollouts", default=1.0)
+    temperature: Rate = _key("sampling temperature of the rollouts", default=1.0)
     beta: Annotated[float, Field(ge=0)] = _key("weight of the KL term", default=0.0)
     rewards: Rewards = _key("weights of the rewards")
     save_steps: Count | None = _key(
         "every so many steps the whole state is kept in `training/`, and a run that was stopped goes on from it; left out: never",
         default=None,
     )
-    micro_batch: Count | None = _key("of `rollouts`: at once on a device; left out: all of a step's", default=None)
+    micro_batch: Count | None = _key(
+        "with `prompt_file`: rollouts at once on a device; omit for all of a step", default=None
+    )
     bf16: bool = _key(
-        "of `rollouts`: forward passes in bfloat16, with activation checkpointing; weights and optimiser are float32",
+        "with `prompt_file`: forward passes in bfloat16, with activation checkpointing; weights and optimiser are float32",
         default=False,
     )
     accelerate: str | None = _key(
-        "of `rollouts`: accelerate's configuration file, for several GPUs (data parallel, FSDP, DeepSpeed)",
+        "with `prompt_file`: accelerate's configuration file, for several GPUs (data parallel, FSDP, DeepSpeed)",
         default=None,
     )
     gpus: Count = _key("how many GPUs the job asks for", default=1)
 
 
-_SOURCES = {"given": Given, "hub": FromHub, "pretrain": Pretrained, "sft": Finetuned, "grpo": Reinforced}
+_SOURCES = {"given": LocalCheckpoint, "hub": FromHub, "pretrain": Pretrained, "sft": Finetuned, "grpo": Reinforced}
 
 
 def _kind(source: Any) -> str | None:
@@ -161,7 +163,7 @@ def _kind(source: Any) -> str | None:
 
 
 Source = Annotated[
-    Annotated[Given, Tag("given")]
+    Annotated[LocalCheckpoint, Tag("given")]
     | Annotated[FromHub, Tag("hub")]
     | Annotated[Pretrained, Tag("pretrain")]
     | Annotated[Finetuned, Tag("sft")]
@@ -532,6 +534,10 @@ def load(config: dict) -> Study:
     return study
 
 
+# Keys of RL that had other names: in RL a rollout is a sample, not a prompt.
+_RENAMED = {"prompts": "prompts_per_step", "generations": "num_generations", "rollouts": "prompt_file"}
+
+
 def _line(error: ValidationError, config: dict) -> str:
     first = error.errors()[0]
     at, place = config, []
@@ -545,7 +551,8 @@ def _line(error: ValidationError, config: dict) -> str:
         )
     where = "config: " + ".".join(place)
     if first["type"] == "extra_forbidden":
-        known = _known(first["loc"][:-1], config)
+        if "num_generations" in (known := _known(first["loc"][:-1], config)) and place[-1] in _RENAMED:
+            return f"{where}: is called {_RENAMED[place[-1]]} now"
         near = difflib.get_close_matches(place[-1], known, 1)
         return f"{where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}")
     if first["type"] == "missing":
@@ -627,8 +634,8 @@ def _check_checkpoints(study: Study) -> None:
             if abs(total - 1) > 1e-6:
                 _refuse(f"checkpoints.{name}.curriculum", f"the shares add up to {total:g}, not to 1")
         if isinstance(source, Reinforced):
-            if (source.questions is None) == (source.rollouts is None):
-                _refuse(f"checkpoints.{name}", "exactly one of questions, rollouts")
+            if (source.questions is None) == (source.prompt_file is None):
+                _refuse(f"checkpoints.{name}", "exactly one of questions, prompt_file")
             if source.gpus > 1 and not source.accelerate:
                 _refuse(
                     f"checkpoints.{name}.gpus", "more than one needs accelerate's configuration file (`accelerate`)"
@@ -636,7 +643,9 @@ def _check_checkpoints(study: Study) -> None:
             if source.questions and (
                 source.accelerate or source.bf16 or source.micro_batch or source.frozen_components
             ):
-                _refuse(f"checkpoints.{name}", "accelerate, bf16, micro_batch and frozen_components are for rollouts")
+                _refuse(
+                    f"checkpoints.{name}", "accelerate, bf16, micro_batch and frozen_components are for a prompt_file"
+                )
         seen, at = [name], source
         while isinstance(at, Finetuned | Reinforced):
             if at.start in seen:

@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 
 from ..data import published
-from .config import Finetuned, FromHub, Given, Pretrained, Reinforced, Study
+from .config import Finetuned, FromHub, LocalCheckpoint, Pretrained, Reinforced, Study
 
 _BYTES = 2  # a parameter, as checkpoints of this size are published (bfloat16)
 _HOST_MB = 3500  # Python, torch and a processor: 2 GB measured in the mini study's largest job
@@ -33,7 +33,7 @@ def parameters(study: Study, checkpoint: str) -> float:
     source = study.checkpoints[checkpoint]
     if isinstance(source, FromHub):
         return source.parameters or 8.29e9
-    if isinstance(source, Given):
+    if isinstance(source, LocalCheckpoint):
         return sum(path.stat().st_size for path in Path(source.path).glob("*.safetensors")) / _BYTES
     if isinstance(source, Finetuned | Reinforced):
         return parameters(study, source.start)
@@ -118,7 +118,7 @@ def update_minutes(study: Study, recipe: str) -> int:
 def reinforce_minutes(study: Study, checkpoint: str) -> int:
     """Of GRPO: each step's rollouts to their last token, and three times a forward pass over them."""
     source = study.checkpoints[checkpoint]
-    size = source.prompts * source.generations
+    size = source.prompts_per_step * source.num_generations
     work = size * (_PROMPT + source.max_new_tokens) * 6 * parameters(study, checkpoint) / _FLOPS
     return 30 + ceil(source.steps * (source.max_new_tokens * _step(study, checkpoint) + work) / 60)
 

@@ -88,7 +88,7 @@ def _storage(study: config.Study, table: pd.DataFrame) -> list[str]:
 
 def _fits(study: config.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
     notes, fetched = [], sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
-    for name in sorted(set(table[table.rule == "reinforce_rollouts"].checkpoint)):
+    for name in sorted(set(table[table.rule == "reinforce_prompts"].checkpoint)):
         if (need := costs.reinforce_gpu_mb(study, name)) > gpu_mb:
             notes.append(
                 f"! {name}: RL takes about {need / 1000:.0f} GB on each of its GPUs: more `gpus`, and FSDP by `accelerate`"

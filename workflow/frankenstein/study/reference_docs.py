@@ -14,7 +14,7 @@ _SECTIONS = {
     config.Study: "The file",
     config.Regions: "`regions`",
     config.Merging: "`merging`",
-    config.Given: "`checkpoints.NAME`: a directory",
+    config.LocalCheckpoint: "`checkpoints.NAME`: a directory",
     config.FromHub: "`checkpoints.NAME`: from the Hub",
     config.Pretrained: "`checkpoints.NAME`: a Base of the mini study",
     config.Shape: "`checkpoints.NAME.model`",

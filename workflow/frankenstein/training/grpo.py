@@ -21,7 +21,7 @@ from ..core.errors import InputError
 from ..grading import short
 from ..grading.outcome import RIGHT
 from ..inference.responses import digest
-from .sft import Rollout, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
+from .sft import RLPrompt, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
 
 
 def answer_reward(completions, answer, answer_type, **_) -> list[float]:
@@ -51,10 +51,10 @@ def format_reward(completions, **_) -> list[float]:
 def grpo(
     start: Path,
     out: Path,
-    rollouts: list[Rollout],
+    prompts: list[RLPrompt],
     steps: int,
-    prompts: int,
-    generations: int,
+    prompts_per_step: int,
+    num_generations: int,
     max_new_tokens: int,
     learning_rate: float,
     rewards: dict[str, float],
@@ -70,11 +70,11 @@ def grpo(
     answer: Callable = answer_reward,
     template: str | None = None,
 ) -> pd.DataFrame:
-    """GRPO with verifiable rewards, `prompts` x `generations` rollouts a step, and save to `out`.
+    """GRPO with verifiable rewards, `prompts_per_step` x `num_generations` rollouts a step, and save to `out`.
 
     rewards: weights of "answer" and "format". frozen, components: decoder layers and components (anatomy.Part) left out
     of the optimiser, byte-identical afterwards (checked; paper, Section 4). micro_batch: rollouts at once on a device, of
-    prompts x generations a step (all of them). bf16: the forward pass in bfloat16, weights and optimiser in float32.
+    prompts_per_step x num_generations a step (all of them). bf16: the forward pass in bfloat16, weights and optimiser in float32.
     answer: the reward of an answer. template: a chat template in place of that of `start`; what is saved has it too, and the
     dtype that `start` is stored in. save_steps: every so many steps the whole state (weights, optimiser, random numbers) goes
     to the folder `scratch`; the same run goes on from it, and the folder is deleted at the end. Returns the log: step, loss,
@@ -83,11 +83,21 @@ def grpo(
     processes = int(os.environ.get("WORLD_SIZE", 1))
     begun = None
     if save_steps:
-        settings = [steps, prompts, generations, max_new_tokens, learning_rate, rewards, seed, temperature, beta]
+        settings = [
+            steps,
+            prompts_per_step,
+            num_generations,
+            max_new_tokens,
+            learning_rate,
+            rewards,
+            seed,
+            temperature,
+            beta,
+        ]
         settings += [list(frozen), list(components), micro_batch, bf16, template]
         # The first process clears what is not this run's, the others come after it.
         with PartialState().main_process_first() if processes > 1 else contextlib.nullcontext():
-            begun = _begun(scratch, start, rollouts, settings)
+            begun = _begun(scratch, start, prompts, settings)
     print(f"going on from {begun}" if begun else "from the start", flush=True)
     # The trainer itself would load the weights by names that transformers 5 does not save them under, and say nothing.
     model, processor = load(Path(begun or start), template)
@@ -96,18 +106,19 @@ def grpo(
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"{start}: every parameter is frozen, nothing to train")
     functions = {"answer": _named("answer_reward", answer), "format": format_reward}
-    dataset = _dataset(_alike(rollouts, prompts))
-    size, at_once = prompts * generations, micro_batch or prompts * generations // processes
+    dataset = _dataset(_alike(prompts, prompts_per_step))
+    size = prompts_per_step * num_generations
+    at_once = micro_batch or size // processes
     if size % (at_once * processes):
         raise InputError(
-            f"{size} rollouts a step ({prompts} prompts x {generations}) are no multiple of micro_batch {at_once} x {processes} processes"
+            f"{size} rollouts a step ({prompts_per_step} prompts x {num_generations}) are no multiple of micro_batch {at_once} x {processes} processes"
         )
     with contextlib.nullcontext(str(scratch)) if save_steps else tempfile.TemporaryDirectory() as folder:
         arguments = GRPOConfig(
             folder,
             per_device_train_batch_size=at_once,
             gradient_accumulation_steps=size // (at_once * processes),
-            num_generations=generations,
+            num_generations=num_generations,
             max_completion_length=max_new_tokens,
             learning_rate=learning_rate,
             lr_scheduler_type="constant_with_warmup",
@@ -168,12 +179,14 @@ def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
         save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
-def _begun(scratch: Path, start: Path, rollouts: list[Rollout], settings: list) -> Path | None:
+def _begun(scratch: Path, start: Path, prompts: list[RLPrompt], settings: list) -> Path | None:
     """The newest whole state of this very run in the folder `scratch`; states of another run, or torn ones, are deleted."""
     files = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(Path(start).glob("*.safetensors"))
     ]
-    asked = [(rollout.prompt.text, rollout.prompt.system, rollout.answer, rollout.path) for rollout in rollouts]
+    asked = [
+        (asked_for.prompt.text, asked_for.prompt.system, asked_for.answer, asked_for.path) for asked_for in prompts
+    ]
     mine, key = digest([settings, files, asked]), Path(scratch) / "run"
     if not key.exists() or key.read_text() != mine:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -186,34 +199,34 @@ def _begun(scratch: Path, start: Path, rollouts: list[Rollout], settings: list) 
     return whole[-1] if whole else None
 
 
-def _alike(rollouts: list[Rollout], size: int) -> list[Rollout]:
-    """The rollouts in groups of `size`, each group all with an image or all without one.
+def _alike(prompts: list[RLPrompt], size: int) -> list[RLPrompt]:
+    """The prompts in groups of `size`, each group all with an image or all without one.
 
     TRL 1.16 takes no batch of both (its processor call refuses the missing images). Groups come in
-    the order in which they fill up; rollouts of a group that never fills are left out.
+    the order in which they fill up; prompts of a group that never fills are left out.
     """
     ordered, waiting = [], {True: [], False: []}
-    for rollout in rollouts:
-        group = waiting[rollout.has_image]
-        group.append(rollout)
+    for prompt in prompts:
+        group = waiting[prompt.has_image]
+        group.append(prompt)
         if len(group) == size:
             ordered += group
             group.clear()
     return ordered
 
 
-def _grpo_row(rollout: Rollout) -> dict:
-    messages = [{"role": "user", "content": rollout.prompt.text}]
-    if rollout.prompt.system:
-        messages.insert(0, {"role": "system", "content": rollout.prompt.system})
-    images = [rollout.path] if rollout.path else [rollout.prompt.image] if rollout.prompt.image is not None else []
-    golds = {"answer": rollout.answer, "answer_type": rollout.answer_type, "example": rollout.example}
+def _grpo_row(asked: RLPrompt) -> dict:
+    messages = [{"role": "user", "content": asked.prompt.text}]
+    if asked.prompt.system:
+        messages.insert(0, {"role": "system", "content": asked.prompt.system})
+    images = [asked.path] if asked.path else [asked.prompt.image] if asked.prompt.image is not None else []
+    golds = {"answer": asked.answer, "answer_type": asked.answer_type, "example": asked.example}
     return {"prompt": messages, "images": images, **golds}
 
 
-def _dataset(rollouts: list[Rollout]) -> Dataset:
+def _dataset(prompts: list[RLPrompt]) -> Dataset:
     """Rows for TRL; an image that is a path is opened when its row is read."""
-    dataset = Dataset.from_list([_grpo_row(rollout) for rollout in rollouts])
-    if any(rollout.path for rollout in rollouts):
+    dataset = Dataset.from_list([_grpo_row(asked) for asked in prompts])
+    if any(asked.path for asked in prompts):
         dataset = dataset.cast_column("images", List(DatasetImage()))
     return dataset

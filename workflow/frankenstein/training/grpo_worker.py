@@ -1,4 +1,4 @@
-"""What `accelerate launch` starts, in every process: RL as a file says (rollouts.run).
+"""What `accelerate launch` starts, in every process: RL as a file says (prompt_files.run).
 
 Nothing heavy is imported here: the graders' processes import the main module again.
 """
@@ -13,10 +13,10 @@ from pathlib import Path
 def main() -> None:
     from accelerate import PartialState
 
-    from . import rollouts
+    from . import prompt_files
 
     spec = json.loads(Path(sys.argv[1]).read_text())
-    history = rollouts.run(spec)
+    history = prompt_files.run(spec)
     if PartialState().is_main_process:
         history.to_csv(spec["history"], index=False)
 

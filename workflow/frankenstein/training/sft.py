@@ -28,7 +28,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Rollout:
+class RLPrompt:
     """One prompt for GRPO, with the gold answer that its reward is computed from.
 
     path: of its image, to be opened when its turn comes, where `prompt` holds none. example: the record (tasks.Example,

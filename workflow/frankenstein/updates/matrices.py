@@ -374,7 +374,7 @@ def _tall(matrix: Matrix, strip: np.ndarray) -> np.ndarray:
     return strip.T if matrix.wide else strip
 
 
-def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weights | None, top: int = 16):
+def analyze_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weights | None, top: int = 16):
     """{stage: (record, all singular values float64 descending, Subspace or None)} of one matrix.
 
     Stage "IN" is IN - Base, "RL" is RL - IN. A record holds energy (frobenius; frobenius_rms: / sqrt(entries);
@@ -418,14 +418,16 @@ def of_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weig
 def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0, blocks: int = 1, top: int = 16):
     """(stage, record, singular values, Subspace or None) of every matrix whose number is `block` modulo `blocks`.
 
-    See of_matrix. A matrix is a piece of work of its own: how the checkpoint is cut into blocks changes nothing.
+    See analyze_matrix. A matrix is a piece of work of its own: how the checkpoint is cut into blocks changes nothing.
     """
     checkpoints = {"Base": Weights(base), "IN": Weights(instruct)}
     if reinforced is not None:
         checkpoints["RL"] = Weights(reinforced)
     mine = matrices(checkpoints)[block::blocks]
     for number, matrix in enumerate(mine, 1):
-        for stage, made in of_matrix(matrix, *checkpoints.values(), *[None] * (3 - len(checkpoints)), top=top).items():
+        for stage, made in analyze_matrix(
+            matrix, *checkpoints.values(), *[None] * (3 - len(checkpoints)), top=top
+        ).items():
             yield stage, *made
         print(f"{number} of {len(mine)}: {matrix.name}", flush=True)
 

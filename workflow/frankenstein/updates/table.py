@@ -24,7 +24,7 @@ def _not_finite(work: tuple) -> list[tuple[Path, str]]:
 def _of_matrix(work: tuple) -> list[dict]:
     matrix, directories = work
     weights = [*map(Weights, directories), *[None] * (3 - len(directories))]
-    made = matrices.of_matrix(matrix, *weights)
+    made = matrices.analyze_matrix(matrix, *weights)
     return [
         {"stage": stage, **record, "log_ratio": matrices.log_spectrum(sigma)[: matrices.RANKS].tolist()}
         for stage, (record, sigma, _) in made.items()
@@ -48,7 +48,7 @@ def _processes(jobs: int) -> Iterator[Callable]:
 
 
 def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int):
-    """DataFrame: energy, diversity and geometry of every weight matrix (updates.of_matrix), a row a stage and matrix.
+    """DataFrame: energy, diversity and geometry of every weight matrix (updates.analyze_matrix), a row a stage and matrix.
 
     log_ratio: log(sigma_i / sigma_1) of ranks 1 to 50. jobs: processes of one thread each. Raises InputError
     before any long work for checkpoints that do not fit together, by their headers, or that hold NaN or infinity.

@@ -4,7 +4,7 @@ from frankenstein.core import logs
 from frankenstein.core.regions import Regions
 from frankenstein.inference import templates
 from frankenstein.models import architecture, checkpoints, gpu, manifests
-from frankenstein.training import rollouts
+from frankenstein.training import prompt_files
 
 logs.redirect(snakemake.log[0])
 gpu.claim(snakemake.resources.gpu)
@@ -14,14 +14,24 @@ directory = Path(snakemake.output.model)
 frozen = range(0)
 if settings["frozen"]:
     frozen = Regions(tuple(snakemake.params.cuts), architecture.layer_count(start)).range(settings["frozen"])
-same = ("steps", "prompts", "generations", "max_new_tokens", "learning_rate", "temperature", "beta", "rewards", "seed")
-history = rollouts.launched(
+same = (
+    "steps",
+    "prompts_per_step",
+    "num_generations",
+    "max_new_tokens",
+    "learning_rate",
+    "temperature",
+    "beta",
+    "rewards",
+    "seed",
+)
+history = prompt_files.launched(
     {
         **{key: settings[key] for key in (*same, "micro_batch", "bf16")},
         "save_steps": snakemake.resources.save_steps or None,
         "start": str(start),
         "out": str(directory),
-        "rollouts": snakemake.input.rollouts,
+        "prompt_file": snakemake.input.prompt_file,
         "system": snakemake.params.system_prompt,
         "frozen": [frozen.start, frozen.stop],
         "components": settings["frozen_components"],

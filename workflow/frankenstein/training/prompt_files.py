@@ -18,22 +18,22 @@ from ..data.tasks import Example, open_image, read_examples
 from ..grading.verdicts import grades
 from ..inference.prompts import Prompt
 from .grpo import grpo
-from .sft import Rollout
+from .sft import RLPrompt
 
 
-def read(path: Path, system: str) -> list[Rollout]:
+def read(path: Path, system: str) -> list[RLPrompt]:
     """Prompts for GRPO from JSON lines of tasks.Example, images beside them. InputError for an image that does not open."""
-    rollouts = []
+    prompts = []
     for example in read_examples(path):
         image = None
         if example.image:
             image = str((Path(path).parent / example.image).resolve())
             open_image(Path(image))
         record = json.dumps(asdict(example))
-        rollouts.append(
-            Rollout(Prompt(example.prompt, None, system), example.answer, example.answer_type, image, record)
+        prompts.append(
+            RLPrompt(Prompt(example.prompt, None, system), example.answer, example.answer_type, image, record)
         )
-    return rollouts
+    return prompts
 
 
 def reward(completions, example, **_) -> list[float]:
@@ -44,16 +44,16 @@ def reward(completions, example, **_) -> list[float]:
 
 
 def run(spec: dict) -> pd.DataFrame:
-    """GRPO as a specification of plain data says: start, out, rollouts, system, and reinforcement.grpo's other arguments."""
+    """GRPO as a specification of plain data says: start, out, prompt_file, system, and grpo.grpo's other arguments."""
     options = {
-        key: value for key, value in spec.items() if key not in ("start", "out", "rollouts", "system", "history")
+        key: value for key, value in spec.items() if key not in ("start", "out", "prompt_file", "system", "history")
     }
     options["frozen"] = range(*options["frozen"])
     options["components"] = tuple(options["components"])
     options["scratch"] = Path(options["scratch"])
-    found = read(Path(spec["rollouts"]), spec["system"])
+    found = read(Path(spec["prompt_file"]), spec["system"])
     # Prompts of a step are all with or all without an image: more are needed than are used.
-    needed = (spec["steps"] + 2) * spec["prompts"]
+    needed = (spec["steps"] + 2) * spec["prompts_per_step"]
     found = [found[at % len(found)] for at in range(needed)]
     return grpo(Path(spec["start"]), Path(spec["out"]), found, answer=reward, **options)
 
