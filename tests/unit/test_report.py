@@ -133,8 +133,8 @@ def test_the_answer_says_how_much_data_would_tell():
     answer = page._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
     finite = tested.needed[np.isfinite(tested.needed)]
     assert answer["sentence"] == (
-        "0 of 4 tests support it, 4 cannot tell; if effects are as large as they look, to tell takes "
-        f"{finite.min():,.0f} examples (it has 100) to {finite.max():,.0f} examples (it has 100); 2 are exactly zero."
+        "0 of 4 tests support the claim, 4 are undecided; at the observed effect sizes, "
+        f"{finite.min():,.0f} to {finite.max():,.0f} examples would be needed (100 available); 2 estimates are exactly zero."
     )
     assert answer["statements"][2]["needed_shown"] == "no N"
     assert answer["statements"][0]["shown"] == "+4.0 [{:+.1f}, {:+.1f}]".format(*100 * tested.loc[0, ["low", "high"]])
@@ -157,10 +157,12 @@ def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     tested = claims.statements(claim(6), evidence(hits=hits(rates, recipes=("one",))))
     answer = page._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
     assert answer["verdict"] == "supported"
-    assert answer["sentence"] == "2 of 2 tests support it; 2 more could not be made, so that nothing is claimed of two."
+    assert answer["sentence"] == (
+        "2 of 2 tests support the claim; 2 further tests could not be run, so no conclusion is drawn for two."
+    )
     nothing = claims.statements(claim(6), evidence())
     answer = page._answer(claims.verdicts(claim(6), nothing).iloc[0].to_dict(), nothing)
-    assert answer["sentence"] == "Nothing that it is about was measured."
+    assert answer["sentence"] == "This study measured none of the quantities in this claim."
 
 
 def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
@@ -170,7 +172,7 @@ def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
         rates[RETRAINED] = {"M_vis": again}
         tested = claims.statements(own, evidence(hits=hits(rates, recipes=("one",))))
         sentence = page._answer(claims.verdicts(own, tested).iloc[0].to_dict(), tested)["sentence"]
-        assert ("Of those decided 1 is no larger than what another seed of IN may move" in sentence) == said, sentence
+        assert ("1 of the decided effects is no larger than IN's seed-to-seed variation" in sentence) == said, sentence
 
 
 def answered(both, image, black, ungraded=0, n=100):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-# A function that the Base answers rightly in less than this share of the pairs without a swap is one that it can't do.
+# The Base has mastered a function if it answers at least this share of the pairs correctly without a swap.
 ABLE = 0.5
 UNABLE = " (not mastered)"
 
 
 def able(table: pd.DataFrame) -> pd.Series:
-    """swap_table -> share of a function's pairs that the Base answers rightly without a swap, by function."""
+    """swap_table -> share of a function's pairs that the Base answers correctly without a swap, by function."""
     unswapped = table[(table["mode"] == "none") & ~table.unchangeable.astype(bool)]
     return unswapped.groupby("function").right.mean()

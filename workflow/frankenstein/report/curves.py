@@ -36,7 +36,7 @@ def change_rates(table: pd.DataFrame) -> pd.DataFrame:
     """swap_table -> function, mode, layer (-1: no swap), n, failed, rate (of change), low, high, truncated, text_rate, right_rate, base_right, able, unchangeable.
 
     Pairs that no swap can change are not in n; `unchangeable` counts them. truncated: answers that ran out of tokens;
-    base_right: right_rate without a swap; able: it is at least ABLE, or the change rate says nothing of the function.
+    base_right: right_rate without a swap; able: it is at least ABLE, or the change rate says nothing about the function.
     """
     modes = [mode for mode in dict.fromkeys(table["mode"]) if mode != "none"]
     fixed = table[table["mode"] == "none"].groupby("function").unchangeable.sum().astype(int)

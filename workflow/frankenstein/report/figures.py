@@ -155,7 +155,8 @@ def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Fi
             axis.axhline(part[part.layer < 0].rate.item(), color=colour, ls=":", lw=0.8)
         axis.set(ylabel="change rate")
         axis.set_title(f"{_MODES[mode]}\n({_sizes(of_mode)})")
-        axis.legend(ncols=2, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        columns = 2 if of_mode.able.all() else 1  # what the Base can't do has a longer label
+        axis.legend(ncols=columns, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     for (task, part), colour in zip(errors.groupby("task", sort=False), (BLUE, ORANGE, GREEN, PINK), strict=False):
         skipped = part[part.layer >= 0]
         _band(axes[-1], skipped, "rate", colour, task)
@@ -167,7 +168,7 @@ def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Fi
             )
     axes[-1].set(ylabel="error rate")
     axes[-1].set_title(f"layer skipping\n({_sizes(errors)})")
-    axes[-1].legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    axes[-1].legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return figure
 
 
@@ -396,5 +397,5 @@ def controls(windows: pd.DataFrame, regions: Regions) -> Figure:
         axis.margins(y=0.15)  # room for the regions' names
         axis.set(xlabel=f"middle of {size} layers", ylabel="less the mean of all layers")
         axis.set_title(quantity)
-        axis.legend(ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        axis.legend(ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return figure

@@ -178,12 +178,12 @@ def _words(evidence: dict, config: dict) -> list[tuple[str, str]]:
         ("recipe", f"one way of post-training with its checkpoints: {', '.join(config['recipes'])}"),
         ("Early, Mid, Late", f"decoder layers 0 to {first - 1}, {first} to {second - 1}, and {second} to the last"),
         ("IN:RL:RL", "a hybrid: Early layers of IN, Mid and Late of RL, nothing trained"),
-        ("M_vis", f"share of {abilities['vision']} answered rightly with the image and not with a black one"),
+        ("M_vis", f"share of {abilities['vision']} answered correctly with the image and not with a black one"),
         (
             "M_v2r",
-            f"share of {abilities['vision_to_reasoning']} answered rightly with the image, and with a description in its place",
+            f"share of {abilities['vision_to_reasoning']} answered correctly with the image, and with a description in its place",
         ),
-        ("M_rea", f"share of {abilities['reasoning']} answered rightly, from text"),
+        ("M_rea", f"share of {abilities['reasoning']} answered correctly, from text"),
         ("abstained", "the response says that it cannot answer; it stays in N and is not right"),
     ]
     if evidence["benchmarks"]:
@@ -237,32 +237,37 @@ def _answer(row: dict, tested: pd.DataFrame) -> dict:
     """A claim with its statements, and in a sentence what decides it."""
     part = tested[tested.claim.astype(str) == str(row["claim"])]
     undecided = part[part.verdict == claims.UNDECIDED]
-    sentence = f"{row['supported']} of {len(part) - row['missing']} tests support it"
+    sentence = f"{row['supported']} of {len(part) - row['missing']} tests support the claim"
     if row["contradicted"]:
-        sentence += f", {row['contradicted']} find the opposite"
+        sentence += f", {row['contradicted']} find the opposite effect"
     if row["undecided"]:
-        sentence += f", {row['undecided']} cannot tell"
+        sentence += f", {row['undecided']} are undecided"
         finite = undecided[(undecided.unit == EXAMPLES) & np.isfinite(undecided.needed.astype(float))]
         finite = finite.sort_values("needed").iloc[sorted({0, len(finite) - 1})] if len(finite) else finite
-        takes = " to ".join(f"{test.needed:,.0f} examples (it has {test.n:,.0f})" for test in finite.itertuples())
+        needed = " to ".join(f"{test.needed:,.0f}" for test in finite.itertuples())
+        available = " to ".join(dict.fromkeys(f"{test.n:,.0f}" for test in finite.itertuples()))
         zero = int((undecided.estimate == 0).sum())
-        sentence += f"; if effects are as large as they look, to tell takes {takes}" if takes else ""
-        sentence += f"; {zero} {'is' if zero == 1 else 'are'} exactly zero" if zero else ""
+        if needed:
+            sentence += f"; at the observed effect sizes, {needed} examples would be needed ({available} available)"
+        sentence += f"; {zero} estimate{' is' if zero == 1 else 's are'} exactly zero" if zero else ""
     if row["verdict"] == claims.MISSING:
-        sentence = "Nothing that it is about was measured"
+        sentence = "This study measured none of the quantities in this claim"
     elif row["missing"]:
         without = [
             recipe for recipe, tests in part.groupby("recipe") if (tests.verdict == claims.MISSING).all() and recipe
         ]
-        where = f" of {', '.join(without)}" if without else ""
-        sentence += f"; {row['missing']} more could not be made, so that nothing is claimed{where or ' there'}"
+        where = f"for {', '.join(without)}" if without else "there"
+        further = "further test" if row["missing"] == 1 else "further tests"
+        sentence += f"; {row['missing']} {further} could not be run, so no conclusion is drawn {where}"
     decided = part[part.verdict.isin([claims.SUPPORTED, claims.CONTRADICTED])]
     moved = decided[["null_low", "null_high"]].astype(float).abs().max(axis=1) >= decided.estimate.abs()
     if moved.any():
-        sentence += f". Of those decided {moved.sum()} {'is' if moved.sum() == 1 else 'are'} no larger than what another seed of IN may move"
+        verb = "effects is" if moved.sum() == 1 else "effects are"
+        sentence += f". {moved.sum()} of the decided {verb} no larger than IN's seed-to-seed variation"
     anywhere = decided[decided.verdict == claims.SUPPORTED].p_layers.astype(float) > LEVEL
     if anywhere.any():
-        sentence += f". Of those supported {anywhere.sum()} would be as large in random sets of layers (more than one time in twenty)"
+        verb = "effects is" if anywhere.sum() == 1 else "effects are"
+        sentence += f". {anywhere.sum()} of the supported {verb} matched by more than 5 % of random sets of layers"
     tests = [_shown(test) for test in part.to_dict("records")]
     made = [test for test in tests if test["verdict"] != claims.MISSING]
     # What all tests of a claim have in common is said once, in the table's head.
