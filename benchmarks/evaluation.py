@@ -21,7 +21,8 @@ from transformers.utils import logging
 
 from frankenstein.grading import rules as graders
 from frankenstein.grading.outcome import RIGHT
-from frankenstein.inference import generation, prompts
+from frankenstein.inference import generation
+from frankenstein.inference.prompts import Prompt
 from frankenstein.mini import model as mini
 from frankenstein.mini import questions
 from frankenstein.models import loading
@@ -47,7 +48,7 @@ def main() -> None:
         model, processor = loading.load_model(Path(folder))
     model.generation_config.eos_token_id = None
     asked = questions.sample(1, "eval", "math_vqa", parsed.samples)
-    prompts = [prompts.Prompt(question.prompt, question.image) for question in asked]
+    prompts = [Prompt(question.prompt, question.image) for question in asked]
 
     def generate(batch: int) -> list[str]:
         parts = [prompts[at : at + batch] for at in range(0, len(prompts), batch)]

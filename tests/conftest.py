@@ -21,6 +21,13 @@ SHAPE = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """All that runs the workflow is slow."""
+    for item in items:
+        if "workflow" in Path(item.path).parts[-2:]:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> Path:
     """An untrained checkpoint of nine decoder layers."""

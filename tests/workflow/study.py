@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from conftest import ROOT
+from safetensors.torch import load_file
+
+HYBRIDS = ("IN-RL-RL", "IN-IN-RL", "RL-RL-IN", "RL-IN-IN", "IN-RL-IN", "RL-IN-RL")
 
 
 def copy_repository(target: Path) -> Path:
@@ -43,3 +47,20 @@ def planned(repository: Path, *arguments: str, config: str = "config/micro.yaml"
         return set()
     table = output.split("Job stats:")[1].split("total")[0]
     return {line.split()[0] for line in table.splitlines()[3:] if line.strip()} - {"all"}
+
+
+def study_of(path: str, micro: Path) -> dict:
+    """The micro study with its Base given as a directory."""
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
+    config["study"] = "given"
+    config["checkpoints"] = {
+        "base": {"path": path},
+        "one-in": {"path": str(micro / "results/micro/checkpoints/one-in")},
+        "one-rl": {"path": str(micro / "results/micro/checkpoints/one-rl")},
+    }
+    config["recipes"]["one"] |= {"frozen": {}, "retrained": None}
+    return config
+
+
+def weights(results: Path, checkpoint: str) -> dict:
+    return load_file(results / "checkpoints" / checkpoint / "model.safetensors")

@@ -1,0 +1,229 @@
+"""The micro study, run whole: every figure, table and number of it."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from PIL import Image
+from study import HYBRIDS, copy_repository, snakemake, study_of, weights
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in (ROOT / "config").glob("*.yaml")))
+def test_every_shipped_config_dry_runs(tmp_path, config):
+    repository = copy_repository(tmp_path / "repository")
+    output = snakemake(repository, "-n", config=f"config/{config}")
+    assert "generate" in output
+
+
+def test_every_figure_and_table_is_there(results):
+    figures = {path.stem for path in (results / "figures").glob("*.png")}
+    assert figures >= {"figure2", "figure3", "figure4", "figure5", "figure6", "claims", "doses", "heatmap", "controls"}
+    for figure in figures:
+        assert (results / "figures" / f"{figure}.pdf").read_bytes().startswith(b"%PDF")
+        with Image.open(results / "figures" / f"{figure}.png") as image:
+            assert 500 < image.width <= 1360  # a column, or two, at 200 dots an inch
+            assert len(image.convert("L").getcolors(256)) > 20
+        assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
+    for table in ("table2", "table3", "scores", "vision", "differences", "paired", "attention", "regions", "energy"):
+        assert len(pd.read_csv(results / "tables" / f"{table}.csv")) > 0
+
+
+def test_scores_hold_every_checkpoint_at_full_n(results):
+    scores = pd.read_csv(results / "tables" / "scores.csv")
+    roles = ["Base", "IN", "IN, retrained", *(h.replace("-", ":") for h in HYBRIDS), "half", "RL"]
+    roles += [f"RL, {region} frozen" for region in ("Early", "Mid", "Late")]
+    assert sorted(scores.role.unique()) == sorted(roles)
+    metrics = {"M_vis", "M_v2r", "M_rea", "easy_vqa", "math_vqa", "text_math", "recognition", "counting"}
+    formats = {f"format, {condition}" for condition in ("image", "black", "shuffled", "described", "text")}
+    for _, part in scores.groupby("role"):
+        assert set(part.metric) == metrics | formats
+    # 8 examples a task; "format" counts responses, and four tasks are asked with their image.
+    assert (scores[scores.metric == "format, image"].n == 8 * 4).all()
+    assert (scores[scores.metric != "format, image"].n == 8).all()
+    assert scores.value.between(0, 1).all()
+    assert (scores.low <= scores.value + 1e-9).all()
+    assert (scores.value <= scores.high + 1e-9).all()
+    assert (scores.ungraded == 0).all()
+
+
+def test_m_vis_follows_from_the_responses(results):
+    """The slow, obvious twin, from the raw responses of one checkpoint."""
+    golds = {}
+    for line in (results / "data" / "easy_vqa.jsonl").read_text().splitlines():
+        example = json.loads(line)
+        golds[example["id"]] = example["answer"]
+    said = {}
+    for line in (results / "responses" / "base.0.jsonl").read_text().splitlines()[1:]:
+        record = json.loads(line)
+        said[record["id"], record["condition"]] = record["response"]
+    right = {key: said[key].strip().lower() == golds[key[0]] for key in said if key[0] in golds}
+    expected = sum(right[i, "image"] and not right[i, "black"] for i in golds) / len(golds)
+    scores = pd.read_csv(results / "tables" / "scores.csv")
+    assert scores[(scores.role == "Base") & (scores.metric == "M_vis")].value.item() == pytest.approx(expected)
+    vision = pd.read_csv(results / "tables" / "vision.csv").set_index("role")
+    assert vision.loc["Base", "image_right_black_wrong"] == sum(
+        right[i, "image"] and not right[i, "black"] for i in golds
+    )
+    assert vision.loc["Base", "accuracy_shuffled"] == pytest.approx(
+        sum(right[i, "shuffled"] for i in golds) / len(golds)
+    )
+
+
+def test_table2_and_table3_are_the_scores(results):
+    scores = pd.read_csv(results / "tables" / "scores.csv").set_index(["role", "metric"]).value
+    table2 = pd.read_csv(results / "tables" / "table2.csv")
+    assert table2[(table2.source == "paper") & (table2.recipe == "MMR1")]["IN:RL:RL"].tolist() == [37, 51, 61]
+    table2 = table2[table2.source == "study"]
+    assert list(table2.ability) == ["Vision", "Vision-to-Reasoning", "Reasoning"]
+    for metric, row in zip(("M_vis", "M_v2r", "M_rea"), table2.to_dict("records"), strict=True):
+        for role in ("Base", "IN", "IN:RL:RL", "RL:IN:RL", "RL"):
+            assert row[role] == pytest.approx(100 * scores[role, metric], abs=0.05)
+    table3 = pd.read_csv(results / "tables" / "table3.csv")
+    assert table3[(table3.source == "paper") & (table3.model == "RL, Late frozen")].M_v2r.tolist() == [27]
+    table3 = table3[table3.source == "study"].set_index("model")
+    assert list(table3.index) == ["IN", "RL", "RL, Early frozen", "RL, Mid frozen", "RL, Late frozen"]
+    for role in table3.index:
+        assert table3.loc[role, "M_rea"] == pytest.approx(100 * scores[role, "M_rea"], abs=0.05)
+
+
+def test_probes_cover_every_layer(results):
+    figure4 = pd.read_csv(results / "figures" / "figure4.csv")
+    for _, part in figure4.groupby(["probe", "function"]):
+        assert list(part.layer) == list(range(-1, 9))
+    assert set(figure4.function) == {"recognition", "ocr", "grounding", "counting", "text_math"}
+    assert set(figure4.probe) == {"hidden_state_at_layer", "kv_at_layer_only", "skip"}
+    assert set(figure4[figure4.probe != "skip"].n) == {4}
+    assert set(figure4[figure4.probe == "skip"].n) == {6}
+    assert (figure4[figure4.probe == "skip"].failed == 0).all()
+    assert figure4[figure4.failed == 0].rate.between(0, 1).all()
+    figure3 = pd.read_csv(results / "figures" / "figure3.csv")
+    assert len(figure3) == 2 * 9
+    assert figure3.attention_mass.between(0, 1).all()
+
+
+def test_probes_are_one_table_a_model(results):
+    swaps = pd.read_csv(results / "localization" / "base.swap.csv")
+    assert len(swaps) == 4 * 4 * (1 + 2 * 9)  # functions, pairs, nothing and two modes at nine layers
+    assert not swaps.duplicated(["id", "mode", "layer"]).any()
+    assert {"id", "function", "mode", "layer", "response", "changed", "text_changed", "failed", "error"} <= set(swaps)
+    skips = pd.read_csv(results / "localization" / "base.skip.csv")
+    assert len(skips) == 6 * (1 + 9)
+    heads = pd.concat(pd.read_csv(results / "attention" / f"one-in.{shard}.heads.csv") for shard in (0, 1))
+    layers = pd.concat(pd.read_csv(results / "attention" / f"one-in.{shard}.csv") for shard in (0, 1))
+    assert len(heads) == 4 * len(layers) == 4 * 4 * 9
+    means = heads.groupby(["id", "layer"]).attention_mass.mean()
+    expected = layers.set_index(["id", "layer"]).attention_mass
+    pd.testing.assert_series_equal(means, expected.sort_index(), check_names=False)
+
+
+def test_a_lost_shard_costs_that_shard(micro, results):
+    lost = results / "localization" / "swap.base.ocr.1.jsonl"
+    kept = lost.read_bytes()
+    lost.unlink()
+    output = snakemake(micro, "--", str(lost.relative_to(micro)))
+    assert lost.read_bytes() == kept
+    assert output.split("Job stats:")[1].split("total")[0].split("swap_vision_tokens")[1].split()[0] == "1"
+    snakemake(micro)
+
+
+def test_updates_have_energy_and_spectra_in_every_layer(results):
+    figure5 = pd.read_csv(results / "figures" / "figure5.csv")
+    assert len(figure5) == 2 * 9
+    assert (figure5[figure5.stage == "IN"].frobenius > 0).all()
+    assert figure5[figure5.stage == "IN"].share.sum() == pytest.approx(1)
+    figure6 = pd.read_csv(results / "figures" / "figure6.csv")
+    first = figure6[(figure6["rank"] == 1) & (figure6.stage == "IN")]
+    assert len(first) == 9
+    assert (first.log_ratio == 0).all()
+    assert (figure6.log_ratio.dropna() <= 0).all()
+
+
+@pytest.mark.parametrize("region", ["early", "mid", "late", None])
+def test_rl_moves_every_layer_but_the_frozen_ones(results, region):
+    before = weights(results, "one-in")
+    after = weights(results, f"one-rl-{region}" if region else "one-rl")
+    frozen = {"early": range(3), "mid": range(3, 6), "late": range(6, 9), None: range(0)}[region]
+    for layer in range(9):
+        names = [name for name in before if f".layers.{layer}." in name]
+        moved = [name for name in names if not torch.equal(before[name], after[name])]
+        assert bool(moved) == (layer not in frozen), layer
+
+
+def test_hybrids_differ_from_both_parents(results):
+    digests = set()
+    for checkpoint in ("one-in", "one-rl", *(f"one.{donors}" for donors in HYBRIDS)):
+        manifest = json.loads((results / "checkpoints" / checkpoint / "manifest.json").read_text())
+        digests.add(manifest["files"]["model.safetensors"]["sha256"])
+    assert len(digests) == 8
+
+
+def test_hybrids_are_checkpoints_of_known_donors(results):
+    for donors in HYBRIDS:
+        directory = results / "checkpoints" / f"one.{donors}"
+        account = json.loads((directory / "model" / "merge_manifest.json").read_text())
+        assert account["hybrid"] == donors.replace("-", ":")
+        early, mid, late = donors.split("-")
+        for name, entry in account["tensors"].items():
+            layer = int(name.split(".layers.")[1].split(".")[0]) if ".layers." in name else 0
+            assert entry["donor"] == (early if layer < 3 else mid if layer < 6 else late)
+        assert json.loads((directory / "manifest.json").read_text())["layers"] == 9
+
+
+def test_linked_and_temporary_hybrids_score_like_copies(micro, results):
+    """Layout link, hybrids of the study's own, and hybrids that go once their responses are made."""
+    trained = micro / "results/micro/checkpoints"
+    config = study_of(str(trained / "base"), micro) | {"study": "linked"}
+    config["merging"] = {"layout": "link", "keep": False, "hybrids": {"window": "IN+RL@3-5", "half": "IN:0.5:IN"}}
+    (micro / "config" / "linked.yaml").write_text(yaml.safe_dump(config))
+    copied = pd.read_csv(results / "grades" / "one.IN-RL-IN.csv")
+    hybrids = ("one.IN-RL-IN", "one.window", "one.half")
+    targets = [f"results/linked/grades/{hybrid}.csv" for hybrid in hybrids]
+    output = snakemake(micro, "-n", *targets, config="config/linked.yaml")
+    assert "shard_for_links" in output
+    snakemake(micro, *targets, config="config/linked.yaml")
+    grades = [pd.read_csv(micro / target) for target in targets]
+    pd.testing.assert_frame_equal(grades[0], copied)
+    pd.testing.assert_frame_equal(grades[1], copied)  # IN:RL:IN in other words
+    checkpoints = micro / "results/linked/checkpoints"
+    assert not list(checkpoints.glob("one.*/model"))
+    assert not (micro / "results/linked/shards/one-in").exists()
+    assert "Nothing to be done" in snakemake(micro, *targets, config="config/linked.yaml")
+
+
+def test_training_is_logged_as_a_table(results):
+    assert {"step", "loss"} <= set(pd.read_csv(results / "training" / "base.csv"))
+    rl = pd.read_csv(results / "training" / "one-rl.csv")
+    assert {"step", "loss", "reward", "reward_answer", "reward_format", "completion_length"} <= set(rl)
+    assert rl.reward_format.between(0, 1).all()
+
+
+def test_the_report_is_one_page_with_every_figure(micro):
+    snakemake(micro, "--report", "report.html")
+    text = (micro / "report.html").read_text()
+    for name in ("figure2.png", "figure6.png", "table2.csv", "table3.csv", "scores.csv", "differences.csv"):
+        assert name in text
+
+
+def test_two_recipes_updates_are_compared(micro):
+    trained = micro / "results/micro/checkpoints"
+    config = study_of(str(trained / "base"), micro) | {"study": "two"}
+    # The second recipe's IN is the first one's RL: a little further on the same way.
+    config["checkpoints"] |= {
+        "two-in": {"path": str(trained / "one-rl")},
+        "two-rl": {"path": str(trained / "one-rl-late")},
+    }
+    config["recipes"]["two"] = config["recipes"]["one"] | {"in": "two-in", "rl": "two-rl"}
+    (micro / "config" / "two.yaml").write_text(yaml.safe_dump(config))
+    target = "results/two/tables/overlaps.csv"
+    snakemake(micro, target, config="config/two.yaml")
+    overlaps = pd.read_csv(micro / target)
+    assert set(overlaps.stage) == {"IN", "RL"}
+    assert set(overlaps.component) == {"layer", "vision_tower", "projector", "embeddings"}
+    assert overlaps.overlap.between(0, 1 + 1e-6).all()
+    assert (overlaps.recipe + overlaps.other == "onetwo").all()
+    by_stage = overlaps[overlaps.component == "layer"].groupby("stage").overlap.mean()
+    assert by_stage["IN"] > 0.9
+    assert by_stage["RL"] < by_stage["IN"]

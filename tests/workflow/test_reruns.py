@@ -1,0 +1,183 @@
+"""What reruns after a change, and that nothing else does."""
+
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+import yaml
+from study import HYBRIDS, planned, snakemake
+
+
+def test_a_rerun_does_nothing_and_says_so_at_once(micro):
+    start = time.monotonic()
+    output = snakemake(micro)
+    assert "Nothing to be done" in output
+    assert time.monotonic() - start < 15
+
+
+def test_results_carried_to_a_fresh_clone_are_up_to_date(micro, tmp_path):
+    """All its scripts are younger than the results, and so is a comment that was pulled."""
+    clone = tmp_path / "clone"
+    shutil.copytree(
+        micro, clone, ignore=shutil.ignore_patterns("results", ".snakemake", "__pycache__"), copy_function=shutil.copy
+    )
+    for folder in ("results", ".snakemake"):
+        subprocess.run(["cp", "-a", micro / folder, clone / folder], check=True)
+    module = clone / "workflow" / "frankenstein" / "inference" / "prompts.py"
+    module.write_text(module.read_text() + "\n# A comment that was pulled.\n")
+    script = clone / "workflow" / "scripts" / "generate.py"
+    script.write_text("# Another.\n" + script.read_text())
+    assert "Nothing to be done" in snakemake(clone)
+    script.write_text(script.read_text() + "\nprint()\n")
+    assert "generate" in planned(clone)
+
+
+CLAIMED = {"test_claims", "write_report"}
+
+
+FIGURES_BY_LAYER = {
+    "figure3",
+    "figure4",
+    "heatmap",
+    "figure5",
+    "figure6",
+    "spectra",
+    "region_means",
+    "controls",
+} | CLAIMED
+
+
+SCORED = {"grade", "score", "figure2", "table2", "table3", "doses"} | CLAIMED
+
+
+OF_UPDATES = {"weight_updates", "figure5", "figure6", "spectra", "region_means", "controls"} | CLAIMED
+
+
+@pytest.mark.parametrize(
+    ("path", "edit", "rules"),
+    [
+        ("workflow/frankenstein/report/papertables.py", "EDITED = 1", {"figure2", "table2", "table3", "write_report"}),
+        (
+            "workflow/frankenstein/report/figures.py",
+            "EDITED = 1",
+            FIGURES_BY_LAYER | {"figure2", "doses", "training_curves"},
+        ),
+        ("workflow/frankenstein/updates/matrices.py", "EDITED = 1", OF_UPDATES),
+        ("workflow/frankenstein/claims/scoring.py", "EDITED = 1", SCORED - {"grade"} | {"controls"}),
+        ("workflow/frankenstein/report/page.py", "EDITED = 1", {"write_report"}),
+        ("workflow/report/figure5.rst", "More.", {"write_report"}),
+        # Rules for the public benchmarks grade the skipped layers' answers too.
+        (
+            "workflow/frankenstein/grading/rules.py",
+            "EDITED = 1",
+            SCORED | {"judge_skips", "judge_swaps", "figure4", "heatmap", "region_means", "controls"} | CLAIMED,
+        ),
+        (
+            "workflow/frankenstein/probes/sweep.py",
+            "EDITED = 1",
+            {
+                "swap_vision_tokens",
+                "skip_layers",
+                "judge_skips",
+                "judge_swaps",
+                "figure4",
+                "heatmap",
+                "region_means",
+                "controls",
+            }
+            | CLAIMED,
+        ),
+        # Nothing that is made depends on these.
+        ("workflow/frankenstein/probes/sweep.py", "# A comment.", set()),
+        ("workflow/frankenstein/training/sft.py", "\n\n\n# Two.\n", set()),
+        ("README.md", "More.", set()),
+        ("config/README.md", "More.", set()),
+        ("profiles/default/config.yaml", "printshellcmds: true", set()),
+        ("envs/frankenstein.yaml", "# A comment.", set()),
+    ],
+)
+def test_what_an_edited_file_reruns(micro, path, edit, rules):
+    path = micro / path
+    saved = path.read_text() if path.exists() else None
+    try:
+        path.write_text((saved or "") + f"\n{edit}\n")
+        assert planned(micro) == rules
+    finally:
+        path.write_text(saved) if saved is not None else path.unlink()
+    assert planned(micro) == set()
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "rules"),
+    [
+        # Hybrids are other hybrids, a frozen region is another region; nothing else is trained or probed again.
+        (
+            ("regions", "cuts"), [3, 5],
+            FIGURES_BY_LAYER | SCORED | {"reinforce", "merge", "generate", "training_curves"},
+        ),
+        (
+            ("evaluation", "max_new_tokens"), 13,
+            SCORED | {"generate", "attention", "figure3", "region_means", "controls"},
+        ),
+        (
+            ("probes", "max_new_tokens"), 13,
+            {"swap_vision_tokens", "skip_layers", "judge_swaps", "judge_skips", "figure4", "heatmap", "region_means", "controls"} | CLAIMED,
+        ),
+        (("evaluation", "benchmarks"), ["recognition"], SCORED | {"generate"}),
+        (("updates", "shards"), 1, OF_UPDATES),
+        (("chapters",), ["evaluation", "merging", "freezing"], CLAIMED),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else "",
+)  # fmt: skip
+def test_what_a_changed_key_reruns(micro, keys, value, rules):
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
+    at = config
+    for key in keys[:-1]:
+        at = at[key]
+    at[keys[-1]] = value
+    (micro / "config" / "changed.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    assert planned(micro, config="config/changed.yaml") == rules
+    if keys == ("regions", "cuts"):
+        output = snakemake(micro, "-n", "--quiet", "host", config="config/changed.yaml")
+        trained = set(re.findall(r"checkpoints/(one-rl[a-z-]*)/model.safetensors", output))
+        assert trained == {"one-rl-mid", "one-rl-late"} | {"one-rl-early"}
+
+
+def test_another_rl_costs_only_itself(micro):
+    """One RL made otherwise: itself, its hybrids, their answers; neither Base, IN nor a frozen run is trained, asked or probed again."""
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
+    config["checkpoints"]["one-rl"] = {**config["checkpoints"]["one-rl"], "seed": 99}
+    (micro / "config" / "changed.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    output = snakemake(micro, "-n", config="config/changed.yaml")
+    outputs = " ".join(re.findall(r"^    output: (.*)$", output, re.M))
+    assert set(re.findall(r"checkpoints/([\w-]+)/model.safetensors", outputs)) == {"one-rl"}
+    answered = set(re.findall(r"responses/([\w.-]+)\.\d\.jsonl", outputs))
+    assert answered == {"one-rl", "one.half", *(f"one.{hybrid}" for hybrid in HYBRIDS)}
+    assert set(re.findall(r"attention/([\w-]+)\.\d\.csv", outputs)) == {"one-rl"}
+    stats = output.split("Job stats:")[1].split("total")[0]
+    assert not re.search(r"^(dataset|probe_pairs|swap_vision_tokens|skip_layers|pretrain|finetune) ", stats, re.M)
+
+
+def test_touched_files_and_another_place_rerun_nothing(micro, results, tmp_path):
+    for path in (
+        "data/easy_vqa.jsonl",
+        "checkpoints/base/model.safetensors",
+        "checkpoints/base/manifest.json",
+        "tables/scores.csv",
+    ):
+        (results / path).touch()
+    assert planned(micro) == set()
+    elsewhere = shutil.copytree(micro, tmp_path / "elsewhere", symlinks=True)
+    assert planned(elsewhere) == set()
+
+
+def test_a_change_of_the_sample_size_reruns_no_training(micro):
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text())
+    config["evaluation"]["examples"] = 9
+    (micro / "config" / "nine.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    output = snakemake(micro, "-n", config="config/nine.yaml")
+    stats = output.split("Job stats:")[1].split("total")[0]
+    assert "generate" in stats
+    assert not re.search(r"pretrain|finetune|reinforce|merge|weight_updates", stats)
