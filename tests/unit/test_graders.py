@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -6,7 +8,7 @@ from conftest import SHARED
 
 from frankenstein import cli
 from frankenstein.core.errors import InputError
-from frankenstein.grading import latex, records
+from frankenstein.grading import latex, records, rules
 from frankenstein.grading.outcome import RIGHT, UNGRADED, WRONG, Grade
 from frankenstein.grading.rules import grade, grade_all
 
@@ -310,3 +312,63 @@ def test_a_torn_last_line_is_left_out(tmp_path):
 def test_a_grade_needs_no_sympy_for_plain_answers():
     assert isinstance(grade("math500", {"response": "\\boxed{12}", "answer": "12"}), Grade)
     assert grade("math500", {"response": "\\boxed{x+1}", "answer": "1+x"}) == ("1+x", "x+1")
+
+
+HOSTILE = {
+    "a megabyte": "a" * 10**6,
+    "a megabyte of answers": "the answer is maybe " * 50_000,
+    "a megabyte of numbers": "1 2 3, " * 150_000,
+    "a megabyte of blanks": " " * 10**6,
+    "opening braces": "{" * 30_000,
+    "braces in a box": r"\boxed{" + "{" * 30_000,
+    "boxes in boxes": r"\boxed{" * 5_000 + "5" + "}" * 5_000,
+    "thinking in thinking": "<think>" * 1_000 + "x" + "</think>" * 1_000 + "5",
+    "answers in answers": "<answer>" * 1_000 + "5" + "</answer>" * 1_000,
+    "text in text": r"\text{" * 1_000 + "5" + "}" * 1_000,
+    "fractions": r"\frac{" * 5_000,
+    "NUL": "The answer is \0 5" + "\0" * 1_000,
+    "lone surrogates": "The answer is \ud800 5" + "\udfff" * 1_000,
+    "a list": "- 5\n" * 10_000,
+    "letters": "A and " * 8_000,
+    "powers": r"\boxed{" + "9^{" * 50 + "9" + "}" * 50 + "}",
+}
+KINDS = {
+    "integer": ("mathvista", INTEGER | {"answer": "5"}),
+    "choice": ("mathvista", {**CHOICE, "answer": "No"}),
+    "letters": ("logicvista", {"answer": "A"}),
+    "latex": ("math500", {"answer": "\\frac{1}{2}"}),
+    "number": ("gsm8k", {"answer": "#### 5"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("response", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_response_is_read_within_a_second(kind, response):
+    task, gold = KINDS[kind]
+    before = time.process_time()  # of this process alone: other work on the machine is not ours
+    grade(task, {"response": response, **gold})
+    assert time.process_time() - before < 1
+
+
+def test_reading_has_a_time_limit(monkeypatch):
+    def forever(*_):
+        while True:
+            pass
+
+    monkeypatch.setattr(rules.extraction, "final_answer", forever)
+    made = grade_all("gsm8k", [{"id": 1, "response": "5", "answer": "5"}], time_limit=0.2)
+    assert made == [Grade(UNGRADED, None, "reading it took more than 0.2 s")]
+
+
+@pytest.mark.parametrize("way", ["standard input", "a file without a guard"])
+def test_a_program_of_any_kind_gets_its_verdicts(tmp_path, way):
+    """A fresh process imports the caller's program: from standard input there is none, and without a guard it would run again."""
+    program = (
+        "from frankenstein.grading import rules\n"
+        "records = [{'id': n, 'response': '\\\\boxed{x+%d}' % n, 'answer': '1+x'} for n in (1, 2)]\n"
+        "print([grade.verdict for grade in rules.grade_all('math500', records)])\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    command = [sys.executable, "-" if way == "standard input" else str(tmp_path / "program.py")]
+    told = subprocess.run(command, input=program, capture_output=True, text=True, timeout=120, check=True)
+    assert told.stdout.splitlines() == ["['right', 'wrong']"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from . import numbers
-from .boxes import Box, box, iou
+from .boxes import box, iou
 from .extraction import PROSE, Answer, final_answer, same_text, sentences
 from .numbers import number
 from .outcome import RIGHT, UNGRADED, WRONG, Grade
@@ -92,13 +92,9 @@ def grade(response: str | None, gold: str, answer_type: str | None, truncated: b
     def read(answer: Answer) -> Grade:
         said = text_of(answer, answer_type, gold)
         if said is None:
-            return Grade(WRONG, answer.text[:200], f"names no {_KIND.get(answer_type, 'answer')}")
+            return Grade(
+                WRONG, answer.text[:200], f"names no {answer_type if answer_type in ('number', 'box') else 'answer'}"
+            )
         return Grade(RIGHT if equal(said, gold, answer_type) else WRONG, said)
 
     return with_abstention(answer, read, [gold])
-
-
-_KIND = {"number": "number", "box": "box"}
-
-
-__all__ = ["Box", "box", "equal", "grade", "iou", "number", "text_of", "well_formed", "yes_or_no"]
