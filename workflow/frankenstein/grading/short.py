@@ -9,7 +9,7 @@ from .boxes import box, iou
 from .extraction import PROSE, Answer, final_answer, same_text, sentences
 from .numbers import number
 from .outcome import RIGHT, UNGRADED, WRONG, Grade
-from .rules import with_abstention
+from .reading import with_abstention
 
 _FORMAT = re.compile(
     r"\s*<think>(?:(?!</?think>|</?answer>).)+</think>\s*<answer>(?:(?!</?think>|</?answer>).)+</answer>\s*", re.S
