@@ -202,7 +202,7 @@ def score(
     """Tables of every checkpoint in every role that it plays.
 
     grades: checkpoint -> verdicts.grade_all; roles: checkpoint -> [(recipe, role)], role one of Base, IN,
-    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; judged: checkpoint -> judging.judge. Returns
+    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; judged: checkpoint -> judge.judge. Returns
     scores: recipe, role, checkpoint, metric, n, value, low, high, abstained and ungraded (responses that the metric
     looks at in which the model says that it cannot answer, or that have no verdict), blind (what guessing from the prompt
     alone scores on a task), and with a judge value_judged (its verdict where the rules have none);

@@ -34,7 +34,7 @@ class Stored:
 
 
 class Weights:
-    """The tensors of a checkpoint directory by canonical name (anatomy.canonical), read one at a time.
+    """The tensors of a checkpoint directory by canonical name (architecture.canonical), read one at a time.
 
     Raises InputError for a directory that is missing, holds no safetensors, or is half-written.
     """

@@ -1,6 +1,6 @@
 """A loaded model as the probes see it: its decoder layers, its vision tokens, its prompts as they enter layer 0.
 
-One adapter a model family (anatomy.FAMILIES).
+One adapter a model family (architecture.FAMILIES).
 """
 
 from __future__ import annotations

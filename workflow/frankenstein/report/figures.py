@@ -112,7 +112,7 @@ def figure2(bars: pd.DataFrame) -> Figure:
 
 
 def figure3(profile: pd.DataFrame, regions: Regions) -> Figure:
-    """Figure 3: attention mass from reasoning to vision tokens by layer (profiles.attention)."""
+    """Figure 3: attention mass from reasoning to vision tokens by layer (curves.attention)."""
     recipes = list(dict.fromkeys(profile.recipe))
     figure, axes = _panels(len(recipes), 2.5, sharey=True)
     for axis, recipe in zip(axes, recipes, strict=True):
@@ -137,7 +137,7 @@ _MODES = {
 def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Figure:
     """Figure 4: change rate under vision-token swapping, a panel a mode; error rate under layer skipping.
 
-    changes: profiles.change_rates, errors: profiles.error_rates, each of one Base. Dotted: nothing swapped or skipped. A
+    changes: curves.change_rates, errors: curves.error_rates, each of one Base. Dotted: nothing swapped or skipped. A
     function that the Base can't do is grey, and says how many pairs it gets right; dashed: errors that ran out of tokens.
     """
     modes = list(dict.fromkeys(changes["mode"]))
@@ -173,7 +173,7 @@ def figure4(changes: pd.DataFrame, errors: pd.DataFrame, regions: Regions) -> Fi
 
 
 def figure5(energy: pd.DataFrame, regions: Regions) -> Figure:
-    """Figure 5: Frobenius norm of the updates by layer, IN on the left axis and RL on the right (profiles.energy)."""
+    """Figure 5: Frobenius norm of the updates by layer, IN on the left axis and RL on the right (curves.energy)."""
     recipes = list(dict.fromkeys(energy.recipe))
     figure, axes = _panels(len(recipes), 2.5)
     for axis, recipe in zip(axes, recipes, strict=True):
@@ -191,7 +191,7 @@ def figure5(energy: pd.DataFrame, regions: Regions) -> Figure:
 
 
 def figure6(spectra: pd.DataFrame, regions: Regions) -> Figure:
-    """Figure 6: log(sigma_i / sigma_1) over layer and rank, trend lines at ranks 10, 20, 30, 40 (profiles.spectra)."""
+    """Figure 6: log(sigma_i / sigma_1) over layer and rank, trend lines at ranks 10, 20, 30, 40 (curves.spectra)."""
     recipes = list(dict.fromkeys(spectra.recipe))
     figure = plt.figure(figsize=(PAGE, 3.0 * len(recipes)))
     low = spectra.log_ratio.min()
@@ -221,7 +221,7 @@ def figure6(spectra: pd.DataFrame, regions: Regions) -> Figure:
 def spectra(spectra: pd.DataFrame, slopes: pd.DataFrame, regions: Regions) -> Figure:
     """Figure 6 to be read: where RL's log spectrum lies below IN's, and each layer's slope.
 
-    spectra: profiles.spectra; slopes: profiles.slopes. A row a recipe. Ranks above a stage's line, if there is one,
+    spectra: curves.spectra; slopes: curves.slopes. A row a recipe. Ranks above a stage's line, if there is one,
     can be rounding of the stored weights alone.
     """
     recipes = list(dict.fromkeys(spectra.recipe))
@@ -329,7 +329,7 @@ def claims(tested: pd.DataFrame) -> Figure:
 
 
 def heatmap(frame: pd.DataFrame, regions: Regions) -> Figure:
-    """Layer by function (profiles.by_function): change rate under swapping, error rate under skipping.
+    """Layer by function (curves.by_function): change rate under swapping, error rate under skipping.
 
     A dot: the interval lies above that with nothing swapped or skipped. A cell where all samples failed is hatched.
     """

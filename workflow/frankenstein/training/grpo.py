@@ -72,7 +72,7 @@ def grpo(
 ) -> pd.DataFrame:
     """GRPO with verifiable rewards, `prompts_per_step` x `num_generations` rollouts a step, and save to `out`.
 
-    rewards: weights of "answer" and "format". frozen, components: decoder layers and components (anatomy.Part) left out
+    rewards: weights of "answer" and "format". frozen, components: decoder layers and components (architecture.Part) left out
     of the optimiser, byte-identical afterwards (checked; paper, Section 4). micro_batch: rollouts at once on a device, of
     prompts_per_step x num_generations a step (all of them). bf16: the forward pass in bfloat16, weights and optimiser in float32.
     answer: the reward of an answer. template: a chat template in place of that of `start`; what is saved has it too, and the

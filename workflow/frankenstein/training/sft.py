@@ -75,7 +75,7 @@ def load(start: Path, template: str | None = None):
 
 
 def freeze(model, layers: range, components: tuple[str, ...] = ()) -> list[str]:
-    """requires_grad = False for all parameters of these decoder layers and components (anatomy.Part); the optimiser will not hold them.
+    """requires_grad = False for all parameters of these decoder layers and components (architecture.Part); the optimiser will not hold them.
 
     Returns the frozen parameters' names.
     """
