@@ -29,6 +29,6 @@ include: "rules/reporting.smk"
 rule all:
     default_target: True
     input:
-        WHOLE,
-        expand(FIGURES, figure=figures(), kind=["pdf", "png"]),
-        expand(TABLES, table=tables()),
+        paths.report,
+        expand(paths.figure, figure=FIGURES, kind=["pdf", "png"]),
+        expand(paths.table, table=TABLES),

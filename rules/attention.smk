@@ -1,17 +1,15 @@
 # Section 2.3: attention from reasoning tokens to vision tokens, for IN and RL.
 
-ATTENTION = f"{RESULTS}/attention/{{checkpoint}}.{{shard}}.csv"
-
 
 rule attention:
     input:
-        manifest=MANIFEST,
-        prompts=prompts,
-        examples=EXAMPLES.format(task=study.abilities.vision_to_reasoning),
-        images=f"{RESULTS}/data/{study.abilities.vision_to_reasoning}",
+        manifest=paths.manifest,
+        prompts=lambda wildcards: jobs.prompts(wildcards.checkpoint),
+        examples=paths.examples.format(task=study.abilities.vision_to_reasoning),
+        images=f"{paths.results}/data/{study.abilities.vision_to_reasoning}",
     output:
-        records=ATTENTION,
-        heads=f"{RESULTS}/attention/{{checkpoint}}.{{shard}}.heads.csv",
+        records=paths.attention,
+        heads=paths.heads,
     log:
         f"{LOG}/attention/{{checkpoint}}.{{shard}}.log",
     benchmark:
@@ -20,8 +18,8 @@ rule attention:
         "../envs/frankenstein.yaml"
     resources:
         gpu=1,
-        mem_mb=probe_mb,
-        runtime=attention_minutes,
+        mem_mb=per_attempt(costs.probe_mb),
+        runtime=per_attempt(costs.attention_minutes),
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         examples=study.probes.attention_examples,

@@ -5,9 +5,9 @@
 rule adopt_checkpoint:
     input:
         # What is there now, so that a checkpoint trained anew in its place is noticed.
-        files=lambda wildcards: given_files(wildcards.checkpoint),
+        files=lambda wildcards: jobs.given_files(wildcards.checkpoint),
     output:
-        manifest=MANIFEST,
+        manifest=paths.manifest,
     log:
         f"{LOG}/adopt_checkpoint/{{checkpoint}}.log",
     benchmark:
@@ -18,9 +18,9 @@ rule adopt_checkpoint:
         "../envs/frankenstein.yaml"
     resources:
         mem_mb=2000,
-        runtime=copy_minutes,
+        runtime=per_attempt(costs.copy_minutes),
     params:
-        source=source,
+        source=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         code=code("adopt_checkpoint.py"),
     script:
         "../workflow/scripts/adopt_checkpoint.py"
@@ -28,8 +28,8 @@ rule adopt_checkpoint:
 
 rule fetch_checkpoint:
     output:
-        manifest=MANIFEST,
-        account=f"{RESULTS}/downloads/checkpoints/{{checkpoint}}.json",
+        manifest=paths.manifest,
+        account=paths.fetched,
     log:
         f"{LOG}/fetch_checkpoint/{{checkpoint}}.log",
     benchmark:
@@ -41,12 +41,30 @@ rule fetch_checkpoint:
         "../envs/frankenstein.yaml"
     resources:
         mem_mb=2000,
-        # As slow as 50 Mbit/s.
-        runtime=lambda wildcards, attempt: (
-            attempt * (30 + costs.weights_mb(study, wildcards.checkpoint) // 360)
-        ),
+        runtime=per_attempt(costs.fetch_minutes),
     params:
-        source=source,
+        source=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         code=code("fetch_checkpoint.py"),
     script:
         "../workflow/scripts/fetch_checkpoint.py"
+
+
+rule cut_regions:
+    input:
+        manifest=jobs.depth(),
+    output:
+        regions=paths.regions,
+    log:
+        f"{LOG}/cut_regions.log",
+    benchmark:
+        f"{BENCHMARK}/cut_regions.tsv"
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        cuts=study.regions.cuts,
+        code=code("cut_regions.py"),
+    script:
+        "../workflow/scripts/cut_regions.py"

@@ -3,14 +3,14 @@
 
 rule dataset:
     output:
-        examples=EXAMPLES,
-        images=directory(f"{RESULTS}/data/{{task}}"),
+        examples=paths.examples,
+        images=directory(paths.images),
     log:
         f"{LOG}/dataset/{{task}}.log",
     benchmark:
         f"{BENCHMARK}/dataset/{{task}}.tsv"
     wildcard_constraints:
-        task=one_of(MINI),
+        task=one_of(jobs.mini),
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -26,13 +26,13 @@ rule dataset:
 
 rule download_dataset:
     output:
-        account=DOWNLOAD,
+        account=paths.download,
     log:
         f"{LOG}/download_dataset/{{task}}.log",
     benchmark:
         f"{BENCHMARK}/download_dataset/{{task}}.tsv"
     wildcard_constraints:
-        task=one_of(PUBLIC),
+        task=one_of(jobs.public),
     retries: 3
     conda:
         "../envs/frankenstein.yaml"
@@ -48,16 +48,16 @@ rule download_dataset:
 
 rule public_dataset:
     input:
-        files=published_files,
+        files=lambda wildcards: jobs.published_files(wildcards.task),
     output:
-        examples=EXAMPLES,
-        images=directory(f"{RESULTS}/data/{{task}}"),
+        examples=paths.examples,
+        images=directory(paths.images),
     log:
         f"{LOG}/public_dataset/{{task}}.log",
     benchmark:
         f"{BENCHMARK}/public_dataset/{{task}}.tsv"
     wildcard_constraints:
-        task=one_of(PUBLIC),
+        task=one_of(jobs.public),
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -73,7 +73,7 @@ rule public_dataset:
 
 rule download_pairs:
     output:
-        pairs=directory(f"{RESULTS}/downloads/pairs"),
+        pairs=directory(paths.published_pairs),
     log:
         f"{LOG}/download_pairs.log",
     benchmark:
@@ -92,10 +92,10 @@ rule download_pairs:
 
 rule published_pairs:
     input:
-        pairs=study.probes.path or f"{RESULTS}/downloads/pairs",
+        pairs=study.probes.path or paths.published_pairs,
     output:
-        pairs=PAIRS,
-        images=directory(f"{RESULTS}/pairs/{{function}}"),
+        pairs=paths.pairs,
+        images=directory(paths.pair_images),
     log:
         f"{LOG}/published_pairs/{{function}}.log",
     benchmark:
@@ -118,16 +118,16 @@ rule published_pairs:
 
 rule describe:
     input:
-        examples=EXAMPLES,
-        images=f"{RESULTS}/data/{{task}}",
+        examples=paths.examples,
+        images=paths.images,
         texts=(
             study.descriptions.file
             if study.descriptions and study.descriptions.file
             else []
         ),
-        manifest=helper_inputs(study.descriptions),
+        manifest=jobs.helper_input(study.descriptions),
     output:
-        descriptions=DESCRIPTIONS,
+        descriptions=paths.descriptions,
     log:
         f"{LOG}/describe/{{task}}.log",
     benchmark:
@@ -138,15 +138,15 @@ rule describe:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1 if helper_inputs(study.descriptions) else 0,
-        mem_mb=helper_mb(study.descriptions),
+        gpu=1 if jobs.helper_input(study.descriptions) else 0,
+        mem_mb=costs.helper_mb(study, study.descriptions),
         runtime=240,
     params:
         by=study.descriptions.model_dump() if study.descriptions else None,
         batch=study.evaluation.batch,
         engine=study.evaluation.engine,
         max_pixels=study.evaluation.max_pixels,
-        store=f"{RESULTS}/answers/descriptions.{{task}}/0.jsonl",
+        store=f"{paths.results}/answers/descriptions.{{task}}/0.jsonl",
         code=code("describe.py"),
     script:
         "../workflow/scripts/describe.py"
@@ -154,8 +154,8 @@ rule describe:
 
 rule probe_pairs:
     output:
-        pairs=PAIRS,
-        images=directory(f"{RESULTS}/pairs/{{function}}"),
+        pairs=paths.pairs,
+        images=directory(paths.pair_images),
     log:
         f"{LOG}/probe_pairs/{{function}}.log",
     benchmark:

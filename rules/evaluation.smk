@@ -1,20 +1,14 @@
 # Section 2.2: generate (model) -> grade (no model) -> score. They meet only in files.
 
-RESPONSES = f"{RESULTS}/responses/{{checkpoint}}.{{shard}}.jsonl"
-# What has been answered, as it is made: a job that was stopped goes on there, and a new task costs only itself.
-ANSWERS = f"{RESULTS}/answers/{{checkpoint}}/{{shard}}.jsonl"
-GRADES = f"{RESULTS}/grades/{{checkpoint}}.csv"
-JUDGED = f"{RESULTS}/judged/{{checkpoint}}.csv"
-
 
 rule settle_prompt:
     input:
         # Where training here began: what is trained has its chat template.
-        manifest=lambda wildcards: manifest(
+        manifest=lambda wildcards: jobs.manifest(
             study.untrained(study.template_from(wildcards.recipe))
         ),
     output:
-        prompt=PROMPT,
+        prompt=paths.prompt,
     log:
         f"{LOG}/settle_prompt/{{recipe}}.log",
     benchmark:
@@ -37,19 +31,17 @@ rule settle_prompt:
 
 rule generate:
     input:
-        manifest=MANIFEST,
-        prompts=prompts,
+        **jobs.asked(),
+        manifest=paths.manifest,
+        prompts=lambda wildcards: jobs.prompts(wildcards.checkpoint),
         # A hybrid may go once its responses are made.
         model=lambda wildcards: (
-            MODEL.format(checkpoint=wildcards.checkpoint)
+            paths.model.format(checkpoint=wildcards.checkpoint)
             if "." in wildcards.checkpoint
             else []
         ),
-        examples=expand(EXAMPLES, task=study.tasks()),
-        images=expand(f"{RESULTS}/data/{{task}}", task=study.tasks()),
-        descriptions=expand(DESCRIPTIONS, task=study.described()),
     output:
-        responses=RESPONSES,
+        responses=paths.responses,
     log:
         f"{LOG}/generate/{{checkpoint}}.{{shard}}.log",
     benchmark:
@@ -58,15 +50,13 @@ rule generate:
         "../envs/frankenstein.yaml"
     resources:
         gpu=1,
-        mem_mb=host_mb,
-        runtime=generate_minutes,
+        mem_mb=per_attempt(costs.host_mb),
+        runtime=per_attempt(costs.generate_minutes),
     params:
         tasks=study.tasks(),
         described=study.described(),
         conditions={task: study.conditions(task) for task in study.tasks()},
-        shuffled=[
-            task for task in study.tasks() if "shuffled" in study.conditions(task)
-        ],
+        shuffled=jobs.shuffled(),
         seed=study.seed,
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         shards=study.evaluation.shards,
@@ -74,7 +64,7 @@ rule generate:
         max_new_tokens=study.evaluation.max_new_tokens,
         engine=study.evaluation.engine,
         max_pixels=study.evaluation.max_pixels,
-        store=ANSWERS,
+        store=paths.answers,
         code=code("generate.py"),
     script:
         "../workflow/scripts/generate.py"
@@ -83,11 +73,11 @@ rule generate:
 rule grade:
     input:
         responses=expand(
-            RESPONSES, shard=range(study.evaluation.shards), allow_missing=True
+            paths.responses, shard=range(study.evaluation.shards), allow_missing=True
         ),
-        examples=expand(EXAMPLES, task=study.tasks()),
+        examples=expand(paths.examples, task=study.tasks()),
     output:
-        grades=GRADES,
+        grades=paths.grades,
     log:
         f"{LOG}/grade/{{checkpoint}}.log",
     benchmark:
@@ -105,14 +95,14 @@ rule grade:
 
 rule judge:
     input:
-        grades=GRADES,
+        grades=paths.grades,
         responses=expand(
-            RESPONSES, shard=range(study.evaluation.shards), allow_missing=True
+            paths.responses, shard=range(study.evaluation.shards), allow_missing=True
         ),
-        examples=expand(EXAMPLES, task=study.tasks()),
-        manifest=helper_inputs(study.judge),
+        examples=expand(paths.examples, task=study.tasks()),
+        manifest=jobs.helper_input(study.judge),
     output:
-        judged=JUDGED,
+        judged=paths.judged,
     log:
         f"{LOG}/judge/{{checkpoint}}.log",
     benchmark:
@@ -121,14 +111,14 @@ rule judge:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1 if helper_inputs(study.judge) else 0,
-        mem_mb=helper_mb(study.judge),
+        gpu=1 if jobs.helper_input(study.judge) else 0,
+        mem_mb=costs.helper_mb(study, study.judge),
         runtime=120,
     params:
         by=study.judge.model_dump() if study.judge else None,
         batch=study.evaluation.batch,
         engine=study.evaluation.engine,
-        store=f"{RESULTS}/answers/judge.{{checkpoint}}/0.jsonl",
+        store=f"{paths.results}/answers/judge.{{checkpoint}}/0.jsonl",
         code=code("judge.py"),
     script:
         "../workflow/scripts/judge.py"
@@ -136,15 +126,15 @@ rule judge:
 
 rule score:
     input:
-        grades=expand(GRADES, checkpoint=roles()),
-        judged=expand(JUDGED, checkpoint=roles()) if study.judge else [],
-        examples=expand(EXAMPLES, task=study.tasks()),
+        **jobs.files("grades"),
+        **jobs.judged(),
+        examples=expand(paths.examples, task=study.tasks()),
     output:
-        scores=table("scores"),
-        vision=table("vision"),
-        differences=table("differences"),
-        paired=table("paired"),
-        categories=table("categories") if PUBLIC else [],
+        scores=table("scores", study.evaluated()),
+        vision=table("vision", study.evaluated()),
+        differences=table("differences", study.evaluated()),
+        paired=table("paired", study.evaluated()),
+        categories=table("categories", study.evaluated()) if jobs.public else [],
     log:
         f"{LOG}/score.log",
     benchmark:
@@ -155,7 +145,7 @@ rule score:
         mem_mb=2000,
         runtime=30,
     params:
-        roles=roles(),
+        roles=jobs.roles(),
         abilities=study.abilities.model_dump(),
         seed=study.seed,
         code=code("score.py"),

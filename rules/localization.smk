@@ -1,17 +1,13 @@
 # Section 3.1: which layers see, which reason. Vision-token swapping and layer skipping on the Base.
 
-SWAPS = f"{RESULTS}/localization/swap.{{checkpoint}}.{{function}}.{{shard}}.jsonl"
-SKIPS = f"{RESULTS}/localization/skip.{{checkpoint}}.{{shard}}.jsonl"
-LOCALIZATION = f"{RESULTS}/localization/{{checkpoint}}.{{probe}}.csv"
-
 
 rule swap_vision_tokens:
     input:
-        manifest=MANIFEST,
-        pairs=PAIRS,
-        images=f"{RESULTS}/pairs/{{function}}",
+        manifest=paths.manifest,
+        pairs=paths.pairs,
+        images=paths.pair_images,
     output:
-        records=SWAPS,
+        records=paths.swap_records,
     log:
         f"{LOG}/swap_vision_tokens/{{checkpoint}}.{{function}}.{{shard}}.log",
     benchmark:
@@ -20,8 +16,8 @@ rule swap_vision_tokens:
         "../envs/frankenstein.yaml"
     resources:
         gpu=1,
-        mem_mb=probe_mb,
-        runtime=swap_minutes,
+        mem_mb=per_attempt(costs.probe_mb),
+        runtime=per_attempt(costs.swap_minutes),
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         modes=study.probes.modes,
@@ -36,10 +32,10 @@ rule swap_vision_tokens:
 
 rule skip_layers:
     input:
-        manifest=MANIFEST,
-        examples=expand(EXAMPLES, task=study.skip_tasks()),
+        manifest=paths.manifest,
+        examples=expand(paths.examples, task=study.skip_tasks()),
     output:
-        records=SKIPS,
+        records=paths.skip_records,
     log:
         f"{LOG}/skip_layers/{{checkpoint}}.{{shard}}.log",
     benchmark:
@@ -48,8 +44,8 @@ rule skip_layers:
         "../envs/frankenstein.yaml"
     resources:
         gpu=1,
-        mem_mb=probe_mb,
-        runtime=skip_minutes,
+        mem_mb=per_attempt(costs.probe_mb),
+        runtime=per_attempt(costs.skip_minutes),
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         examples=study.probes.skip_examples,
@@ -64,14 +60,14 @@ rule skip_layers:
 rule judge_swaps:
     input:
         records=expand(
-            SWAPS,
+            paths.swap_records,
             function=study.probes.functions,
             shard=range(study.probes.shards),
             allow_missing=True,
         ),
-        pairs=expand(PAIRS, function=study.probes.functions),
+        pairs=expand(paths.pairs, function=study.probes.functions),
     output:
-        table=LOCALIZATION.format(checkpoint="{checkpoint}", probe="swap"),
+        table=paths.swaps,
     log:
         f"{LOG}/judge_swaps/{{checkpoint}}.log",
     benchmark:
@@ -89,10 +85,12 @@ rule judge_swaps:
 
 rule judge_skips:
     input:
-        records=expand(SKIPS, shard=range(study.probes.shards), allow_missing=True),
-        examples=expand(EXAMPLES, task=study.skip_tasks()),
+        records=expand(
+            paths.skip_records, shard=range(study.probes.shards), allow_missing=True
+        ),
+        examples=expand(paths.examples, task=study.skip_tasks()),
     output:
-        table=LOCALIZATION.format(checkpoint="{checkpoint}", probe="skip"),
+        table=paths.skips,
     log:
         f"{LOG}/judge_skips/{{checkpoint}}.log",
     benchmark:

@@ -3,9 +3,9 @@
 
 rule shard_for_links:
     input:
-        manifest=MANIFEST,
+        manifest=paths.manifest,
     output:
-        shards=kept(directory(SHARDS)),
+        shards=kept(directory(paths.shards)),
     log:
         f"{LOG}/shard_for_links/{{checkpoint}}.log",
     benchmark:
@@ -14,7 +14,7 @@ rule shard_for_links:
         "../envs/frankenstein.yaml"
     resources:
         mem_mb=500,
-        runtime=copy_minutes,
+        runtime=per_attempt(costs.copy_minutes),
         disk_mb=lambda wildcards: costs.weights_mb(study, wildcards.checkpoint),
     params:
         code=code("shard_for_links.py"),
@@ -24,11 +24,11 @@ rule shard_for_links:
 
 rule merge:
     input:
-        unpack(donor_manifests),
-        shards=donor_shards,
+        unpack(lambda wildcards: jobs.donors(wildcards.recipe, wildcards.hybrid)),
+        unpack(lambda wildcards: jobs.donor_shards(wildcards.recipe, wildcards.hybrid)),
     output:
-        manifest=kept(MANIFEST.format(checkpoint="{recipe}.{hybrid}")),
-        model=kept(directory(MODEL.format(checkpoint="{recipe}.{hybrid}"))),
+        manifest=kept(paths.manifest.format(checkpoint="{recipe}.{hybrid}")),
+        model=kept(directory(paths.model.format(checkpoint="{recipe}.{hybrid}"))),
     log:
         f"{LOG}/merge/{{recipe}}.{{hybrid}}.log",
     benchmark:

@@ -1,14 +1,12 @@
 # Every figure and table of the paper, each with the numbers beneath it as CSV; the claims; and the report.
-
-REFERENCE = "workflow/claims/reference.yaml"
+# A figure is a module of its name in workflow/frankenstein/report/figures, a table a function in report/tables.py.
 
 
 rule figure2:
     input:
-        scores=TABLES.format(table="scores"),
-        reference=REFERENCE,
+        **jobs.files("scores"),
     output:
-        **figure("figure2"),
+        **figure("figure2", study.evaluated()),
     log:
         f"{LOG}/figure2.log",
     benchmark:
@@ -16,310 +14,251 @@ rule figure2:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=2000,
+        runtime=30,
     params:
-        benchmarks=study.evaluation.benchmarks,
-        code=code("figure2.py"),
+        figure="figure2",
+        settings=jobs.settings("scores"),
+        code=code("draw.py", "report.figures.figure2"),
     script:
-        "../workflow/scripts/figure2.py"
+        "../workflow/scripts/draw.py"
 
 
-rule figure3:
+use rule figure2 as figure3 with:
     input:
-        records=[
-            ATTENTION.format(checkpoint=checkpoint, shard=shard)
-            for recipe in study.of("attention")
-            for checkpoint in (
-                study.recipes[recipe].instruct,
-                study.recipes[recipe].rl,
-            )
-            for shard in range(study.probes.shards)
-        ],
-        manifest=depth(),
+        **jobs.files("attention"),
     output:
-        **figure("figure3"),
-        differences=table("attention"),
+        **figure("figure3", study.of("attention")),
     log:
         f"{LOG}/figure3.log",
     benchmark:
         f"{BENCHMARK}/figure3.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
-        labels=[
-            (recipe, stage)
-            for recipe in study.of("attention")
-            for stage in ("IN", "RL")
-            for _ in range(study.probes.shards)
-        ],
-        cuts=study.regions.cuts,
-        code=code("figure3.py"),
-    script:
-        "../workflow/scripts/figure3.py"
+        figure="figure3",
+        settings=jobs.settings("attention"),
+        code=code("draw.py", "report.figures.figure3"),
 
 
-rule figure4:
+use rule figure2 as figure4 with:
     input:
-        swaps=LOCALIZATION.format(checkpoint=BASE, probe="swap"),
-        skips=LOCALIZATION.format(checkpoint=BASE, probe="skip"),
-        manifest=depth(),
+        **jobs.files("localization"),
     output:
-        **figure("figure4"),
+        **figure("figure4", jobs.base),
     log:
         f"{LOG}/figure4.log",
     benchmark:
         f"{BENCHMARK}/figure4.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
-        cuts=study.regions.cuts,
-        code=code("figure4.py"),
-    script:
-        "../workflow/scripts/figure4.py"
+        figure="figure4",
+        settings=jobs.settings("localization"),
+        code=code("draw.py", "report.figures.figure4"),
 
 
-rule figure5:
+use rule figure2 as heatmap with:
     input:
-        records=expand(
-            UPDATES, recipe=study.of("updates"), shard=range(study.updates.shards)
-        ),
-        manifest=depth(),
+        **jobs.files("localization"),
     output:
-        **figure("figure5"),
-        shares=table("energy"),
-    log:
-        f"{LOG}/figure5.log",
-    benchmark:
-        f"{BENCHMARK}/figure5.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        cuts=study.regions.cuts,
-        seed=study.seed,
-        code=code("figure5.py"),
-    script:
-        "../workflow/scripts/figure5.py"
-
-
-rule figure6:
-    input:
-        spectra=expand(
-            SPECTRA, recipe=study.of("updates"), shard=range(study.updates.shards)
-        ),
-        manifest=depth(),
-    output:
-        **figure("figure6"),
-    log:
-        f"{LOG}/figure6.log",
-    benchmark:
-        f"{BENCHMARK}/figure6.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        cuts=study.regions.cuts,
-        code=code("figure6.py"),
-    script:
-        "../workflow/scripts/figure6.py"
-
-
-rule spectra:
-    input:
-        records=expand(
-            UPDATES, recipe=study.of("updates"), shard=range(study.updates.shards)
-        ),
-        spectra=FIGURES.format(figure="figure6", kind="csv"),
-        manifest=depth(),
-    output:
-        **figure("spectra"),
-    log:
-        f"{LOG}/spectra.log",
-    benchmark:
-        f"{BENCHMARK}/spectra.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        cuts=study.regions.cuts,
-        code=code("spectra.py"),
-    script:
-        "../workflow/scripts/spectra.py"
-
-
-rule training_curves:
-    input:
-        histories=expand(TRAINING_LOG, checkpoint=trained()),
-    output:
-        **figure("training"),
-    log:
-        f"{LOG}/training_curves.log",
-    benchmark:
-        f"{BENCHMARK}/training_curves.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        labels=[(name, study.checkpoints[name].train) for name in trained()],
-        code=code("training_curves.py"),
-    script:
-        "../workflow/scripts/training_curves.py"
-
-
-rule table2:
-    input:
-        scores=TABLES.format(table="scores"),
-        reference=REFERENCE,
-    output:
-        table=table("table2"),
-    log:
-        f"{LOG}/table2.log",
-    benchmark:
-        f"{BENCHMARK}/table2.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        recipes=study.of("merging"),
-        code=code("table2.py"),
-    script:
-        "../workflow/scripts/table2.py"
-
-
-rule table3:
-    input:
-        scores=TABLES.format(table="scores"),
-        reference=REFERENCE,
-    output:
-        table=table("table3"),
-    log:
-        f"{LOG}/table3.log",
-    benchmark:
-        f"{BENCHMARK}/table3.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        recipes=study.of("freezing"),
-        benchmarks=study.evaluation.benchmarks,
-        code=code("table3.py"),
-    script:
-        "../workflow/scripts/table3.py"
-
-
-rule region_means:
-    input:
-        attention=figure_data("figure3"),
-        localization=figure_data("figure4"),
-        energy=figure_data("figure5"),
-        spectra=figure_data("figure6"),
-        manifest=depth(),
-    output:
-        table=table("regions"),
-    log:
-        f"{LOG}/region_means.log",
-    benchmark:
-        f"{BENCHMARK}/region_means.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        cuts=study.regions.cuts,
-        code=code("region_means.py"),
-    script:
-        "../workflow/scripts/region_means.py"
-
-
-rule heatmap:
-    input:
-        rates=figure_data("figure4"),
-        manifest=depth(),
-    output:
-        **figure("heatmap"),
+        **figure("heatmap", jobs.base),
     log:
         f"{LOG}/heatmap.log",
     benchmark:
         f"{BENCHMARK}/heatmap.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
-        cuts=study.regions.cuts,
-        code=code("heatmap.py"),
-    script:
-        "../workflow/scripts/heatmap.py"
+        figure="heatmap",
+        settings=jobs.settings("localization"),
+        code=code("draw.py", "report.figures.heatmap"),
 
 
-rule doses:
+use rule figure2 as figure5 with:
     input:
-        evidence_files("grades"),
+        **jobs.files("updates"),
     output:
-        **figure("doses"),
+        **figure("figure5", study.of("updates")),
+    log:
+        f"{LOG}/figure5.log",
+    benchmark:
+        f"{BENCHMARK}/figure5.tsv"
+    params:
+        figure="figure5",
+        settings=jobs.settings("updates"),
+        code=code("draw.py", "report.figures.figure5"),
+
+
+use rule figure2 as figure6 with:
+    input:
+        **jobs.files("spectra"),
+    output:
+        **figure("figure6", study.of("updates")),
+    log:
+        f"{LOG}/figure6.log",
+    benchmark:
+        f"{BENCHMARK}/figure6.tsv"
+    params:
+        figure="figure6",
+        settings=jobs.settings("spectra"),
+        code=code("draw.py", "report.figures.figure6"),
+
+
+use rule figure2 as spectra with:
+    input:
+        **jobs.files("updates", "spectra"),
+    output:
+        **figure("spectra", study.of("updates")),
+    log:
+        f"{LOG}/spectra.log",
+    benchmark:
+        f"{BENCHMARK}/spectra.tsv"
+    params:
+        figure="spectra",
+        settings=jobs.settings("updates", "spectra"),
+        code=code("draw.py", "report.figures.spectra"),
+
+
+use rule figure2 as doses with:
+    input:
+        **jobs.files("grades"),
+    output:
+        **figure("doses", study.of("merging") and study.doses()),
     log:
         f"{LOG}/doses.log",
     benchmark:
         f"{BENCHMARK}/doses.tsv"
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
-        evidence=evidence("grades"),
-        recipes=study.of("merging"),
-        families=study.doses(),
-        code=code("doses.py"),
-    script:
-        "../workflow/scripts/doses.py"
+        figure="doses",
+        settings=jobs.settings("grades", "doses"),
+        code=code("draw.py", "report.figures.doses"),
 
 
-rule controls:
+use rule figure2 as controls with:
     input:
-        evidence_files("attention", "localization", "updates"),
+        **jobs.files("attention", "localization", "updates"),
     output:
-        **figure("controls"),
+        **figure("controls", jobs.layerwise),
     log:
         f"{LOG}/controls.log",
     benchmark:
         f"{BENCHMARK}/controls.tsv"
+    params:
+        figure="controls",
+        settings=jobs.settings("attention", "localization", "updates"),
+        code=code("draw.py", "report.figures.controls"),
+
+
+use rule figure2 as training with:
+    input:
+        **jobs.files("training"),
+    output:
+        **figure("training", jobs.trained()),
+    log:
+        f"{LOG}/training.log",
+    benchmark:
+        f"{BENCHMARK}/training.tsv"
+    params:
+        figure="training",
+        settings=jobs.settings("training"),
+        code=code("draw.py", "report.figures.training"),
+
+
+rule table2:
+    input:
+        **jobs.files("scores"),
+    output:
+        table=table("table2", study.of("merging")),
+    log:
+        f"{LOG}/tables/table2.log",
+    benchmark:
+        f"{BENCHMARK}/tables/table2.tsv"
     conda:
         "../envs/frankenstein.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        evidence=evidence("attention", "localization", "updates"),
-        code=code("controls.py"),
+        table="table2",
+        settings=jobs.settings("scores"),
+        code=code("tabulate.py"),
     script:
-        "../workflow/scripts/controls.py"
+        "../workflow/scripts/tabulate.py"
+
+
+use rule table2 as table3 with:
+    input:
+        **jobs.files("scores"),
+    output:
+        table=table("table3", study.of("freezing")),
+    log:
+        f"{LOG}/tables/table3.log",
+    benchmark:
+        f"{BENCHMARK}/tables/table3.tsv"
+    params:
+        table="table3",
+        settings=jobs.settings("scores"),
+        code=code("tabulate.py"),
+
+
+use rule table2 as attention_differences with:
+    input:
+        **jobs.files("attention"),
+    output:
+        table=table("attention", study.of("attention")),
+    log:
+        f"{LOG}/tables/attention.log",
+    benchmark:
+        f"{BENCHMARK}/tables/attention.tsv"
+    params:
+        table="attention",
+        settings=jobs.settings("attention"),
+        code=code("tabulate.py"),
+
+
+use rule table2 as energy with:
+    input:
+        **jobs.files("updates"),
+    output:
+        table=table("energy", study.of("updates")),
+    log:
+        f"{LOG}/tables/energy.log",
+    benchmark:
+        f"{BENCHMARK}/tables/energy.tsv"
+    params:
+        table="energy",
+        settings=jobs.settings("updates"),
+        code=code("tabulate.py"),
+
+
+use rule table2 as overlaps with:
+    input:
+        **jobs.files("subspaces"),
+    output:
+        table=table("overlaps", len(study.of("updates")) > 1),
+    log:
+        f"{LOG}/tables/overlaps.log",
+    benchmark:
+        f"{BENCHMARK}/tables/overlaps.tsv"
+    params:
+        table="overlaps",
+        settings=jobs.settings("subspaces"),
+        code=code("tabulate.py"),
+
+
+use rule table2 as regions with:
+    input:
+        **jobs.files("attention", "localization", "updates", "spectra"),
+    output:
+        table=table("regions", jobs.layerwise),
+    log:
+        f"{LOG}/tables/regions.log",
+    benchmark:
+        f"{BENCHMARK}/tables/regions.tsv"
+    params:
+        table="regions",
+        settings=jobs.settings("attention", "localization", "updates", "spectra"),
+        code=code("tabulate.py"),
 
 
 rule test_claims:
     input:
-        evidence_files(*EVIDENCE),
+        **jobs.files(*PARTS),
         claims=study.claims,
         reference=REFERENCE,
     output:
@@ -337,7 +276,7 @@ rule test_claims:
         mem_mb=2000,
         runtime=30,
     params:
-        evidence=evidence(*EVIDENCE),
+        settings=jobs.settings(*PARTS),
         code=code("test_claims.py"),
     script:
         "../workflow/scripts/test_claims.py"
@@ -345,14 +284,17 @@ rule test_claims:
 
 rule write_report:
     input:
-        expand(FIGURES, figure=figures(), kind=["pdf", "png", "csv"]),
-        expand(TABLES, table=tables()),
-        evidence_files(*EVIDENCE),
+        **jobs.files(*PARTS),
+        figures=expand(paths.figure, figure=FIGURES, kind=["pdf", "png", "csv"]),
+        tables=expand(paths.table, table=TABLES),
         claims=study.claims,
         page=["workflow/report/report.html.jinja", "workflow/report/report.js"],
-        words=["workflow/report/columns.yaml", *captions()],
+        words=[
+            "workflow/report/columns.yaml",
+            *expand("workflow/report/{name}.rst", name=FIGURES + TABLES),
+        ],
     output:
-        page=WHOLE,
+        page=paths.report,
     log:
         f"{LOG}/write_report.log",
     benchmark:

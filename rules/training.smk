@@ -4,9 +4,9 @@
 
 rule pretrain:
     output:
-        manifest=MANIFEST,
-        weights=WEIGHTS,
-        history=TRAINING_LOG,
+        manifest=paths.manifest,
+        weights=paths.weights,
+        history=paths.training_log,
     log:
         f"{LOG}/pretrain/{{checkpoint}}.log",
     benchmark:
@@ -22,7 +22,7 @@ rule pretrain:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=source,
+        settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         # The tokenizer must know the words of every prompt.
         system_prompts=study.system_prompts(),
         code=code("pretrain.py"),
@@ -32,12 +32,12 @@ rule pretrain:
 
 rule finetune:
     input:
-        start=start,
-        prompt=lent_template,
+        start=lambda wildcards: jobs.start(wildcards.checkpoint),
+        prompt=lambda wildcards: jobs.lent_template(wildcards.checkpoint),
     output:
-        manifest=MANIFEST,
-        weights=WEIGHTS,
-        history=TRAINING_LOG,
+        manifest=paths.manifest,
+        weights=paths.weights,
+        history=paths.training_log,
     log:
         f"{LOG}/finetune/{{checkpoint}}.log",
     benchmark:
@@ -52,7 +52,7 @@ rule finetune:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=source,
+        settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         code=code("finetune.py"),
     script:
@@ -61,12 +61,12 @@ rule finetune:
 
 rule reinforce:
     input:
-        start=start,
-        prompt=lent_template,
+        start=lambda wildcards: jobs.start(wildcards.checkpoint),
+        prompt=lambda wildcards: jobs.lent_template(wildcards.checkpoint),
     output:
-        manifest=MANIFEST,
-        weights=WEIGHTS,
-        history=TRAINING_LOG,
+        manifest=paths.manifest,
+        weights=paths.weights,
+        history=paths.training_log,
     log:
         f"{LOG}/reinforce/{{checkpoint}}.log",
     benchmark:
@@ -82,17 +82,13 @@ rule reinforce:
         gpu=1,
         mem_mb=4000,
         runtime=120,
-        save_steps=save_steps,
+        save_steps=lambda wildcards: study.checkpoints[wildcards.checkpoint].save_steps
+        or 0,
     params:
-        settings=source,
-        # Other cuts are another RL only where a region is frozen.
-        cuts=lambda wildcards: (
-            study.regions.cuts
-            if study.checkpoints[wildcards.checkpoint].frozen
-            else None
-        ),
+        settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
+        cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        state=f"{RESULTS}/training/{{checkpoint}}.state",
+        state=paths.training_state,
         code=code("reinforce.py"),
     script:
         "../workflow/scripts/reinforce.py"
@@ -100,15 +96,15 @@ rule reinforce:
 
 rule reinforce_prompts:
     input:
-        start=start,
-        prompt=lent_template,
+        start=lambda wildcards: jobs.start(wildcards.checkpoint),
+        prompt=lambda wildcards: jobs.lent_template(wildcards.checkpoint),
         prompt_file=lambda wildcards: study.checkpoints[
             wildcards.checkpoint
         ].prompt_file,
     output:
-        manifest=MANIFEST,
-        model=directory(MODEL),
-        history=TRAINING_LOG,
+        manifest=paths.manifest,
+        model=directory(paths.model),
+        history=paths.training_log,
     log:
         f"{LOG}/reinforce_prompts/{{checkpoint}}.log",
     benchmark:
@@ -124,27 +120,15 @@ rule reinforce_prompts:
         "../envs/frankenstein.yaml"
     resources:
         gpu=lambda wildcards: study.checkpoints[wildcards.checkpoint].gpus,
-        # In float32, for each process on its way to its GPU.
-        mem_mb=lambda wildcards, attempt: (
-            attempt
-            * study.checkpoints[wildcards.checkpoint].gpus
-            * 2
-            * costs.host_mb(study, wildcards.checkpoint)
-        ),
-        runtime=lambda wildcards, attempt: (
-            attempt * costs.reinforce_minutes(study, wildcards.checkpoint)
-        ),
-        save_steps=save_steps,
+        mem_mb=per_attempt(costs.reinforce_mb),
+        runtime=per_attempt(costs.reinforce_minutes),
+        save_steps=lambda wildcards: study.checkpoints[wildcards.checkpoint].save_steps
+        or 0,
     params:
-        settings=source,
-        # Other cuts are another RL only where a region is frozen.
-        cuts=lambda wildcards: (
-            study.regions.cuts
-            if study.checkpoints[wildcards.checkpoint].frozen
-            else None
-        ),
+        settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
+        cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        state=f"{RESULTS}/training/{{checkpoint}}.state",
+        state=paths.training_state,
         code=code("reinforce_prompts.py"),
     script:
         "../workflow/scripts/reinforce_prompts.py"

@@ -12,9 +12,11 @@ from scipy.stats import binomtest
 
 from frankenstein.claims import claims, controls, estimates, interpolation, reference
 from frankenstein.claims.claims import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
-from frankenstein.claims.measurements import Evidence
+from frankenstein.claims.measurements import Measurements
 from frankenstein.core.errors import InputError
-from frankenstein.core.regions import HYBRIDS, RETRAINED, Regions
+from frankenstein.core.regions import Regions
+from frankenstein.core.roles import RETRAINED
+from frankenstein.merging.hybrid_spec import HYBRIDS
 from frankenstein.updates import matrices
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
@@ -26,13 +28,13 @@ def claim(number):
     return [found for found in PAPER if found["claim"] == number]
 
 
-def of_claim(number, evidence) -> pd.DataFrame:
-    return claims.statements(claim(number), evidence).set_index(["statement", "recipe"])
+def of_claim(number, measured) -> pd.DataFrame:
+    return claims.statements(claim(number), measured).set_index(["statement", "recipe"])
 
 
-def whole(number, evidence) -> str:
-    found = claims.statements(claim(number), evidence)
-    return claims.verdicts(claim(number), found).verdict.item()
+def whole(number, measured) -> str:
+    found = claims.statements(claim(number), measured)
+    return claims.summarize_claims(claim(number), found).verdict.item()
 
 
 def hits(rates: dict, n=400, seed=0, recipes=("one", "two")) -> pd.DataFrame:
@@ -50,29 +52,29 @@ def hits(rates: dict, n=400, seed=0, recipes=("one", "two")) -> pd.DataFrame:
     return pd.concat(rows)
 
 
-def evidence(**parts) -> Evidence:
-    return Evidence(REGIONS, ("one", "two"), ("b1", "b2"), seed=1, **parts)
+def measured(**parts) -> Measurements:
+    return Measurements(REGIONS, ("one", "two"), ("b1", "b2"), seed=1, **parts)
 
 
 def test_a_skill_that_mid_and_late_carry_is_found_in_the_hybrid():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.6}}
-    found = of_claim(6, evidence(hits=hits(rates)))
+    found = of_claim(6, measured(hits=hits(rates)))
     assert (found.verdict == SUPPORTED).all()
     assert (found.low > 0).all()
     assert found.estimate.between(0.15, 0.25).all()
-    assert whole(6, evidence(hits=hits(rates))) == SUPPORTED
+    assert whole(6, measured(hits=hits(rates))) == SUPPORTED
     # Only hybrids with RL's Early have it: the other way round.
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.4, "M_rea": 0.25}}
-    assert whole(6, evidence(hits=hits(rates))) == CONTRADICTED
+    assert whole(6, measured(hits=hits(rates))) == CONTRADICTED
 
 
 def test_at_the_papers_n_a_gain_of_five_points_is_undecided_and_says_what_would_decide():
     rates = {"IN": {"M_v2r": 0.40, "M_rea": 0.40}, "IN:RL:RL": {"M_v2r": 0.45, "M_rea": 0.45}}
-    found = of_claim(6, evidence(hits=hits(rates, n=100)))
+    found = of_claim(6, measured(hits=hits(rates, n=100)))
     assert (found.verdict == UNDECIDED).all()
     needed = found.needed.iloc[0]
     assert needed > 100
-    again = of_claim(6, evidence(hits=hits(rates, n=int(4 * needed), seed=3)))
+    again = of_claim(6, measured(hits=hits(rates, n=int(4 * needed), seed=3)))
     assert (again.p < 0.05).all()
 
 
@@ -84,9 +86,9 @@ def test_what_freezing_does():
         FROZEN[0]: with_gain,
         FROZEN[2]: {"M_v2r": 0.4, "M_rea": 0.4},
     }
-    assert whole(7, evidence(hits=hits(rates))) == SUPPORTED
-    assert whole(7, evidence(hits=hits(rates | {FROZEN[2]: with_gain}))) == UNDECIDED
-    assert whole(7, evidence(hits=hits(rates | {FROZEN[2]: {"M_v2r": 0.75, "M_rea": 0.75}}))) == CONTRADICTED
+    assert whole(7, measured(hits=hits(rates))) == SUPPORTED
+    assert whole(7, measured(hits=hits(rates | {FROZEN[2]: with_gain}))) == UNDECIDED
+    assert whole(7, measured(hits=hits(rates | {FROZEN[2]: {"M_v2r": 0.75, "M_rea": 0.75}}))) == CONTRADICTED
 
 
 def test_rising_and_not_rising():
@@ -95,9 +97,9 @@ def test_rising_and_not_rising():
         "IN": {"b1": 0.5, "b2": 0.6, "M_vis": 0.3, "M_rea": 0.7},
         "RL": {"b1": 0.7, "b2": 0.8, "M_vis": 0.6, "M_rea": 0.5},
     }
-    assert whole(1, evidence(hits=hits(rates))) == SUPPORTED
+    assert whole(1, measured(hits=hits(rates))) == SUPPORTED
     rates["RL"]["M_rea"], rates["IN"]["M_vis"] = 0.9, 0.55
-    assert whole(1, evidence(hits=hits(rates))) == CONTRADICTED
+    assert whole(1, measured(hits=hits(rates))) == CONTRADICTED
 
 
 def attention(raised: range, by=0.03, n=40, seed=0) -> pd.DataFrame:
@@ -118,10 +120,10 @@ def attention(raised: range, by=0.03, n=40, seed=0) -> pd.DataFrame:
 
 
 def test_attention_raised_in_known_layers():
-    assert whole(2, evidence(attention=attention(range(3, 9)))) == SUPPORTED
-    assert whole(2, evidence(attention=attention(range(9)))) == UNDECIDED  # everywhere: not Late more than Early
-    assert whole(2, evidence(attention=attention(range(0)))) == UNDECIDED
-    assert whole(2, evidence(attention=attention(range(3, 6), by=-0.03))) == CONTRADICTED
+    assert whole(2, measured(attention=attention(range(3, 9)))) == SUPPORTED
+    assert whole(2, measured(attention=attention(range(9)))) == UNDECIDED  # everywhere: not Late more than Early
+    assert whole(2, measured(attention=attention(range(0)))) == UNDECIDED
+    assert whole(2, measured(attention=attention(range(3, 6), by=-0.03))) == CONTRADICTED
 
 
 def probes(read_at: dict, n=60, seed=0) -> pd.DataFrame:
@@ -141,12 +143,12 @@ def probes(read_at: dict, n=60, seed=0) -> pd.DataFrame:
 def test_what_the_base_can_not_do_is_claimed_nothing_of():
     able = probes({"recognition": 2, "ocr": 4, "grounding": 5, "counting": 4})
     wrong = able.assign(right=able.right & ((able.function != "counting") | (able.id < 20)))
-    found = of_claim(3, evidence(swaps=wrong, skips=skips("late")))
+    found = of_claim(3, measured(swaps=wrong, skips=skips("late")))
     assert list(found.verdict) == [SUPPORTED, SUPPORTED, SUPPORTED, MISSING, SUPPORTED]
     assert found.why.iloc[3] == "the Base has only 33% of the counting pairs right without a swap"
-    assert whole(3, evidence(swaps=wrong, skips=skips("late"))) == UNDECIDED
+    assert whole(3, measured(swaps=wrong, skips=skips("late"))) == UNDECIDED
     same = able.assign(unchangeable=able.function == "ocr")
-    assert of_claim(3, evidence(swaps=same, skips=skips("late"))).why.iloc[1] == "no swap can change a pair of ocr"
+    assert of_claim(3, measured(swaps=same, skips=skips("late"))).why.iloc[1] == "no swap can change a pair of ocr"
 
 
 def skips(region: str, n=60, seed=0) -> pd.DataFrame:
@@ -168,14 +170,14 @@ def skips(region: str, n=60, seed=0) -> pd.DataFrame:
 
 def test_a_layer_that_alone_reads_the_image_is_where_swapping_shows_it():
     early = probes({"recognition": 2, "ocr": 4, "grounding": 5, "counting": 4})
-    found = of_claim(3, evidence(swaps=early, skips=skips("late")))
+    found = of_claim(3, measured(swaps=early, skips=skips("late")))
     assert (found.verdict == SUPPORTED).all()
     failed = early.assign(failed=early.function == "ocr")
-    found = of_claim(3, evidence(swaps=failed, skips=skips("late")))
+    found = of_claim(3, measured(swaps=failed, skips=skips("late")))
     assert list(found.verdict) == [SUPPORTED, MISSING, SUPPORTED, SUPPORTED, SUPPORTED]
     assert found.why.iloc[1] == "every sample failed"
     late = probes({"recognition": 8, "ocr": 8, "grounding": 8, "counting": 8})
-    found = of_claim(3, evidence(swaps=late, skips=skips("early")))
+    found = of_claim(3, measured(swaps=late, skips=skips("early")))
     assert found.verdict.iloc[-1] == CONTRADICTED
     assert set(found.verdict.iloc[:4]) == {UNDECIDED}
 
@@ -222,7 +224,7 @@ def test_an_update_planted_in_mid_is_found_there_and_a_spread_one_is_nowhere(tin
     planted(tiny, tmp_path / "in", concentrated(1e-2, range(3, 6)))
     planted(tmp_path / "in", tmp_path / "rl", spread(1e-3))
     frame = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
-    found = claims.statements(claim(4), Evidence(REGIONS, ("one",), updates=frame, seed=1)).set_index("statement")
+    found = claims.statements(claim(4), Measurements(REGIONS, ("one",), updates=frame, seed=1)).set_index("statement")
     assert list(found.verdict) == [SUPPORTED, UNDECIDED]
     assert found.estimate.iloc[0] > 3
     assert abs(found.estimate.iloc[1]) < 0.1
@@ -234,9 +236,9 @@ def test_equal_energy_spread_or_concentrated_is_told_by_the_slope(tiny, tmp_path
     frame = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
     energy = frame[frame.component == "layer"].groupby("stage").frobenius.sum()
     assert energy["IN"] == pytest.approx(energy["RL"], rel=0.02)
-    assert (of_claim(5, Evidence(REGIONS, ("one",), updates=frame, seed=1)).verdict == SUPPORTED).all()
+    assert (of_claim(5, Measurements(REGIONS, ("one",), updates=frame, seed=1)).verdict == SUPPORTED).all()
     swapped = frame.assign(stage=frame.stage.map({"IN": "RL", "RL": "IN"}))
-    assert whole(5, Evidence(REGIONS, ("one",), updates=swapped, seed=1)) == CONTRADICTED
+    assert whole(5, Measurements(REGIONS, ("one",), updates=swapped, seed=1)) == CONTRADICTED
 
 
 def test_rl_that_is_in_changes_nothing(tiny, tmp_path):
@@ -244,7 +246,7 @@ def test_rl_that_is_in_changes_nothing(tiny, tmp_path):
     frame = of_weights(tiny, tmp_path / "in", tmp_path / "in")
     same = hits({role: {"M_v2r": 0.4, "M_rea": 0.4} for role in ("IN",)})
     copies = [same.assign(role=role) for role in ("IN", "RL", "IN:RL:RL", *FROZEN)]
-    nothing = Evidence(REGIONS, ("one", "two"), hits=pd.concat(copies), updates=frame, seed=1)
+    nothing = Measurements(REGIONS, ("one", "two"), hits=pd.concat(copies), updates=frame, seed=1)
     for number in (6, 7):
         found = claims.statements(claim(number), nothing)
         assert set(found.verdict) == {UNDECIDED}
@@ -292,7 +294,7 @@ def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
         rng = np.random.default_rng(draw)
         frame = hits(rates, n=60, seed=draw)
         frame["hit"] = rng.random(len(frame)) < 0.5
-        null = evidence(hits=frame, attention=attention(range(0), n=12, seed=draw), **nothing_in_layers(draw))
+        null = measured(hits=frame, attention=attention(range(0), n=12, seed=draw), **nothing_in_layers(draw))
         found = claims.statements(PAPER, null)
         for number in false:
             false[number] += bool((found[found.claim == number].verdict != UNDECIDED).any())
@@ -305,31 +307,31 @@ def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
 
 
 def test_what_a_study_has_not_is_not_claimed():
-    found = claims.statements(PAPER, evidence())
+    found = claims.statements(PAPER, measured())
     assert set(found.verdict) == {MISSING}
-    assert set(claims.verdicts(PAPER, found).verdict) == {MISSING}
+    assert set(claims.summarize_claims(PAPER, found).verdict) == {MISSING}
     assert found.why.str.len().gt(0).all()
     one_recipe = hits({"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}, recipes=("one",))
-    made = claims.statements(claim(6), evidence(hits=one_recipe))
-    row = claims.verdicts(claim(6), made).iloc[0]
+    made = claims.statements(claim(6), measured(hits=one_recipe))
+    row = claims.summarize_claims(claim(6), made).iloc[0]
     assert (row.verdict, row.supported, row.missing) == (SUPPORTED, 2, 2)  # of recipe one, and the report says so
-    assert claims.verdicts(claim(6), made, partial=True).verdict.item() == UNDECIDED
+    assert claims.summarize_claims(claim(6), made, partial=True).verdict.item() == UNDECIDED
     # A statement that nobody could make is not given.
-    half = claims.statements(claim(6), evidence(hits=one_recipe[one_recipe.metric == "M_rea"]))
-    row = claims.verdicts(claim(6), half).iloc[0]
+    half = claims.statements(claim(6), measured(hits=one_recipe[one_recipe.metric == "M_rea"]))
+    row = claims.summarize_claims(claim(6), half).iloc[0]
     assert (row.verdict, row.supported, row.missing) == (UNDECIDED, 1, 3)
     # Nor has a recipe no say where its samples failed.
     mass = attention(range(3, 9))
     failed = mass.assign(attention_mass=mass.attention_mass.where(mass.recipe == "one"))
-    assert whole(2, evidence(attention=mass[mass.recipe == "one"])) == SUPPORTED
-    assert whole(2, evidence(attention=failed)) == UNDECIDED
+    assert whole(2, measured(attention=mass[mass.recipe == "one"])) == SUPPORTED
+    assert whole(2, measured(attention=failed)) == UNDECIDED
 
 
 def test_other_examples_are_no_pairs():
     frame = hits({"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.4, "M_rea": 0.4}})
     frame = frame[~((frame.role == "IN") & (frame.id == 3))]
     with pytest.raises(InputError, match="one: IN and IN:RL:RL were not asked the same examples of M_v2r"):
-        claims.statements(claim(6), evidence(hits=frame))
+        claims.statements(claim(6), measured(hits=frame))
 
 
 def test_the_papers_own_cells_decide_nothing():
@@ -379,8 +381,8 @@ def test_claims_of_ones_own(tmp_path):
     )
     own = claims.read([tmp_path / "c.yaml"])
     frame = hits({"IN": {"M_vis": 0.4}, "RL": {"M_vis": 0.6}})
-    found = claims.statements(own, evidence(hits=frame))
-    assert claims.verdicts(own, found).verdict.item() == SUPPORTED
+    found = claims.statements(own, measured(hits=frame))
+    assert claims.summarize_claims(own, found).verdict.item() == SUPPORTED
 
 
 def test_another_seed_stands_beside_rl():
@@ -395,14 +397,14 @@ def test_another_seed_stands_beside_rl():
     again = mass[mass.stage == "IN"].assign(stage=RETRAINED, attention_mass=lambda frame: frame.attention_mass + 0.01)
     made = claims.statements(
         [{"claim": 1, "statements": statements}],
-        evidence(hits=hits(rates, recipes=("one",)), attention=pd.concat([mass, again])),
+        measured(hits=hits(rates, recipes=("one",)), attention=pd.concat([mass, again])),
     ).set_index(["statement", "recipe"])
     assert made.null["RL", "one"] == pytest.approx(0.1, abs=0.02)
     assert made.null_low["RL", "one"] < made.null["RL", "one"] < made.null_high["RL", "one"]
     assert np.isnan(made.null["IN", "one"])  # nothing of RL's is in it
     assert made.null["late", "one"] == pytest.approx(0.01)
     assert np.isnan(made.null["RL", "two"])
-    without = claims.statements([{"claim": 1, "statements": statements}], evidence(attention=mass))
+    without = claims.statements([{"claim": 1, "statements": statements}], measured(attention=mass))
     assert without.null.isna().all()
 
 
@@ -410,7 +412,7 @@ def test_dose_response():
     roles = {"IN": 0.0, "half": 0.5, "IN:RL:RL": 1.0}
     rates = {"IN": {"M_rea": 0.3}, "half": {"M_rea": 0.5}, "IN:RL:RL": {"M_rea": 0.7}}
     frame = hits(rates, recipes=("one",))
-    found = claims.trend(evidence(hits=frame), "one", "M_rea", roles)
+    found = claims.trend(measured(hits=frame), "one", "M_rea", roles)
     table = frame.pivot(index="id", columns="role", values="hit").astype(float)[list(roles)]
     slopes = [np.polyfit(list(roles.values()), row, 1)[0] for row in table.to_numpy()]  # the obvious twin
     assert found.value == pytest.approx(np.mean(slopes))
@@ -418,16 +420,16 @@ def test_dose_response():
     assert found.low < 0.4 < found.high
     assert found.p_greater < 0.01
     every = {role: {metric: 0.5 for metric in ("M_vis", "M_v2r", "M_rea")} for role in roles}
-    table = interpolation.response(evidence(hits=hits(every)), ["one", "two"], {"IN:RL:RL": roles})
+    table = interpolation.response(measured(hits=hits(every)), ["one", "two"], {"IN:RL:RL": roles})
     assert len(table) == 2 * 3 * 3
     assert set(table.value) == {50.0}
     assert (table.low < 50).all()
-    assert set(interpolation.response(evidence(hits=hits(every)), ["two"], {"IN:RL:RL": roles}).recipe) == {"two"}
+    assert set(interpolation.response(measured(hits=hits(every)), ["two"], {"IN:RL:RL": roles}).recipe) == {"two"}
 
 
 def test_recipes_are_replicates():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.3}}
-    made = claims.statements(claim(6), evidence(hits=hits(rates)))
+    made = claims.statements(claim(6), measured(hits=hits(rates)))
     found = claims.replicates(made).set_index("statement")
     row = found.loc["M_v2r, IN:RL:RL - IN"]
     both = made[made.statement == "M_v2r, IN:RL:RL - IN"].estimate
@@ -444,17 +446,17 @@ def test_recipes_are_replicates():
         [nothing.assign(role=role, recipe=recipe) for role in ("IN", "IN:RL:RL") for recipe in ("one", "two")]
     )
     assert (
-        claims.replicates(claims.statements(claim(6), evidence(hits=unmoved))).recipes == 2
+        claims.replicates(claims.statements(claim(6), measured(hits=unmoved))).recipes == 2
     ).all()  # no change is a finding too
-    assert claims.replicates(claims.statements(claim(6), evidence(hits=shared))).empty
-    assert claims.replicates(claims.statements(claim(6), evidence())).empty
+    assert claims.replicates(claims.statements(claim(6), measured(hits=shared))).empty
+    assert claims.replicates(claims.statements(claim(6), measured())).empty
 
 
 def test_what_n_could_show():
     """`detectable` is the effect that is found in four of five studies of this N."""
     rates = {"IN": {"M_v2r": 0.5, "M_rea": 0.5}, "IN:RL:RL": {"M_v2r": 0.5, "M_rea": 0.5}}
     frame = hits(rates, n=200, recipes=("one",))
-    detectable = of_claim(6, evidence(hits=frame)).detectable["M_v2r, IN:RL:RL - IN", "one"]
+    detectable = of_claim(6, measured(hits=frame)).detectable["M_v2r, IN:RL:RL - IN", "one"]
     rng = np.random.default_rng(0)
     before, after = (frame[(frame.role == role) & (frame.metric == "M_v2r")].hit.to_numpy() for role in rates)
     spread = np.std(after.astype(float) - before, ddof=1)

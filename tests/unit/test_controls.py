@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from frankenstein.claims import controls
-from frankenstein.claims.measurements import Evidence
+from frankenstein.claims.measurements import Measurements
 from frankenstein.core.regions import Regions
 
 REGIONS = Regions((2, 4), 6)
@@ -59,7 +59,7 @@ def test_windows_are_means_of_layers_less_that_of_all():
         for i in range(30)
         for layer in range(28)
     ]
-    found = controls.windows(Evidence(Regions((10, 19), 28), ("one", "two"), attention=pd.DataFrame(rows), seed=1))
+    found = controls.windows(Measurements(Regions((10, 19), 28), ("one", "two"), attention=pd.DataFrame(rows), seed=1))
     assert list(found["first"]) == list(range(20))
     assert (found["last"] - found["first"] == 8).all()
     best = found.loc[found.value.idxmax()]
@@ -70,7 +70,7 @@ def test_windows_are_means_of_layers_less_that_of_all():
     assert best.value > best.random_high
     assert set(found.quantity) == {"attention mass, RL - IN"}
     assert set(found.n) == {30}
-    assert controls.windows(Evidence(None, ("one",))).empty
+    assert controls.windows(Measurements(None, ("one",))).empty
 
 
 def test_of_noise_at_most_one_in_twenty_has_a_window_beyond():
@@ -82,7 +82,7 @@ def test_of_noise_at_most_one_in_twenty_has_a_window_beyond():
             {"recipe": "one", "stage": "IN", "component": "layer", "layer": layer, "matrix": "q", "frobenius": value**0.5, "slope": 0}
             for layer, value in enumerate(squares)
         ]  # fmt: skip
-        found = controls.windows(Evidence(Regions((10, 19), 28), ("one",), updates=pd.DataFrame(rows), seed=seed))
+        found = controls.windows(Measurements(Regions((10, 19), 28), ("one",), updates=pd.DataFrame(rows), seed=seed))
         beyond += bool(((found.value > found.random_high) | (found.value < found.random_low)).any())
     assert binomtest(beyond, 60, 0.05, alternative="greater").pvalue > 0.01
 
@@ -95,5 +95,5 @@ def test_one_high_layer_is_not_beyond():
          "changed": bool(value), "failed": False, "right": layer < 0, "unchangeable": False}
         for layer, value in enumerate([False, *values], -1) for i in range(4)
     ]  # fmt: skip
-    found = controls.windows(Evidence(Regions((3, 6), 9), ("one",), swaps=pd.DataFrame(rows), seed=1))
+    found = controls.windows(Measurements(Regions((3, 6), 9), ("one",), swaps=pd.DataFrame(rows), seed=1))
     assert not (found.value > found.random_high).any()

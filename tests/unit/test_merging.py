@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from frankenstein.core.errors import InputError
-from frankenstein.core.regions import HYBRIDS
 from frankenstein.inference.prompts import Prompt, encode
 from frankenstein.merging import hybrids
-from frankenstein.merging.hybrid_spec import REST, Assignment
+from frankenstein.merging.hybrid_spec import HYBRIDS, REST, Assignment
 from frankenstein.models import checkpoints, loading
 from frankenstein.models.architecture import canonical, part_of
 

@@ -15,18 +15,19 @@ from safetensors.torch import load_file, save_file
 
 from frankenstein.claims import claims, controls
 from frankenstein.claims.claims import CONTRADICTED, MISSING, SUPPORTED
-from frankenstein.claims.measurements import Evidence
-from frankenstein.core.regions import HYBRIDS, Regions
+from frankenstein.claims.measurements import Measurements
+from frankenstein.core.regions import Regions
 from frankenstein.data import tasks
 from frankenstein.grading import probes, short
 from frankenstein.grading.outcome import RIGHT
 from frankenstein.inference.generation import generate
 from frankenstein.inference.prompts import build_prompt
 from frankenstein.merging import hybrids
+from frankenstein.merging.hybrid_spec import HYBRIDS
 from frankenstein.mini import benchmarks
 from frankenstein.models.loading import load_model
 from frankenstein.probes import attention, interventions
-from frankenstein.report import curves
+from frankenstein.report.figures import figure4
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 REGIONS = Regions((3, 6), 9)
@@ -90,16 +91,16 @@ def test_attention_raised_by_scaling_is_found_in_the_layers_where_it_was(tiny, t
         attention_of(tmp_path / name, examples, tmp_path).assign(recipe="one", stage=name.upper())
         for name in ("in", "rl")
     )
-    evidence = Evidence(REGIONS, ("one",), attention=frame, seed=1)
+    measured = Measurements(REGIONS, ("one",), attention=frame, seed=1)
     by_layer = frame.groupby(["layer", "stage"]).attention_mass.mean().unstack()
     change = by_layer.RL - by_layer.IN
     assert set(change.nlargest(len(raised)).index) == set(raised)
     assert change[list(raised)].min() > 3 * change.drop(list(raised)).abs().max()
     second = [claim for claim in PAPER if claim["claim"] == 2]
-    found = claims.statements(second, evidence)
-    assert claims.verdicts(second, found).verdict.item() == verdict
+    found = claims.statements(second, measured)
+    assert claims.summarize_claims(second, found).verdict.item() == verdict
     assert (found.p_layers.iloc[-1] < 0.05) == (verdict == SUPPORTED)
-    windows = controls.windows(evidence)
+    windows = controls.windows(measured)
     best = windows.loc[windows.value.idxmax()]
     assert set(range(best["first"], best["last"] + 1)) <= set(raised)
     assert best.low > 0
@@ -152,7 +153,7 @@ def test_swapping_peaks_at_the_layer_that_alone_reads_the_image(tiny, tmp_path, 
     said = records[records["mode"] == "none"].set_index("id").response
     pairs = [replace(pair, meta={"target_text": said[pair.id], "source_text": "?"}) for pair in pairs]
     table = probes.swap_table(records, pairs)
-    rates = curves.change_rates(table).set_index(["mode", "layer"]).rate
+    rates = figure4.change_rates(table).set_index(["mode", "layer"]).rate
     # Of other noise an untrained model does not always say another word; where it does it is by this layer.
     share = rates["kv_at_layer_only", reads]
     assert share > 0.4
@@ -165,9 +166,9 @@ def test_swapping_peaks_at_the_layer_that_alone_reads_the_image(tiny, tmp_path, 
         "of": {"function": "ocr", "more": "early", "less": "late"},
     }
     claim = [{"claim": 1, "statements": [{**statement, "expect": "greater"}]}]
-    found = claims.statements(claim, Evidence(REGIONS, ("one",), swaps=table, seed=1)).iloc[0]
+    found = claims.statements(claim, Measurements(REGIONS, ("one",), swaps=table, seed=1)).iloc[0]
     assert found.verdict == SUPPORTED
-    unable = claims.statements(claim, Evidence(REGIONS, ("one",), swaps=table.assign(right=False), seed=1)).iloc[0]
+    unable = claims.statements(claim, Measurements(REGIONS, ("one",), swaps=table.assign(right=False), seed=1)).iloc[0]
     assert unable.verdict == MISSING
     assert unable.why == "the Base has only 0% of the ocr pairs right without a swap"
     layers_of = {
@@ -217,7 +218,7 @@ def test_a_skill_of_one_region_is_in_the_hybrids_that_have_it_and_no_other(tiny,
         for role in ("RL", *HYBRIDS)
     ]
     found = claims.statements(
-        [{"claim": 1, "statements": statements}], Evidence(REGIONS, ("one",), hits=pd.DataFrame(rows), seed=1)
+        [{"claim": 1, "statements": statements}], Measurements(REGIONS, ("one",), hits=pd.DataFrame(rows), seed=1)
     ).set_index("statement")
     for role, row in found.iterrows():
         carries = role == "RL" or role.split(":")[1] == "RL"

@@ -7,9 +7,12 @@ from conftest import ROOT
 from matplotlib.text import Text
 
 from frankenstein.claims import claims, controls, reference
-from frankenstein.claims.measurements import Evidence
+from frankenstein.claims.measurements import Measurements
 from frankenstein.core.regions import Regions
-from frankenstein.report import figures, papertables
+from frankenstein.report import drawing
+from frankenstein.report.figures import claims as claims_chart
+from frankenstein.report.figures import controls as controls_chart
+from frankenstein.report.figures import figure2, figure3, figure5, heatmap
 from frankenstein.report.style import PAGE, SMALL
 
 REGIONS = Regions((10, 19), 28)
@@ -33,31 +36,36 @@ def scores() -> pd.DataFrame:
     return frame.assign(n=100, value=0.5, low=0.4, high=0.6)
 
 
-def evidence() -> Evidence:
+def measured() -> Measurements:
     rng = np.random.default_rng(0)
     mass = [
         {"recipe": recipe, "stage": stage, "id": i, "layer": layer, "attention_mass": rng.random()}
         for recipe in RECIPES for stage in ("IN", "RL") for i in range(5) for layer in range(28)
     ]  # fmt: skip
-    return Evidence(REGIONS, RECIPES, attention=pd.DataFrame(mass), seed=1)
+    return Measurements(REGIONS, RECIPES, attention=pd.DataFrame(mass), seed=1)
+
+
+def of_scores(table: pd.DataFrame) -> Measurements:
+    return Measurements(REGIONS, RECIPES, ("task",), scores=table, reference=PUBLISHED)
 
 
 def figure_of(name: str):
     if name == "figure2":
-        return figures.figure2(papertables.figure2(scores(), ["task"], PUBLISHED))
+        return figure2.draw(figure2.data(of_scores(scores())), measured())
     if name == "figure3":
         frames = [by_layer(recipe=recipe, stage=stage) for recipe in RECIPES for stage in ("IN", "RL")]
-        return figures.figure3(pd.concat(frames).rename(columns={"value": "attention_mass"}), REGIONS)
+        return figure3.draw(pd.concat(frames).rename(columns={"value": "attention_mass"}), measured())
     if name == "figure5":
         frames = [by_layer(recipe=recipe, stage=stage) for recipe in RECIPES for stage in ("IN", "RL")]
-        return figures.figure5(pd.concat(frames).rename(columns={"value": "frobenius_rms"}), REGIONS)
+        return figure5.draw(pd.concat(frames).rename(columns={"value": "frobenius_rms"}), measured())
     if name == "heatmap":
         frames = [by_layer(of=of).rename(columns={"value": "rate"}) for of in ("ocr", "counting", "skip: math500")]
         none = pd.DataFrame([{"of": of, "layer": -1, "n": 100, "failed": 0, "rate": 0, "low": 0, "high": 0.04} for of in ("ocr", "counting", "skip: math500")])  # fmt: skip
-        return figures.heatmap(pd.concat([none, *frames]), REGIONS)
+        return heatmap.draw(pd.concat([none, *frames]), measured())
     if name == "controls":
-        return figures.controls(controls.windows(evidence()), REGIONS)
-    return figures.claims(claims.statements(claims.read([ROOT / "workflow" / "claims" / "paper.yaml"]), evidence()))
+        return controls_chart.draw(controls.windows(measured()), measured())
+    stated = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
+    return claims_chart.draw(claims.statements(stated, measured()), measured())
 
 
 @pytest.mark.parametrize("name", ["figure2", "figure3", "figure5", "heatmap", "controls", "claims"])
@@ -73,15 +81,15 @@ def test_a_figure_fits_a_page_and_is_legible(name, tmp_path):
     assert drawn.y0 > -0.03
     assert drawn.x1 < figure.get_figwidth() + 0.03
     assert drawn.y1 < figure.get_figheight() + 0.03
-    figures.save(figure, tmp_path / "figure.pdf")
+    drawing.save(figure, tmp_path / "figure.pdf")
 
 
 def test_the_papers_values_stand_beside_ours():
-    bars = papertables.figure2(scores(), ["task"], PUBLISHED)
+    bars = figure2.data(of_scores(scores()))
     ours = bars[(bars.recipe == "Revisual") & (bars.ability == "Reasoning")].set_index("stage")
     assert ours.paper.to_dict() == {"Base": 63, "IN": 81, "RL": 88}
     average = bars[(bars.recipe == "MMR1") & (bars.ability == "Average benchmark")].set_index("stage").paper
     assert average["Base"] == 45.9
     assert average[["IN", "RL"]].isna().all()
-    other = papertables.figure2(scores().assign(recipe="mine"), ["task"], PUBLISHED)
+    other = figure2.data(of_scores(scores().assign(recipe="mine")))
     assert other.paper.isna().all()

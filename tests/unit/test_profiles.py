@@ -2,11 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from frankenstein.claims.measurements import Measurements
 from frankenstein.core.intervals import wilson
 from frankenstein.core.regions import Regions
 from frankenstein.data.tasks import Example, Pair
 from frankenstein.grading import probes
-from frankenstein.report import curves, figures
+from frankenstein.report import drawing, tables
+from frankenstein.report.figures import figure3, figure4, figure6, heatmap
 from frankenstein.updates import matrices
 
 REGIONS = Regions((3, 6), 9)
@@ -38,7 +40,7 @@ def test_failed_samples_stay_in_n_and_a_layer_that_failed_is_not_zero():
     table = probes.swap_table(records, pairs)
     assert list(table.failed) == [False] * 7 + [True] * 5
     assert not table[table.failed].changed.any()
-    rates = curves.change_rates(table).set_index("layer")
+    rates = figure4.change_rates(table).set_index("layer")
     assert set(rates["mode"]) == {"hidden_state_at_layer"}
     assert list(rates.n) == [4, 4, 4]
     assert list(rates.failed) == [0, 1, 4]
@@ -55,7 +57,7 @@ def test_pairs_that_no_swap_can_change_leave_the_denominator_and_are_counted():
     ]
     table = probes.swap_table(swap_records({-1: ["CAT"] * 4, 0: ["DOG", "CAT", "COW", "CAT"]}), pairs)
     assert list(table.unchangeable) == [False, True, False, False] * 2
-    rates = curves.change_rates(table).set_index("layer")
+    rates = figure4.change_rates(table).set_index("layer")
     assert (rates.n[0], rates.unchangeable[0]) == (3, 1)
     assert rates.rate[0] == pytest.approx(2 / 3)
 
@@ -63,17 +65,17 @@ def test_pairs_that_no_swap_can_change_leave_the_denominator_and_are_counted():
 def test_a_function_that_the_base_can_not_do_is_marked(tmp_path):
     pairs = [Pair(f"p{i}", "ocr", "t", "s", "?", {"target_text": "CAT", "source_text": "DOG"}) for i in range(4)]
     half = probes.swap_table(swap_records({-1: ["CAT", "CAT", "4", "5"], 0: ["CAT"] * 4}), pairs)
-    assert curves.change_rates(half).able.all()
+    assert figure4.change_rates(half).able.all()
     unable = probes.swap_table(swap_records({-1: ["CAT", "3", "4", "5"], 0: ["CAT"] * 4}), pairs)
-    rates = curves.change_rates(unable)
+    rates = figure4.change_rates(unable)
     assert not rates.able.any()
     assert list(rates.base_right) == [0.25, 0.25]
     skips = rates.rename(columns={"function": "task"})[["task", "layer", "n", "failed", "rate", "low", "high"]]
-    figure = figures.figure4(rates, skips.assign(truncated=[0, 2]), Regions((3, 6), 9))
+    figure = figure4.draw(figure4.together(rates, skips.assign(truncated=[0, 2])), Measurements(REGIONS, ()))
     assert figure.axes[0].get_legend().get_texts()[0].get_text() == "ocr: not mastered, 25% right"
     assert "2 of 8 answers cut off" in figure.axes[1].get_title()
     assert "ocr, cut off" in [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
-    named = curves.by_function(rates.rename(columns={"mode": "probe"}))
+    named = heatmap.by_function(rates.rename(columns={"mode": "probe"}))
     assert set(named.of) == {"ocr (not mastered)"}
 
 
@@ -85,7 +87,7 @@ def test_answers_that_are_numbers_are_read_as_text(tmp_path):
     )
     pairs = [Pair("p0", "counting", "t", "s", "?", {"target_answer": "3", "source_answer": "4"})]
     table = probes.swap_table(probes.read_records([tmp_path / "r.jsonl"]), pairs)
-    rates = curves.change_rates(table).set_index("layer")
+    rates = figure4.change_rates(table).set_index("layer")
     assert rates.loc[0, "rate"] == 1
     assert list(rates.failed) == [0, 0, 1]
 
@@ -108,7 +110,7 @@ def test_error_rates():
         ]
     )
     table = probes.skip_table(records, examples)
-    rates = curves.error_rates(table).set_index("layer")
+    rates = figure4.error_rates(table).set_index("layer")
     assert list(rates.rate) == [0, 0.75]
     assert list(rates.failed) == [0, 1]
     assert list(rates.truncated) == [0, 1]
@@ -123,7 +125,7 @@ def test_attention_profile_has_an_interval_and_counts_failures():
         {"recipe": "one", "stage": "IN", "layer": 0, "attention_mass": mass, "attention_mean": mass / 4}
         for mass in [*rng.normal(0.3, 0.01, 50), np.nan]
     ]
-    profile = curves.attention(pd.DataFrame(rows)).iloc[0]
+    profile = figure3.data(Measurements(REGIONS, (), attention=pd.DataFrame(rows))).iloc[0]
     assert (profile.n, profile.failed) == (51, 1)
     assert profile.low < 0.3 < profile.high
     assert profile.attention_mean == pytest.approx(profile.attention_mass / 4)
@@ -137,7 +139,7 @@ def test_attention_difference_is_paired_by_example():
         for i in range(8)
     ]
     rows[0]["attention_mass"] = np.nan  # e0 failed in IN
-    table = curves.attention_differences(pd.DataFrame(rows), REGIONS).set_index("region")
+    table = tables.attention(Measurements(REGIONS, (), attention=pd.DataFrame(rows))).set_index("region")
     assert list(table.index) == ["early", "mid", "late"]
     assert list(table.n) == [7, 8, 8]
     assert table.loc["early", "difference"] == pytest.approx(0)
@@ -154,7 +156,7 @@ def test_spectra_leave_out_what_has_no_ratio():
         for rank, value in enumerate(matrices.log_spectrum(np.array(values)), 1)
     ]
     rows.append({**rows[0], "component": "vision_tower", "log_ratio": -9.0})
-    table = curves.spectra(pd.DataFrame(rows)).set_index("rank")
+    table = figure6.data(Measurements(REGIONS, (), spectra=pd.DataFrame(rows))).set_index("rank")
     assert list(table.matrices) == [2, 1, 1]
     assert table.loc[3, "log_ratio"] == pytest.approx(np.log(0.25))
 
@@ -179,11 +181,15 @@ def test_a_figure_says_what_failed(tmp_path):
             for layer in layers
         ]
     )
-    errors = changes.rename(columns={"function": "task"}).assign(failed=0)
-    figure = figures.figure4(changes, errors, REGIONS)
+    errors = changes.drop(columns="mode").rename(columns={"function": "task"}).assign(failed=0)
+    figure = figure4.draw(figure4.together(changes, errors), Measurements(REGIONS, ()))
     assert "1 of 40 samples failed" in figure.axes[0].get_title()
     assert "failed" not in figure.axes[1].get_title()
-    figures.save(figure, tmp_path / "a.png", tmp_path / "a.pdf")
+    drawing.save(figure, tmp_path / "a.png", tmp_path / "a.pdf")
     first = (tmp_path / "a.pdf").read_bytes()
-    figures.save(figures.figure4(changes, errors, REGIONS), tmp_path / "a.png", tmp_path / "a.pdf")
+    drawing.save(
+        figure4.draw(figure4.together(changes, errors), Measurements(REGIONS, ())),
+        tmp_path / "a.png",
+        tmp_path / "a.pdf",
+    )
     assert (tmp_path / "a.pdf").read_bytes() == first

@@ -23,8 +23,8 @@ EXPENSIVE = {
     "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short verdicts; inference: prompts responses templates; models: architecture checkpoints gpu manifests weights; training: grpo prompt_files sft",
     "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
     "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses; models: gpu loading manifests",
-    "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions sweep",
-    "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions sweep",
+    "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions modes sweep",
     "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts responses templates; models: architecture gpu loading manifests; probes: attention batches decoder",
     "weight_updates": "core: errors logs; models: architecture manifests weights; updates: matrices",
     "merge": "core: errors logs; merging: hybrid_spec hybrids; models: architecture checkpoints manifests weights",
@@ -53,7 +53,8 @@ def test_what_may_rerun_a_script_that_costs_hours(script):
 def test_a_new_grader_or_another_colour_asks_no_model():
     for script in EXPENSIVE.keys() - {"reinforce", "reinforce_prompts"}:  # RL is rewarded by the grader
         assert not {"grading", "claims", "report", "study"} & uses(f"{script}.py").keys(), script
-    assert "grading" not in uses("figure4.py")  # a new grader judges the swaps again, and draws what that has changed
+    # A new grader judges the swaps again, and draws what that has changed: figures know the names of verdicts alone.
+    assert uses("draw.py")["grading"] == {"outcome"}
     assert "grading" in uses("judge_swaps.py")
 
 
@@ -103,7 +104,7 @@ def test_the_hash_follows_the_code(tmp_path, monkeypatch):
         provenance.modules.cache_clear()
         provenance._imports.cache_clear()
         provenance._meaning.cache_clear()
-        return {script: provenance.code_hash(SCRIPTS / script) for script in ("merge.py", "score.py", "figure5.py")}
+        return {script: provenance.code_hash(SCRIPTS / script) for script in ("merge.py", "score.py", "draw.py")}
 
     before = hashes()
     assert hashes() == before
@@ -125,11 +126,58 @@ def test_the_hash_follows_the_code(tmp_path, monkeypatch):
     assert {script for script in before if before[script] != after[script]} == {"merge.py"}
 
 
+# Rules that an edit of a module runs again; what depends on their files follows as those change.
+_FIGURES = "figure2 figure3 figure4 heatmap figure5 figure6 spectra doses controls training"
+_TABLES = "table2 table3 attention_differences energy overlaps regions"
+_TRAINED = "pretrain finetune reinforce reinforce_prompts"
+EDITS = {
+    "probes/sweep.py": "swap_vision_tokens skip_layers",
+    "probes/decoder.py": "swap_vision_tokens skip_layers attention",
+    "probes/attention.py": "attention",
+    "grading/rules.py": "grade judge_skips judge_swaps reinforce_prompts",
+    "grading/numbers.py": "grade judge_skips judge_swaps reinforce reinforce_prompts score",
+    "updates/matrices.py": f"weight_updates {_TABLES}",
+    "merging/hybrids.py": "merge shard_for_links",
+    "inference/engines.py": "generate describe judge",
+    "training/grpo.py": "reinforce reinforce_prompts",
+    "claims/scoring.py": "score",
+    "claims/claims.py": "doses test_claims write_report",
+    "report/drawing.py": f"{_FIGURES} {_TABLES} test_claims write_report",
+    "report/figures/figure3.py": f"figure3 {_TABLES} write_report",
+    "report/page.py": "write_report",
+    "study/config.py": "",
+    "study/jobs.py": "",
+    "cli.py": "",
+}
+
+
+def _hashes_by_rule(monkeypatch, root) -> dict[str, str]:
+    monkeypatch.setattr(provenance, "_ROOT", root)
+    for cached in (provenance.modules, provenance._imports, provenance._meaning):
+        cached.cache_clear()
+    text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
+    found = {}
+    for part in re.split(r"^(?:use rule \w+ as|rule) ", text, flags=re.M)[1:]:
+        script, *modules = re.findall(r'"([^"]+)"', re.search(r"code=code\(([^)]*)\)", part)[1])
+        found[re.match(r"\w+", part)[0]] = provenance.code_hash(SCRIPTS / script, *modules)
+    return found
+
+
+@pytest.mark.parametrize("module", EDITS)
+def test_what_an_edited_module_runs_again(tmp_path, monkeypatch, module):
+    root = shutil.copytree(LIBRARY, tmp_path / "frankenstein")
+    before = _hashes_by_rule(monkeypatch, root)
+    edited = root / module
+    edited.write_text(edited.read_text() + "\nEDITED = True\n")
+    after = _hashes_by_rule(monkeypatch, root)
+    assert {rule for rule in before if before[rule] != after[rule]} == set(EDITS[module].split())
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
 def test_scripts_are_thin_and_belong_to_a_rule(script):
     rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     assert f"workflow/scripts/{script}" in rules
-    assert f'code=code("{script}")' in rules
+    assert f'code=code("{script}"' in rules
     assert len((SCRIPTS / script).read_text().splitlines()) <= 45
     assert "snakemake.config" not in (SCRIPTS / script).read_text()
 

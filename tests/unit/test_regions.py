@@ -3,7 +3,8 @@ import itertools
 import pytest
 
 from frankenstein.core.errors import InputError
-from frankenstein.core.regions import HYBRIDS, Regions
+from frankenstein.core.regions import Regions
+from frankenstein.merging.hybrid_spec import HYBRIDS
 
 
 def test_the_papers_regions():

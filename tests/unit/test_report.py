@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from test_claims import claim, concentrated, evidence, hits, of_weights, planted, spread
+from test_claims import claim, concentrated, hits, measured, of_weights, planted, spread
 
 from frankenstein.claims import claims, scoring
-from frankenstein.claims.measurements import Evidence
-from frankenstein.core.regions import RETRAINED, Regions
+from frankenstein.claims.measurements import Measurements
+from frankenstein.core.regions import Regions
+from frankenstein.core.roles import RETRAINED
 from frankenstein.data import tasks
 from frankenstein.inference import responses
-from frankenstein.report import alttext, page, run_record
+from frankenstein.report import figures, page, run_record
 
 PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 TWO = {
@@ -24,7 +25,7 @@ TWO = {
 }
 
 
-def said(found: Evidence, config=TWO, stated=PAPER) -> str:
+def said(found: Measurements, config=TWO, stated=PAPER) -> str:
     return "\n".join(page.limits(found, config, claims.statements(stated, found)))
 
 
@@ -34,7 +35,7 @@ def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
     one = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
     both = pd.concat([one, one.assign(recipe="two")])
     nine = Regions((3, 6), 9)
-    found = Evidence(nine, ("one", "two"), updates=both, seed=1)
+    found = Measurements(nine, ("one", "two"), updates=both, seed=1)
     assert (
         "Claim 4 cannot be decided in this study: with 9 layers a permutation of layers has no p below 0.024"
         in said(found)
@@ -42,27 +43,27 @@ def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
     assert set(claims.statements(claim(4), found).verdict) == {
         claims.UNDECIDED
     }  # as it says: Mid's is a hundred times the rest's
-    assert "cannot be decided" not in said(Evidence(nine, ("one",), updates=one, seed=1))
+    assert "cannot be decided" not in said(Measurements(nine, ("one",), updates=one, seed=1))
     deep = both[both.component == "layer"]
     deep = pd.concat([deep.assign(layer=3 * deep.layer + i) for i in range(3)])
-    assert "cannot be decided" not in said(Evidence(Regions((9, 18), 27), ("one", "two"), updates=deep, seed=1))
+    assert "cannot be decided" not in said(Measurements(Regions((9, 18), 27), ("one", "two"), updates=deep, seed=1))
 
 
 def test_a_seed_that_moves_as_much_as_rl_is_said():
     rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, RETRAINED: {"M_vis": 0.65}}
     own = [{"claim": 1, "says": "x", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
-    text = said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
+    text = said(measured(hits=hits(rates, recipes=("one",))), stated=own)
     assert "moves by itself (95 % intervals, not corrected): M_vis RL - IN (one) +15.0 [" in text
     assert "points, where RL makes +10.0 [" in text
     assert "beside RL in two: what RL changed is not told" in text
     rates[RETRAINED] = {"M_vis": 0.5}
-    assert "moves by itself" not in said(evidence(hits=hits(rates, recipes=("one",))), stated=own)
+    assert "moves by itself" not in said(measured(hits=hits(rates, recipes=("one",))), stated=own)
 
 
 def test_few_examples_are_said():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.5, "M_rea": 0.5}}
-    assert "Few examples: 4 tests of rates would miss" in said(evidence(hits=hits(rates, n=20)), stated=claim(6))
-    assert "Few examples" not in said(evidence(hits=hits(rates, n=2000)), stated=claim(6))
+    assert "Few examples: 4 tests of rates would miss" in said(measured(hits=hits(rates, n=20)), stated=claim(6))
+    assert "Few examples" not in said(measured(hits=hits(rates, n=2000)), stated=claim(6))
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,9 @@ def test_numbers_as_they_are_printed(value, text):
 
 def test_alt_text_says_what_is_seen():
     table = pd.DataFrame({"of": "ocr", "layer": range(-1, 4), "n": 4, "rate": [0, 0.2, 1, 0.5, 0], "low": 0, "high": 1})
-    assert alttext.describe("heatmap", table).endswith("ocr: highest at layer 1 (1), 0 at layer 3.")
-    assert alttext.describe("heatmap", table.assign(rate=np.nan)).endswith("ocr: no value.")
-    assert "nothing was measured" in alttext.describe("controls", pd.DataFrame())
+    assert figures.alt_text("heatmap", table).endswith("ocr: highest at layer 1 (1), 0 at layer 3.")
+    assert figures.alt_text("heatmap", table.assign(rate=np.nan)).endswith("ocr: no value.")
+    assert "nothing was measured" in figures.alt_text("controls", pd.DataFrame())
 
 
 def test_where_checkpoints_and_data_come_from(tmp_path):
@@ -129,8 +130,8 @@ def test_the_answer_says_how_much_data_would_tell():
     frame = hits(rates, n=100)
     same = frame[(frame.role == "IN") & (frame.metric == "M_rea")].assign(role="IN:RL:RL")
     frame = pd.concat([frame[~((frame.role == "IN:RL:RL") & (frame.metric == "M_rea"))], same])
-    tested = claims.statements(claim(6), evidence(hits=frame))
-    answer = page._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
+    tested = claims.statements(claim(6), measured(hits=frame))
+    answer = page._answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     finite = tested.needed[np.isfinite(tested.needed)]
     assert answer["sentence"] == (
         "0 of 4 tests support the claim, 4 are undecided; at the observed effect sizes, "
@@ -154,14 +155,14 @@ def test_a_value_and_its_interval_are_one_cell():
 
 def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}
-    tested = claims.statements(claim(6), evidence(hits=hits(rates, recipes=("one",))))
-    answer = page._answer(claims.verdicts(claim(6), tested).iloc[0].to_dict(), tested)
+    tested = claims.statements(claim(6), measured(hits=hits(rates, recipes=("one",))))
+    answer = page._answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     assert answer["verdict"] == "supported"
     assert answer["sentence"] == (
         "2 of 2 tests support the claim; 2 further tests could not be run, so no conclusion is drawn for two."
     )
-    nothing = claims.statements(claim(6), evidence())
-    answer = page._answer(claims.verdicts(claim(6), nothing).iloc[0].to_dict(), nothing)
+    nothing = claims.statements(claim(6), measured())
+    answer = page._answer(claims.summarize_claims(claim(6), nothing).iloc[0].to_dict(), nothing)
     assert answer["sentence"] == "This study measured none of the quantities in this claim."
 
 
@@ -170,8 +171,8 @@ def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
     own = [{"claim": 1, "says": "x", "where": "", "asks": "", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
     for again, said in ((0.65, True), (0.5, False)):
         rates[RETRAINED] = {"M_vis": again}
-        tested = claims.statements(own, evidence(hits=hits(rates, recipes=("one",))))
-        sentence = page._answer(claims.verdicts(own, tested).iloc[0].to_dict(), tested)["sentence"]
+        tested = claims.statements(own, measured(hits=hits(rates, recipes=("one",))))
+        sentence = page._answer(claims.summarize_claims(own, tested).iloc[0].to_dict(), tested)["sentence"]
         assert ("1 of the decided effects is no larger than IN's seed-to-seed variation" in sentence) == said, sentence
 
 

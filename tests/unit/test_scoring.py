@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import multinomial
 
-from frankenstein.claims import scoring
+from frankenstein.claims import outcomes, scoring
 from frankenstein.core.errors import InputError
 from frankenstein.core.intervals import paired, wilson
 from frankenstein.data.metrics import as_published, conditions
@@ -43,7 +43,7 @@ def test_the_papers_metrics_on_every_combination():
             graded("t", {"text": verdicts}),
         ]
     )
-    rates = scoring.rates(scoring.outcomes(frame, ABILITIES)).set_index("metric")
+    rates = scoring.rates(outcomes.outcomes(frame, ABILITIES)).set_index("metric")
     # Of sixteen combinations: right with the image, and wrong or abstained without it; right with both.
     assert rates.loc["M_vis", "value"] == pytest.approx(2 / 16)
     assert rates.loc["M_v2r", "value"] == pytest.approx(1 / 16)
@@ -55,7 +55,7 @@ def test_the_papers_metrics_on_every_combination():
 def test_a_missing_condition_is_an_error():
     frame = graded("v", {"image": ["right", "wrong"]})
     with pytest.raises(InputError, match="'black' is missing"):
-        scoring.hits(frame, {"image": True, "black": False})
+        outcomes.hits(frame, {"image": True, "black": False})
 
 
 def test_conditions_of_a_task():
@@ -181,7 +181,7 @@ def test_the_cells_of_vision_add_up_to_n_and_hold_m_vis():
     ]
     assert (row["n"], row["ungraded"], row["abstained"], row["abstained_black"]) == (10, 2, 1, 2)
     frame = graded("v", dict(zip(("image", "black"), list(zip(*PAIRS, strict=True))[:2], strict=True)))
-    assert scoring.hits(frame, {"image": True, "black": False}).sum() == row["image_right_black_wrong"]
+    assert outcomes.hits(frame, {"image": True, "black": False}).sum() == row["image_right_black_wrong"]
     assert (row["accuracy"], row["accuracy_black"], row["accuracy_shuffled"]) == (0.5, 0.3, 0.4)
     assert row["reliance"] == pytest.approx(0.2)
     assert row["reliance_shuffled"] == pytest.approx(0.1)

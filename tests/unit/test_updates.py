@@ -4,10 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from frankenstein.claims.measurements import Measurements
 from frankenstein.core.errors import InputError
 from frankenstein.core.regions import Regions
 from frankenstein.models.weights import Weights
-from frankenstein.report import curves
+from frankenstein.report import tables
+from frankenstein.report.figures import figure5, spectra
 from frankenstein.updates import matrices
 
 
@@ -352,7 +354,7 @@ def records(tiny, moved, again):
 
 
 def test_layer_energy_is_the_root_of_the_sum_of_squares(records):
-    energy = curves.energy(records, Regions((3, 6), 9), seed=1)
+    energy = figure5.data(Measurements(Regions((3, 6), 9), (), updates=records, seed=1))
     energy = energy[energy.stage == "RL"]
     layer2 = records[(records.component == "layer") & (records.layer == 2) & (records.stage == "RL")]
     row = energy[energy.layer == 2].iloc[0]
@@ -369,7 +371,9 @@ def test_layer_energy_is_the_root_of_the_sum_of_squares(records):
 
 
 def test_shares_of_energy_add_up(records):
-    shares = curves.energy_shares(records, Regions((3, 6), 9)).set_index(["stage", "by"]).sort_index()
+    shares = (
+        tables.energy(Measurements(Regions((3, 6), 9), (), updates=records)).set_index(["stage", "by"]).sort_index()
+    )
     for stage in ("IN", "RL"):
         assert shares.loc[stage, "component"].share.sum() == pytest.approx(1)
         decoder = shares.loc[stage, "component"].set_index("part").share["layer"]
@@ -386,7 +390,7 @@ def test_a_steeper_spectrum_has_a_lower_slope():
         return {**label, **matrices.diversity(sigma), "rounding_floor": np.exp(-3.0)}
 
     rows = [record(layer, m, d + 0.01 * layer) for layer in (0, 1) for m, d in (("q", 0.1), ("k", 0.12), ("v", 0.11))]
-    slopes = curves.slopes(pd.DataFrame(rows), Regions((1, 2), 3)).set_index("layer")
+    slopes = spectra.data(Measurements(Regions((1, 2), 3), (), updates=pd.DataFrame(rows))).set_index("layer")
     assert slopes.slope[0] == pytest.approx(-0.11)
     assert slopes.slope[1] == pytest.approx(-0.12)
     assert slopes.low[0] < -0.11 < slopes.high[0]

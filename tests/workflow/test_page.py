@@ -187,7 +187,10 @@ def test_a_claim_that_no_study_could_test_stops_before_the_first_job(micro):
     (micro / "own.yaml").write_text(
         "- {claim: own, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis, form: IN, to: RL}, expect: less}]}"
     )
-    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text()) | {"study": "mistaken", "claims": ["own.yaml"]}
+    config = yaml.safe_load((micro / "config" / "micro.yaml").read_text()) | {
+        "study": "mistaken",
+        "claims": ["own.yaml"],
+    }
     (micro / "config" / "own.yaml").write_text(yaml.safe_dump(config))
     output = snakemake(micro, config="config/own.yaml", ok=False)
     assert "own.yaml: claim own: gain of" in output

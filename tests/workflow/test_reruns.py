@@ -35,6 +35,17 @@ def test_results_carried_to_a_fresh_clone_are_up_to_date(micro, tmp_path):
 
 
 CLAIMED = {"test_claims", "write_report"}
+TABLES = {"table2", "table3", "attention_differences", "energy", "overlaps", "regions"}
+OF_SWEEPS = {
+    "swap_vision_tokens",
+    "skip_layers",
+    "judge_skips",
+    "judge_swaps",
+    "figure4",
+    "heatmap",
+    "regions",
+    "controls",
+} | CLAIMED
 
 
 FIGURES_BY_LAYER = {
@@ -44,7 +55,7 @@ FIGURES_BY_LAYER = {
     "figure5",
     "figure6",
     "spectra",
-    "region_means",
+    "regions",
     "controls",
 } | CLAIMED
 
@@ -52,50 +63,18 @@ FIGURES_BY_LAYER = {
 SCORED = {"grade", "score", "figure2", "table2", "table3", "doses"} | CLAIMED
 
 
-OF_UPDATES = {"weight_updates", "figure5", "figure6", "spectra", "region_means", "controls"} | CLAIMED
+OF_UPDATES = {"weight_updates", "energy", "overlaps", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
 
 
 @pytest.mark.parametrize(
     ("path", "edit", "rules"),
     [
-        ("workflow/frankenstein/report/papertables.py", "EDITED = 1", {"figure2", "table2", "table3", "write_report"}),
-        (
-            "workflow/frankenstein/report/figures.py",
-            "EDITED = 1",
-            FIGURES_BY_LAYER | {"figure2", "doses", "training_curves"},
-        ),
-        ("workflow/frankenstein/updates/matrices.py", "EDITED = 1", OF_UPDATES),
-        ("workflow/frankenstein/claims/scoring.py", "EDITED = 1", SCORED - {"grade"} | {"controls"}),
-        ("workflow/frankenstein/report/page.py", "EDITED = 1", {"write_report"}),
+        ("workflow/frankenstein/report/figures/figure3.py", "EDITED = 1", {"figure3", "write_report"} | TABLES),
+        ("workflow/frankenstein/probes/sweep.py", "EDITED = 1", OF_SWEEPS),
         ("workflow/report/figure5.rst", "More.", {"write_report"}),
-        # Rules for the public benchmarks grade the skipped layers' answers too.
-        (
-            "workflow/frankenstein/grading/rules.py",
-            "EDITED = 1",
-            SCORED | {"judge_skips", "judge_swaps", "figure4", "heatmap", "region_means", "controls"} | CLAIMED,
-        ),
-        (
-            "workflow/frankenstein/probes/sweep.py",
-            "EDITED = 1",
-            {
-                "swap_vision_tokens",
-                "skip_layers",
-                "judge_skips",
-                "judge_swaps",
-                "figure4",
-                "heatmap",
-                "region_means",
-                "controls",
-            }
-            | CLAIMED,
-        ),
-        # Nothing that is made depends on these.
-        ("workflow/frankenstein/probes/sweep.py", "# A comment.", set()),
+        # Nothing that is made depends on these; what every module's edit touches is in tests/unit/test_provenance.py.
         ("workflow/frankenstein/training/sft.py", "\n\n\n# Two.\n", set()),
         ("README.md", "More.", set()),
-        ("config/README.md", "More.", set()),
-        ("profiles/default/config.yaml", "printshellcmds: true", set()),
-        ("envs/frankenstein.yaml", "# A comment.", set()),
     ],
 )
 def test_what_an_edited_file_reruns(micro, path, edit, rules):
@@ -115,15 +94,15 @@ def test_what_an_edited_file_reruns(micro, path, edit, rules):
         # Hybrids are other hybrids, a frozen region is another region; nothing else is trained or probed again.
         (
             ("regions", "cuts"), [3, 5],
-            FIGURES_BY_LAYER | SCORED | {"reinforce", "merge", "generate", "training_curves"},
+            FIGURES_BY_LAYER | SCORED | TABLES | {"cut_regions", "reinforce", "merge", "generate", "training"},
         ),
         (
             ("evaluation", "max_new_tokens"), 13,
-            SCORED | {"generate", "attention", "figure3", "region_means", "controls"},
+            SCORED | {"generate", "attention", "figure3", "attention_differences", "regions", "controls"},
         ),
         (
             ("probes", "max_new_tokens"), 13,
-            {"swap_vision_tokens", "skip_layers", "judge_swaps", "judge_skips", "figure4", "heatmap", "region_means", "controls"} | CLAIMED,
+            OF_SWEEPS,
         ),
         (("evaluation", "benchmarks"), ["recognition"], SCORED | {"generate"}),
         (("updates", "shards"), 1, OF_UPDATES),

@@ -11,11 +11,12 @@ logs.redirect(snakemake.log[0])
 gpu.claim()
 torch.set_num_threads(snakemake.threads)
 params, shard = snakemake.params, int(snakemake.wildcards.shard)
-folder = Path(snakemake.input.examples[0]).parent
-examples = {task: tasks.read_examples(path) for task, path in zip(params.tasks, snakemake.input.examples, strict=True)}
+files = {name: Path(path) for name, path in snakemake.input.items() if name.startswith(("examples.", "descriptions."))}
+folder = files[f"examples.{params.tasks[0]}"].parent
+examples = {task: tasks.read_examples(files[f"examples.{task}"]) for task in params.tasks}
 asked = {task: tasks.fingerprint(part) for task, part in examples.items()}
-for task, path in zip(params.described, snakemake.input.descriptions, strict=True):
-    examples[task] = descriptions.described(examples[task], path)
+for task in params.described:
+    examples[task] = descriptions.described(examples[task], files[f"descriptions.{task}"])
 for task in params.shuffled:  # before the shards part: another image may be another shard's
     examples[task] = prompts.with_other_images(examples[task], folder, params.seed)
 requests = [

@@ -15,7 +15,7 @@ hybrids.merge(
     cuts=cuts,
     rest_from=params.rest_from,
     layout=params.layout,
-    stores=dict(zip(labels, map(Path, snakemake.input.shards), strict=False)),
+    stores={label: Path(snakemake.input[f"shards.{label}"]) for label in labels if params.layout == "link"},
     command=f"snakemake {snakemake.output.model}",
 )
 hybrids.verify(out)

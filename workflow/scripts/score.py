@@ -5,21 +5,26 @@ from frankenstein.core import logs
 from frankenstein.data import tasks
 
 logs.redirect(snakemake.log[0])
+files = dict(snakemake.input.items())
 
 
-def read(paths):
-    tables = [pd.read_csv(path, keep_default_na=False, dtype={"id": str}) for path in paths]
-    return dict(zip(snakemake.params.roles, tables, strict=True))
+def read(kind):
+    """checkpoint -> its verdicts, of the rules ("grades") or of the judge ("judged")."""
+    return {
+        name.removeprefix(f"{kind}."): pd.read_csv(path, keep_default_na=False, dtype={"id": str})
+        for name, path in files.items()
+        if name.startswith(f"{kind}.")
+    }
 
 
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]
 made = scoring.score(
-    read(snakemake.input.grades),
+    read("grades"),
     snakemake.params.roles,
     snakemake.params.abilities,
     examples,
     snakemake.params.seed,
-    read(snakemake.input.judged) if snakemake.input.get("judged") else None,
+    read("judged") or None,
 )
 for name, path in snakemake.output.items():
     if path:

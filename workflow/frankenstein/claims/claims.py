@@ -22,40 +22,41 @@ from statsmodels.stats.multitest import multipletests
 
 from ..core.errors import InputError
 from ..core.intervals import student
-from ..core.regions import NAMES, RETRAINED
+from ..core.regions import NAMES
+from ..core.roles import RETRAINED
 from ..data.tasks import FUNCTIONS
 from . import controls, layer_samples
 from .estimates import LEVEL, POWER, Estimate, of_difference, of_mean
 from .layer_samples import EXAMPLES, LAYERS, MATRICES, wanted
-from .measurements import Evidence
+from .measurements import Measurements
 from .reference import paper_cells
 
 SUPPORTED, CONTRADICTED, UNDECIDED, MISSING = "supported", "contradicted", "undecided", "not in this study"
 
 
-def _side(evidence: Evidence, recipe: str, role: str, metric: str) -> pd.Series:
+def _side(measured: Measurements, recipe: str, role: str, metric: str) -> pd.Series:
     """Hits by (metric, id) of a role; the benchmarks are pooled: every example weighs alike."""
-    hits = wanted(evidence.hits, "no evaluation")
+    hits = wanted(measured.hits, "no evaluation")
     part = hits[(hits.recipe == recipe) & (hits.role == role)]
-    part = part[part.metric.isin(evidence.benchmarks) if metric == "benchmarks" else part.metric == metric]
+    part = part[part.metric.isin(measured.benchmarks) if metric == "benchmarks" else part.metric == metric]
     return wanted(part, f"no {metric} of {role}").set_index(["metric", "id"]).hit.astype(float)
 
 
-def _difference(evidence: Evidence, recipe: str, metric: str, old: str, new: str) -> np.ndarray:
-    before, after = (_side(evidence, recipe, role, metric) for role in (old, new))
+def _difference(measured: Measurements, recipe: str, metric: str, old: str, new: str) -> np.ndarray:
+    before, after = (_side(measured, recipe, role, metric) for role in (old, new))
     if not before.index.sort_values().equals(after.index.sort_values()):
         raise InputError(f"{recipe}: {old} and {new} were not asked the same examples of {metric}")
     return (after - before[after.index]).to_numpy()
 
 
-def gain(evidence: Evidence, recipe: str, metric: str, old: str, new: str) -> Estimate:
+def gain(measured: Measurements, recipe: str, metric: str, old: str, new: str) -> Estimate:
     """Rate of hits of role `new` less that of `old`, paired by example. Benchmarks are pooled over examples."""
-    return of_mean(_difference(evidence, recipe, metric, old, new), EXAMPLES, evidence.seed)
+    return of_mean(_difference(measured, recipe, metric, old, new), EXAMPLES, measured.seed)
 
 
-def smaller_gain(evidence: Evidence, recipe: str, metric: str) -> Estimate:
+def smaller_gain(measured: Measurements, recipe: str, metric: str) -> Estimate:
     """The smaller of the two steps Base -> IN -> RL: above zero only where both are (an intersection of one-sided tests)."""
-    steps = [gain(evidence, recipe, metric, old, new) for old, new in (("Base", "IN"), ("IN", "RL"))]
+    steps = [gain(measured, recipe, metric, old, new) for old, new in (("Base", "IN"), ("IN", "RL"))]
     # It falls if either does: the smaller p counts twice (Bonferroni).
     falls = min(1.0, 2 * min(step.p_less for step in steps))
     return replace(
@@ -63,59 +64,59 @@ def smaller_gain(evidence: Evidence, recipe: str, metric: str) -> Estimate:
     )
 
 
-def trend(evidence: Evidence, recipe: str, metric: str, doses: dict[str, float]) -> Estimate:
+def trend(measured: Measurements, recipe: str, metric: str, doses: dict[str, float]) -> Estimate:
     """Change of the rate of hits from dose 0 to dose 1: least-squares slope of an example's hits on the dose of each role."""
     x = np.array(list(doses.values()), float)
-    sides = pd.DataFrame({role: _side(evidence, recipe, role, metric) for role in doses})
+    sides = pd.DataFrame({role: _side(measured, recipe, role, metric) for role in doses})
     if sides.isna().any(axis=None):
         raise InputError(f"{recipe}: {', '.join(doses)} were not asked the same examples of {metric}")
     centred = x - x.mean()
-    return of_mean(sides.to_numpy() @ centred / (centred @ centred), EXAMPLES, evidence.seed)
+    return of_mean(sides.to_numpy() @ centred / (centred @ centred), EXAMPLES, measured.seed)
 
 
-def _contrast(evidence: Evidence, frame: pd.DataFrame, more: str, less: str | None) -> Estimate:
+def _contrast(measured: Measurements, frame: pd.DataFrame, more: str, less: str | None) -> Estimate:
     """By example, the mean over a region's layers, less that over another's."""
-    means = frame.assign(region=frame.layer.map(evidence.regions.of)).groupby(["unit", "region"]).value.mean().unstack()
+    means = frame.assign(region=frame.layer.map(measured.regions.of)).groupby(["unit", "region"]).value.mean().unstack()
     for region in filter(None, (more, less)):
         if region not in means:
             raise LookupError(f"every sample failed in {region}")
-    return of_mean((means[more] - (means[less] if less else 0)).dropna(), EXAMPLES, evidence.seed)
+    return of_mean((means[more] - (means[less] if less else 0)).dropna(), EXAMPLES, measured.seed)
 
 
-def attention_gain(evidence: Evidence, recipe: str, region: str, less: str | None = None) -> Estimate:
+def attention_gain(measured: Measurements, recipe: str, region: str, less: str | None = None) -> Estimate:
     """RL - IN of the attention mass, mean over a region's layers (less another region's), paired by example."""
-    return _contrast(evidence, layer_samples.attention_change(evidence, recipe), region, less)
+    return _contrast(measured, layer_samples.attention_change(measured, recipe), region, less)
 
 
-def swap_contrast(evidence: Evidence, recipe: str, function: str, more: str, less: str) -> Estimate:
+def swap_contrast(measured: Measurements, recipe: str, function: str, more: str, less: str) -> Estimate:
     """Change rate under swapping in one region's layers less another's, on the Base, in the paper's mode."""
-    return _contrast(evidence, layer_samples.swap_changes(evidence, function), more, less)
+    return _contrast(measured, layer_samples.swap_changes(measured, function), more, less)
 
 
-def skip_contrast(evidence: Evidence, recipe: str, more: str, less: str) -> Estimate:
+def skip_contrast(measured: Measurements, recipe: str, more: str, less: str) -> Estimate:
     """Error rate with a layer skipped in one region less another, on the Base."""
-    return _contrast(evidence, layer_samples.skip_errors(evidence), more, less)
+    return _contrast(measured, layer_samples.skip_errors(measured), more, less)
 
 
-def energy_contrast(evidence: Evidence, recipe: str, stage: str, more: str) -> Estimate:
+def energy_contrast(measured: Measurements, recipe: str, stage: str, more: str) -> Estimate:
     """Mean log energy (squared Frobenius norm) of a region's layers less that of the others; permutation of layers.
 
     Layers are taken to be exchangeable. Neighbours are alike, so that p is too small where the profile is smooth.
     """
-    frame = layer_samples.log_energy(evidence, recipe, stage)
+    frame = layer_samples.log_energy(measured, recipe, stage)
     if np.isinf(frame.value).all():
         return Estimate(0.0, np.nan, np.nan, 1.0, 1.0, len(frame), LAYERS)
-    inside = frame.layer.map(evidence.regions.of) == more
-    return of_difference(frame.value[inside].to_numpy(), frame.value[~inside].to_numpy(), LAYERS, evidence.seed)
+    inside = frame.layer.map(measured.regions.of) == more
+    return of_difference(frame.value[inside].to_numpy(), frame.value[~inside].to_numpy(), LAYERS, measured.seed)
 
 
-def slope_difference(evidence: Evidence, recipe: str, region: str) -> Estimate:
+def slope_difference(measured: Measurements, recipe: str, region: str) -> Estimate:
     """Slope of the log spectrum, RL's less IN's, paired by weight matrix over a region's layers; lower is steeper.
 
     Matrices are taken to be independent: p is too small where all of one kind (all q_proj, say) have an effect in common.
     """
-    frame = layer_samples.slope_change(evidence, recipe)
-    found = of_mean(frame.value[frame.layer.map(evidence.regions.of) == region], MATRICES, evidence.seed)
+    frame = layer_samples.slope_change(measured, recipe)
+    found = of_mean(frame.value[frame.layer.map(measured.regions.of) == region], MATRICES, measured.seed)
     return replace(found, deviation=np.nan)  # there are no more matrices to be had
 
 
@@ -214,7 +215,7 @@ def _judged(family: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"p": both, "p_holm": corrected, "verdict": found}, index=family.index)
 
 
-def _null(evidence: Evidence) -> Evidence:
+def _null(measured: Measurements) -> Measurements:
     """The same study with IN trained again with another seed in RL's place, and nothing of RL."""
 
     def renamed(frame: pd.DataFrame | None, key: str) -> pd.DataFrame | None:
@@ -223,13 +224,13 @@ def _null(evidence: Evidence) -> Evidence:
         kept = frame[frame[key].isin(["Base", "IN", RETRAINED])]
         return kept.assign(**{key: kept[key].replace({RETRAINED: "RL"})})
 
-    return Evidence(
-        evidence.regions,
-        evidence.recipes,
-        evidence.benchmarks,
-        renamed(evidence.hits, "role"),
-        renamed(evidence.attention, "stage"),
-        seed=evidence.seed,
+    return Measurements(
+        measured.regions,
+        measured.recipes,
+        measured.benchmarks,
+        renamed(measured.hits, "role"),
+        renamed(measured.attention, "stage"),
+        seed=measured.seed,
     )
 
 
@@ -238,7 +239,7 @@ def _of_rl(name: str, of: dict) -> bool:
     return name == "attention_gain" or (name == "gain" and "RL" in (of["old"], of["new"]))
 
 
-def statements(claims: list[dict], evidence: Evidence, partial: bool = False) -> pd.DataFrame:
+def statements(claims: list[dict], measured: Measurements, partial: bool = False) -> pd.DataFrame:
     """Every statement in every recipe, a row each.
 
     claim, statement, recipe, expect, axis (what the estimate is); estimate, low, high; p (two-sided), p_holm; n, unit, sample
@@ -250,16 +251,16 @@ def statements(claims: list[dict], evidence: Evidence, partial: bool = False) ->
     partial: what a failed run left; roles that were not asked the same examples then only cost their statements. Otherwise
     they raise InputError.
     """
-    rows, estimates, without_rl = [], {}, _null(evidence)
+    rows, estimates, without_rl = [], {}, _null(measured)
     for claim in claims:
         for statement in claim["statements"]:
             name, of, expect = statement["statistic"], _arguments(statement), statement["expect"]
-            for recipe in ("",) if name in _OF_BASE else evidence.recipes:
+            for recipe in ("",) if name in _OF_BASE else measured.recipes:
                 row = {"claim": claim["claim"], "statement": statement["name"], "recipe": recipe, "expect": expect}
                 row |= {"axis": f"difference of {_AXES[name]}", "why": ""}
                 rows.append(row)
                 try:
-                    found = STATISTICS[name](evidence, recipe, **of)
+                    found = STATISTICS[name](measured, recipe, **of)
                 except (LookupError, InputError) as error:
                     if isinstance(error, InputError) and not partial:
                         raise
@@ -271,8 +272,8 @@ def statements(claims: list[dict], evidence: Evidence, partial: bool = False) ->
                 }
                 row["estimate"] = found.value
                 if name in _PROFILES:
-                    profile, more, less = _PROFILES[name](evidence, recipe, of)
-                    row["p_layers"] = controls.p_layers(profile, evidence.regions, more, less, expect, evidence.seed)
+                    profile, more, less = _PROFILES[name](measured, recipe, of)
+                    row["p_layers"] = controls.p_layers(profile, measured.regions, more, less, expect, measured.seed)
                 if _of_rl(name, of):
                     try:
                         null = STATISTICS[name](without_rl, recipe, **of)
@@ -309,7 +310,7 @@ def replicates(tested: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def verdicts(claims: list[dict], tested: pd.DataFrame, partial: bool = False) -> pd.DataFrame:
+def summarize_claims(claims: list[dict], tested: pd.DataFrame, partial: bool = False) -> pd.DataFrame:
     """claim, asks, says, where, verdict, supported, contradicted, undecided, missing (statements x recipes).
 
     A recipe without a chapter (frozen runs in one recipe alone, say) has no say in a claim about it. But a statement that

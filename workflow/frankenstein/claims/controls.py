@@ -10,7 +10,7 @@ import pandas as pd
 from ..core.intervals import student
 from ..core.regions import NAMES, Regions
 from . import layer_samples
-from .measurements import Evidence
+from .measurements import Measurements
 
 REST = "rest"  # all layers outside a region
 _DRAWS = 9999
@@ -40,11 +40,11 @@ def p_layers(profile: pd.DataFrame, regions: Regions, more: str, less: str | Non
     return float((found >= found[0] - 1e-12 * np.ptp(values)).mean())
 
 
-def _quantities(evidence: Evidence) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _quantities(measured: Measurements) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """quantity, of what, layer profile: all that the study has."""
-    wanted = [("change rate", name, layer_samples.swap_changes, (name,)) for name in _functions(evidence)]
+    wanted = [("change rate", name, layer_samples.swap_changes, (name,)) for name in _functions(measured)]
     wanted.append(("error rate", "layer skipped", layer_samples.skip_errors, ()))
-    for recipe in evidence.recipes:
+    for recipe in measured.recipes:
         wanted.append(("attention mass, RL - IN", recipe, layer_samples.attention_change, (recipe,)))
         wanted += [
             ("log energy", f"{recipe}, {stage}", layer_samples.log_energy, (recipe, stage)) for stage in ("IN", "RL")
@@ -52,18 +52,18 @@ def _quantities(evidence: Evidence) -> Iterator[tuple[str, str, pd.DataFrame]]:
         wanted.append(("slope, RL - IN", recipe, layer_samples.slope_change, (recipe,)))
     for quantity, of, profile, arguments in wanted:
         try:
-            found = profile(evidence, *arguments)
+            found = profile(measured, *arguments)
         except LookupError:
             continue
         if not np.isinf(found.value).any():
             yield quantity, of, found
 
 
-def _functions(evidence: Evidence) -> list[str]:
-    return [] if evidence.swaps is None else list(dict.fromkeys(evidence.swaps.function))
+def _functions(measured: Measurements) -> list[str]:
+    return [] if measured.swaps is None else list(dict.fromkeys(measured.swaps.function))
 
 
-def windows(evidence: Evidence) -> pd.DataFrame:
+def windows(measured: Measurements) -> pd.DataFrame:
     """Every quantity by layer in windows of as many layers as Mid has, slid over the depth.
 
     quantity, of, first, last (layers of the window), value (its mean less that of all layers), low, high (95 % t interval
@@ -71,14 +71,14 @@ def windows(evidence: Evidence) -> pd.DataFrame:
     at once). log energy is one value a layer, and has no interval.
     """
     columns = ["quantity", "of", "first", "last", "value", "low", "high", "n", "unit", "random_low", "random_high"]
-    if evidence.regions is None:
+    if measured.regions is None:
         return pd.DataFrame(columns=columns)
-    size, layers, rows = len(evidence.regions.range("mid")), evidence.regions.layers, []
-    for quantity, of, frame in _quantities(evidence):
+    size, layers, rows = len(measured.regions.range("mid")), measured.regions.layers, []
+    for quantity, of, frame in _quantities(measured):
         table = frame.pivot(index="unit", columns="layer", values="value").reindex(columns=range(layers))
         centred = table.sub(table.mean(axis=1), axis=0)
         profile = centred.mean().to_numpy()
-        rng = np.random.default_rng(evidence.seed)
+        rng = np.random.default_rng(measured.seed)
         orders = rng.permuted(np.tile(profile, (_DRAWS, 1)), axis=1)
         means = np.lib.stride_tricks.sliding_window_view(orders, size, axis=1).mean(-1)
         rounding = 1e-12 * np.ptp(profile)  # no window is beyond by that

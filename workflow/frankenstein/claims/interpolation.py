@@ -7,10 +7,10 @@ import pandas as pd
 from ..core.intervals import wilson
 from ..data.metrics import METRICS
 from . import claims
-from .measurements import Evidence
+from .measurements import Measurements
 
 
-def response(evidence: Evidence, recipes: list[str], families: dict[str, dict[str, float]]) -> pd.DataFrame:
+def response(measured: Measurements, recipes: list[str], families: dict[str, dict[str, float]]) -> pd.DataFrame:
     """Dose-response of hybrids: recipe, family, metric, role, dose, n, value, low, high (rate in percent, 95 % Wilson), slope, slope_low,
     slope_high, p (claims.trend of all doses, two-sided, uncorrected).
 
@@ -18,10 +18,10 @@ def response(evidence: Evidence, recipes: list[str], families: dict[str, dict[st
     """
     rows = []
     for recipe in recipes:
-        part = evidence.hits[evidence.hits.recipe == recipe]
+        part = measured.hits[measured.hits.recipe == recipe]
         for family, roles in families.items():
             for metric in METRICS:
-                found = claims.trend(evidence, recipe, metric, roles)
+                found = claims.trend(measured, recipe, metric, roles)
                 slope = {"slope": found.value, "slope_low": found.low, "slope_high": found.high}
                 p = min(1.0, 2 * min(found.p_greater, found.p_less))
                 for role, dose in roles.items():

@@ -1,7 +1,8 @@
-"""What a study has measured, as the frames that claims and their controls are computed from."""
+"""What a study has measured, as the frames that figures, tables and claims are computed from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +10,23 @@ import pandas as pd
 
 from ..core.errors import InputError
 from ..core.regions import Regions
-from . import scoring
+from ..core.roles import RETRAINED
+from . import outcomes, reference
+
+# A recipe's checkpoints whose attention is measured, by their keys in the configuration.
+STAGES = {"instruct": "IN", "rl": "RL", "retrained": RETRAINED}
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Measurements:
     """What a study has measured. Frames are None where the study has no such chapter.
 
-    hits: recipe, role, metric, id, hit (scoring.outcomes of every role); benchmarks: metrics that are pooled;
-    attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (of one Base);
-    skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope.
-    files: those that were read; missing: those that should be there and are not.
+    hits: recipe, role, metric, id, hit (outcomes.outcomes of every role); scores: the table of that name; benchmarks: tasks
+    that are averaged; attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (of one
+    Base); skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope;
+    spectra: recipe, stage, component, layer, matrix, rank, log_ratio; subspaces: recipe -> name -> array; training: the
+    training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: recipes with hybrids and with
+    region-frozen runs; doses: Study.doses. files: those that were read; missing: those that should be there and are not.
     """
 
     regions: Regions | None
@@ -30,66 +37,130 @@ class Evidence:
     swaps: pd.DataFrame | None = None
     skips: pd.DataFrame | None = None
     updates: pd.DataFrame | None = None
+    spectra: pd.DataFrame | None = None
+    subspaces: dict[str, dict] | None = None
+    training: pd.DataFrame | None = None
+    scores: pd.DataFrame | None = None
+    reference: dict | None = None
+    merged: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    doses: dict[str, dict[str, float]] | None = None
     seed: int = 0
     files: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
 
-def read(
-    files: dict, recipes: list[str], abilities: dict[str, str], benchmarks: list[str], cuts: tuple[int, int], seed: int
-) -> Evidence:
-    """Evidence from a study's files.
+class _Files:
+    """Named files, of which some may be missing."""
 
-    files: grades: [(path, [(recipe, role), ...]), ...]; attention: [(recipe, stage, [path a shard]), ...]; updates:
-    [(recipe, [path a shard]), ...]; swaps, skips, manifest: path, or None where there is no such chapter. What lacks a
-    shard is left out whole and named in `missing`: no statement rests on some of the shards.
-    """
-    known: list[str] = []
-    missing: list[str] = []
+    def __init__(self, files: Mapping[str, str | Sequence[str]]):
+        self._files = files
+        self.read: list[str] = []
+        self.missing: list[str] = []
 
-    def there(*paths) -> bool:
+    def paths(self, name: str) -> list[str]:
+        """The files of a name; none where the study has no such name, or where one of them is missing."""
+        given = self._files.get(name, [])
+        paths = [given] if isinstance(given, str | Path) else list(given)
         lost = [str(path) for path in paths if not Path(path).exists()]
-        missing.extend(lost)
-        known.extend([] if lost else map(str, paths))
-        return not lost
+        self.missing += lost
+        self.read += [] if lost else map(str, paths)
+        return [] if lost else paths
+
+    def labelled(self, kind: str) -> Iterator[tuple[str, list[str]]]:
+        """(label, paths) of every name "KIND.LABEL" of which no file is missing."""
+        for name in self._files:
+            if name.startswith(f"{kind}.") and (paths := self.paths(name)):
+                yield name.removeprefix(f"{kind}."), paths
+
+
+def read(
+    files: Mapping[str, str | Sequence[str]],
+    *,
+    recipes: Sequence[str] = (),
+    seed: int = 0,
+    roles: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    abilities: Mapping[str, str] | None = None,
+    benchmarks: Sequence[str] = (),
+    kinds: Mapping[str, str] | None = None,
+    merged: Sequence[str] = (),
+    frozen: Sequence[str] = (),
+    doses: dict[str, dict[str, float]] | None = None,
+) -> Measurements:
+    """Measurements of a study's files (study.jobs.Jobs.files and .settings).
+
+    files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE (a path a shard), updates.RECIPE, spectra.RECIPE,
+    subspaces.RECIPE (the same), training.CHECKPOINT, scores, swaps, skips, reference, regions; other names are not looked at.
+    What lacks a shard is left out whole and named in `missing`: no statement rests on some of the shards. roles: checkpoint ->
+    [(recipe, role)]; kinds: checkpoint -> how it is trained.
+    """
+    found = _Files(files)
 
     def joined(frames) -> pd.DataFrame | None:
-        return pd.concat(found, ignore_index=True) if (found := list(frames)) else None
+        return pd.concat(parts, ignore_index=True) if (parts := list(frames)) else None
 
     def one(name: str) -> pd.DataFrame | None:
-        return pd.read_csv(files[name]) if files[name] and there(files[name]) else None
+        return joined(map(pd.read_csv, found.paths(name)))
 
     hits = (
-        scoring.outcomes(pd.read_csv(path, keep_default_na=False, dtype={"id": str}), abilities).assign(
-            recipe=recipe, role=role
-        )
-        for path, played in files["grades"]
-        if there(path)
-        for recipe, role in played
+        outcomes.outcomes(
+            pd.read_csv(paths[0], keep_default_na=False, dtype={"id": str}), dict(abilities or {})
+        ).assign(recipe=recipe, role=role)
+        for checkpoint, paths in found.labelled("grades")
+        for recipe, role in (roles or {})[checkpoint]
     )
     attention = (
-        pd.read_csv(path).assign(recipe=recipe, stage=stage)
-        for recipe, stage, paths in files["attention"]
-        if there(*paths)
+        pd.read_csv(path).assign(recipe=label.split(".")[0], stage=STAGES[label.split(".")[1]])
+        for label, paths in found.labelled("attention")
         for path in paths
     )
-    updates = (pd.read_csv(path) for _, paths in files["updates"] if there(*paths) for path in paths)
-    manifest = files["manifest"]
-    regions = Regions.of_manifest(manifest, cuts) if manifest and there(manifest) else None
-    layered = {"attention": joined(attention), "swaps": one("swaps"), "skips": one("skips"), "updates": joined(updates)}
+    updates = (pd.read_csv(path) for _, paths in found.labelled("updates") for path in paths)
+    spectra = (pd.read_parquet(path) for _, paths in found.labelled("spectra") for path in paths)
+    training = (
+        pd.read_csv(path).assign(checkpoint=checkpoint, kind=(kinds or {})[checkpoint])
+        for checkpoint, paths in found.labelled("training")
+        for path in paths
+    )
+    regions = found.paths("regions")
+    layered = {
+        "attention": joined(attention),
+        "swaps": one("swaps"),
+        "skips": one("skips"),
+        "updates": joined(updates),
+        "spectra": joined(spectra),
+    }
+    measured_regions = Regions.read(regions[0]) if regions else None
     for what, frame in layered.items():
-        if frame is not None and (regions is None or frame.layer.max() >= regions.layers):
+        layers = measured_regions.layers if measured_regions else 0
+        if frame is not None and frame.layer.max() >= layers:
             raise InputError(
-                f"{what}: layers up to {int(frame.layer.max())}, but {manifest} has {regions.layers if regions else 'none'}: "
+                f"{what}: layers up to {int(frame.layer.max())}, but {files.get('regions')} has {layers}: "
                 "recipes whose layers are looked at together need one depth; give the other one its own study"
             )
-    return Evidence(
-        regions,
+    paper = found.paths("reference")
+    return Measurements(
+        measured_regions,
         tuple(recipes),
         tuple(benchmarks),
         joined(hits),
         **layered,
+        subspaces=_subspaces(found),
+        training=joined(training),
+        scores=one("scores"),
+        reference=reference.read(paper[0]) if paper else None,
+        merged=tuple(merged),
+        frozen=tuple(frozen),
+        doses=doses,
         seed=seed,
-        files=tuple(known),
-        missing=tuple(missing),
+        files=tuple(dict.fromkeys(found.read)),
+        missing=tuple(dict.fromkeys(found.missing)),
     )
+
+
+def _subspaces(found: _Files) -> dict[str, dict]:
+    spaces: dict[str, dict] = {}
+    for recipe, paths in found.labelled("subspaces"):
+        from safetensors.numpy import load_file
+
+        spaces[recipe] = {name: array for path in paths for name, array in load_file(path).items()}
+    return spaces

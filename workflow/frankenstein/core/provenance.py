@@ -17,6 +17,8 @@ _ROOT = Path(__file__).parents[1]
 
 def _file(module: str) -> Path | None:
     """The file of a module of this library ("frankenstein.grading"), None for a name that is no module."""
+    if module.split(".")[0] != "frankenstein":
+        return None
     path = _ROOT.joinpath(*module.split(".")[1:])
     for candidate in (path / "__init__.py", path.with_suffix(".py")):
         if candidate.exists():
@@ -35,8 +37,12 @@ def _imports(path: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            found.update({module, *(f"{module}.{alias.name}" for alias in node.names)})
-    files = {_file(name) for name in found if name.split(".")[0] == "frankenstein"}
+            names = {f"{module}.{alias.name}" for alias in node.names}
+            # A package whose modules alone are wanted (from . import figure3) is no more than their place.
+            found |= names if all(map(_file, names)) else {module, *names}
+    files = {_file(name) for name in found}
+    if path.name == "__init__.py" and "importlib" in found:  # a package that loads its modules by name uses them all
+        files |= set(path.parent.glob("*.py"))
     return frozenset(files - {None, path})
 
 
@@ -86,10 +92,12 @@ def _meaning(path: Path) -> bytes:
     return "\n".join(kept).encode()
 
 
-def code_hash(script: Path) -> str:
+def code_hash(script: Path, *by_name: str) -> str:
     """sha256 (16 hex digits) of a script, or a module, and of the library code that it uses.
 
-    A comment changes nothing, a constant does; neither does where a file lies.
+    by_name: modules ("report.figures.figure3") that the script loads by name. A comment changes nothing, a constant does;
+    neither does where a file lies.
     """
-    files = {_meaning(path) for path in (Path(script), *modules(Path(script)))}
+    roots = [Path(script), *(_file(f"frankenstein.{name}") for name in by_name)]
+    files = {_meaning(path) for root in roots for path in (root, *modules(root))}
     return hashlib.sha256(b"\0".join(sorted(files))).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Early, Mid and Late as cut points, and the paper's hybrids of them (Appendix E)."""
+"""Early, Mid and Late as cut points."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from .errors import InputError
 
 NAMES = ("early", "mid", "late")
-# Hybrids as copies of their parents' tensors, or as hard links to files that are made once a parent.
-LAYOUTS = ("copy", "link")
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,18 @@ class Regions:
 
     @classmethod
     def of_manifest(cls, manifest: str, cuts: tuple[int, int]) -> Regions:
-        """The regions of the checkpoint that a manifest speaks of."""
+        """The regions of the checkpoint that a manifest describes."""
         return cls(tuple(cuts), json.loads(Path(manifest).read_text())["layers"])
+
+    @classmethod
+    def read(cls, path: str | Path) -> Regions:
+        """The regions that `write` has written."""
+        found = json.loads(Path(path).read_text())
+        return cls(tuple(found["cuts"]), found["layers"])
+
+    def write(self, path: str | Path) -> None:
+        """Cuts and number of layers, as JSON."""
+        Path(path).write_text(json.dumps({"cuts": list(self.cuts), "layers": self.layers}) + "\n")
 
     def range(self, name: str) -> range:
         """The layers of a region."""
@@ -45,9 +53,3 @@ class Regions:
     def of(self, layer: int) -> str:
         """The region of a decoder layer (0-based)."""
         return NAMES[(layer >= self.cuts[0]) + (layer >= self.cuts[1])]
-
-
-# The order of the paper's Table 2: the donor of Early, Mid and Late.
-HYBRIDS = ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL")
-# IN trained once more with another seed: what RL changes is set beside what a seed changes.
-RETRAINED = "IN, retrained"

@@ -15,9 +15,6 @@ from ..core.errors import InputError
 
 # The four vision functions that probe pairs localize (paper, Section 3.1).
 FUNCTIONS = ("recognition", "ocr", "grounding", "counting")
-# What is swapped, and what becomes of a source image of another size (sweep.swap).
-MODES = ("hidden_state_at_layer", "kv_from_layer", "kv_at_layer_only")
-UNEQUAL = ("resize", "interpolate")
 
 
 @dataclass(frozen=True)

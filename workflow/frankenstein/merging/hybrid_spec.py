@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from ..core.errors import InputError
 from ..models.architecture import Part
 
+# The paper's six, in the order of its Table 2: the donor of Early, Mid and Late.
+HYBRIDS = ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL")
+# Hybrids as copies of their parents' tensors, or as hard links to files that are made once per parent.
+LAYOUTS = ("copy", "link")
 BLOCKS = ("attention", "mlp")
 # What lies in no decoder layer.
 REST = ("vision_tower", "projector", "embeddings", "final_norm", "head")

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..data.tasks import UNEQUAL, Example, Pair, open_image
+from ..data.tasks import Example, Pair, open_image
 from ..inference.generation import text_of
 from ..inference.prompts import Prompt, build_prompt, encode
 from . import sweep
 from .batches import Size, in_batches
 from .decoder import Decoder, boxes_to_canvas, vision_spans
+from .modes import UNEQUAL
 
 RESIZE, INTERPOLATE = UNEQUAL
 

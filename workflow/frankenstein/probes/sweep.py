@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from transformers import AttentionInterface
 
 from ..core.errors import InputError
-from ..data.tasks import MODES
 from ..inference.generation import stop_tokens
 from .decoder import Decoder, Embedded, vision_spans
+from .modes import MODES
 
 # What a row does at a layer.
 PLAIN, SOURCE, REPLACE, SKIP = range(4)

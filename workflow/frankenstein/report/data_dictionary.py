@@ -11,6 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from . import figures
+
 _REPORT = Path(__file__).parents[2] / "report"
 
 
@@ -22,6 +24,8 @@ def files() -> dict[str, dict]:
     """
     found = yaml.safe_load((_REPORT / "columns.yaml").read_text())
     common = found.pop("common")
+    modules = {name: figures.load(name) for name in figures.names()}
+    found = {f"figures/{name}.csv": {"rows": of.ROWS, "columns": of.COLUMNS} for name, of in modules.items()} | found
     for entry in found.values():
         named = [{item: common[item.rstrip("?")]} if isinstance(item, str) else item for item in entry["columns"]]
         assert all(len(item) == 1 for item in named), named  # a comma in a text that is not quoted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import comb
 from pathlib import Path
@@ -16,14 +17,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..claims import claims
+from ..claims import claims, measurements
 from ..claims.estimates import LEVEL
 from ..claims.layer_samples import EXAMPLES, LAYERS, MATRICES
-from ..claims.measurements import Evidence
-from ..claims.measurements import read as read_evidence
+from ..claims.measurements import Measurements
 from ..core.intervals import paired as paired_interval
 from ..core.regions import NAMES
-from . import alttext, data_dictionary, run_record
+from . import data_dictionary, run_record
+from .figures import alt_text
 
 _ROWS = 2000  # a table of more is left to its file
 
@@ -36,7 +37,8 @@ def write(
     names: list[str],
     figures: list[str],
     tables: list[str],
-    evidence: dict,
+    files: Mapping[str, str | Sequence[str]],
+    settings: dict,
     claim_files: list[str],
     captions: str,
     began: float | None = None,
@@ -44,19 +46,19 @@ def write(
     """Write the report of what there is to the file `out`, and return the paths that should be there and are not.
 
     results: the study's folder; names: its checkpoints, as another study of its name may have left some; figures, tables:
-    names of what it makes; evidence: arguments of evidence.read; captions: folder with the template and a caption a figure
+    names of what it makes; files, settings: arguments of measurements.read; captions: folder with the template and a caption a figure
     and table (.rst). began: when a run that failed began (seconds since 1970): what is older is marked, and the claims are
     tested again on what there is. None: the study is whole, and its report takes the place of the partial one beside it.
     """
     results, captions = Path(results), Path(captions)
-    measured = read_evidence(**evidence)
+    measured = measurements.read(files, **settings)
     stated = claims.read([Path(path) for path in claim_files])
     if began is None:
         tested = _read(results / "figures" / "claims.csv")
         verdicts = _read(results / "tables" / "verdicts.csv")
     else:
         tested = claims.statements(stated, measured, partial=True)
-        verdicts = claims.verdicts(stated, tested, partial=True)
+        verdicts = claims.summarize_claims(stated, tested, partial=True)
     wanted = [results / "figures" / f"{name}.png" for name in figures]
     wanted += [results / "tables" / f"{name}.csv" for name in tables]
     config = json.loads(json.dumps(config))  # as plain data, whatever the file was read with
@@ -91,7 +93,7 @@ def write(
         verdicts=[_answer(row, tested) for row in verdicts.to_dict("records")],
         figures=shown["figures"],
         tables=shown["tables"],
-        words=_words(evidence, config),
+        words=_words(settings, config),
         scale=_scale(origins, config, measured),
         checkpoints=_page(origins),
         datasets=_page(run_record.datasets(results, config)),
@@ -101,7 +103,7 @@ def write(
         times=_page(run_record.times(results)),
         machines=run_record.machines(results),
         versions=run_record.versions(),
-        seed=evidence["seed"],
+        seed=measured.seed,
         stale=sum(Path(path).stat().st_mtime < (began or 0) for path in measured.files),
         commit=run_record.commit(),
         config=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
@@ -166,10 +168,10 @@ def _older(path: Path, began: float | None) -> str:
     return "" if began is None or made >= began else datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _words(evidence: dict, config: dict) -> list[tuple[str, str]]:
+def _words(settings: dict, config: dict) -> list[tuple[str, str]]:
     """What the report's own words mean in this study."""
-    first, second = evidence["cuts"]
-    abilities = evidence["abilities"]
+    first, second = config["regions"]["cuts"]
+    abilities = settings["abilities"]
     words = [
         (
             "Base, IN, RL",
@@ -186,12 +188,12 @@ def _words(evidence: dict, config: dict) -> list[tuple[str, str]]:
         ("M_rea", f"share of {abilities['reasoning']} answered correctly, from text"),
         ("abstained", "the response says that it cannot answer; it stays in N and is not right"),
     ]
-    if evidence["benchmarks"]:
-        words.append(("benchmarks", f"{', '.join(evidence['benchmarks'])}, every example weighing alike"))
+    if settings["benchmarks"]:
+        words.append(("benchmarks", f"{', '.join(settings['benchmarks'])}, every example weighing alike"))
     return words
 
 
-def _scale(checkpoints: pd.DataFrame, config: dict, evidence: Evidence) -> str:
+def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> str:
     """How large what was looked at is."""
     instruct = [recipe.get("in") for recipe in config["recipes"].values()]
     sizes = checkpoints[checkpoints.checkpoint.isin(instruct)].drop_duplicates(["layers", "parameters"])
@@ -199,8 +201,8 @@ def _scale(checkpoints: pd.DataFrame, config: dict, evidence: Evidence) -> str:
         f"{row.layers:,.0f} layers with {row.parameters:,.0f} parameters" for row in sizes.itertuples()
     )
     examples = None
-    if evidence.hits is not None:
-        asked = evidence.hits[~evidence.hits.metric.str.startswith("format, ")]  # counts responses
+    if measured.hits is not None:
+        asked = measured.hits[~measured.hits.metric.str.startswith("format, ")]  # counts responses
         examples = asked.groupby("metric").id.nunique().max()
     parts = [
         models,
@@ -215,7 +217,7 @@ def _figure(png: Path, captions: Path, name: str, config: dict, began: float | N
     return SimpleNamespace(
         name=name,
         image=base64.b64encode(png.read_bytes()).decode(),
-        alt=alttext.describe(name, _read(table)),
+        alt=alt_text(name, _read(table)),
         caption=_caption(captions, name, config),
         older=_older(png, began),
         table=_table(table, captions, name, config, began),
@@ -339,7 +341,7 @@ def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
     return said
 
 
-def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
+def limits(measured: Measurements, config: dict, tested: pd.DataFrame) -> list[str]:
     """What the study does not have, and what it therefore does not claim."""
     found, recipes = [], config["recipes"]
     if len(recipes) == 1:
@@ -383,9 +385,9 @@ def limits(evidence: Evidence, config: dict, tested: pd.DataFrame) -> list[str]:
             f"{100 * worst.detectable:.0f} points (N = {worst.n:.0f})."
         )
     for name, part in tested[tested.verdict != claims.MISSING].groupby("claim", sort=False):
-        layers = evidence.regions.layers if (part.unit == LAYERS).all() else 0
+        layers = measured.regions.layers if (part.unit == LAYERS).all() else 0
         # Half of the partitions into a region and the rest lie on the other side.
-        least = 2 / max(comb(layers, len(evidence.regions.range(region))) for region in NAMES) if layers else 0
+        least = 2 / max(comb(layers, len(measured.regions.range(region))) for region in NAMES) if layers else 0
         if least * len(part) >= LEVEL:
             found.append(
                 f"Claim {name} cannot be decided in this study: with {layers} layers a permutation of layers has no p below "

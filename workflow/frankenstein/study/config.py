@@ -14,6 +14,7 @@ from ..core.errors import InputError
 from ..data import metrics, published, tasks
 from ..merging import hybrid_spec
 from ..mini import questions
+from ..probes.modes import MODES, UNEQUAL
 
 Count = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -320,13 +321,13 @@ class Probes(Closed):
         default=None,
     )
     pairs: Count = _key("probe pairs a function, the first so many of published ones", default=100)
-    modes: Annotated[list[Literal[tasks.MODES]], Field(min_length=1)] = _key(
+    modes: Annotated[list[Literal[MODES]], Field(min_length=1)] = _key(
         "what is swapped, a panel of Figure 4 each: `hidden_state_at_layer` (the paper's: hidden states that enter layer l), "
         "`kv_from_layer` (what text reads of the image at all layers from l on: the same computation unless the model has "
         "DeepStack), `kv_at_layer_only` (at layer l alone: where the image is read)",
         default=["hidden_state_at_layer"],
     )
-    unequal_images: Literal[tasks.UNEQUAL] = _key(
+    unequal_images: Literal[UNEQUAL] = _key(
         "a source image of another size than the target's: `resize` it, or `interpolate` its hidden states "
         "(only for `hidden_state_at_layer`)",
         default="resize",
@@ -355,7 +356,7 @@ class Merging(Closed):
         "`head`), what is left out being `early`",
         default=hybrid_spec.EARLY,
     )
-    layout: Literal[regions.LAYOUTS] = _key(
+    layout: Literal[hybrid_spec.LAYOUTS] = _key(
         "`copy`: a hybrid is as large as a parent; `link`: each parent is written once more, a file a layer, and "
         "hybrids are hard links to these, which takes next to no disk however many there are (`disk_mb` in the dry run)",
         default="copy",
@@ -418,7 +419,7 @@ class Study(Closed):
 
     def hybrids(self, recipe: str) -> dict[str, str]:
         """Checkpoint name of each hybrid of a recipe: "IN:RL:RL" -> "one.IN-RL-RL", the study's own by their names."""
-        paper = {spec: f"{recipe}.{spec.replace(':', '-')}" for spec in regions.HYBRIDS}
+        paper = {spec: f"{recipe}.{spec.replace(':', '-')}" for spec in hybrid_spec.HYBRIDS}
         return paper | {name: f"{recipe}.{name}" for name in self.merging.hybrids}
 
     def assignment(self, hybrid: str) -> tuple[str, tuple[int, ...] | None]:
@@ -445,7 +446,7 @@ class Study(Closed):
         for end, family in families.items():
             if rest in (hybrid_spec.EARLY, "in"):
                 family["IN"] = 0.0
-            if end in regions.HYBRIDS:
+            if end in hybrid_spec.HYBRIDS:
                 family[end] = 1.0
             elif rest in (hybrid_spec.EARLY, "rl"):
                 family["RL"] = 1.0
@@ -607,7 +608,7 @@ def _check_hybrids(study: Study) -> None:
         key = f"merging.hybrids.{name}"
         if name in ("Base", "IN", "RL"):
             _refuse(key, "is the name of a stage")
-        if name.replace("-", ":") in regions.HYBRIDS:
+        if name.replace("-", ":") in hybrid_spec.HYBRIDS:
             _refuse(key, "is one of the paper's six, which are made anyway")
         try:
             unknown = set(study.donors(name)) - {"IN", "RL", "BASE"}

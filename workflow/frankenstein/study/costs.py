@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 
 from ..data import published
-from .config import Finetuned, FromHub, LocalCheckpoint, Pretrained, Reinforced, Study
+from .config import Descriptions, Finetuned, FromHub, Judge, LocalCheckpoint, Pretrained, Reinforced, Study
 
 _BYTES = 2  # a parameter, as checkpoints of this size are published (bfloat16)
 _HOST_MB = 3500  # Python, torch and a processor: 2 GB measured in the mini study's largest job
@@ -23,6 +23,7 @@ _FLOPS = 1e14  # a second in prefill, assumed (a third of a 80 GB GPU's bfloat16
 _PROMPT = 1500  # tokens of an image at 1280 x 720 and its question
 _KV = 57344 / 8.29e9  # bytes of KV cache a token and parameter: Qwen2.5-VL-7B's 28 layers, 4 heads of 128, bfloat16
 _UPDATE = 56 / 8.29e9  # core-minutes a parameter of both stages' spectra: 28 minutes on two cores at 7B (README)
+_LAYERS = 28  # of a 7B model, for the minutes of its probes: a smaller one has fewer, or is faster
 _DISK = 200  # MB a second that are read, hashed and written
 
 
@@ -107,6 +108,37 @@ def probe_minutes(study: Study, checkpoint: str, samples: int, rows: int) -> int
     prefill = mine * rows / 2 * _PROMPT * 2 * parameters(study, checkpoint) / _FLOPS
     decode = mine * study.probes.max_new_tokens * _step(study, checkpoint)
     return 10 + ceil((prefill + decode) / 60)
+
+
+def swap_minutes(study: Study, checkpoint: str) -> int:
+    """Of one shard of vision-token swapping, for one function."""
+    return probe_minutes(study, checkpoint, study.probes.pairs, _LAYERS * len(study.probes.modes))
+
+
+def skip_minutes(study: Study, checkpoint: str) -> int:
+    """Of one shard of layer skipping."""
+    return probe_minutes(study, checkpoint, study.probes.skip_examples * len(study.skip_tasks()), _LAYERS)
+
+
+def attention_minutes(study: Study, checkpoint: str) -> int:
+    """Of one shard of a checkpoint's attention."""
+    asked = ceil(study.probes.attention_examples / study.probes.shards)
+    return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
+
+
+def fetch_minutes(study: Study, checkpoint: str) -> int:
+    """Of a download as slow as 50 Mbit/s."""
+    return 30 + weights_mb(study, checkpoint) // 360
+
+
+def helper_mb(study: Study, helper: Descriptions | Judge | None) -> int:
+    """Host memory of a job that asks a checkpoint for help, or an endpoint."""
+    return host_mb(study, helper.checkpoint) if helper and helper.checkpoint else 2000
+
+
+def reinforce_mb(study: Study, checkpoint: str) -> int:
+    """Host memory of RL on prompts of one's own: in float32, for each process on its way to its GPU."""
+    return study.checkpoints[checkpoint].gpus * 2 * host_mb(study, checkpoint)
 
 
 def update_minutes(study: Study, recipe: str) -> int:

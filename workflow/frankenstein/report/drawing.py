@@ -1,0 +1,80 @@
+"""What figures have in common: panels, the shaded regions, bands, and phrases of their alt texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..core.regions import NAMES, Regions
+from .style import COLUMN, TINTS
+
+
+def save(figure: Figure, *paths: str | Path) -> None:
+    """Write a figure to each path (.pdf, .png), without dates, so that the same data gives the same file."""
+    for path in paths:
+        figure.savefig(path, metadata={"CreationDate": None} if str(path).endswith(".pdf") else {"Software": None})
+    plt.close(figure)
+
+
+def panels(n: int, height: float, **options):
+    """(figure, n axes) in at most two columns, each a column wide."""
+    columns = min(n, 2)
+    rows = -(-n // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(COLUMN * columns, height * rows), squeeze=False, **options)
+    for axis in axes.flat[n:]:
+        axis.set_visible(False)
+    return figure, axes.flat[:n]
+
+
+def shade(axis, regions: Regions) -> None:
+    """Early, Mid and Late behind a profile over layers."""
+    for name, tint in zip(NAMES, TINTS, strict=True):
+        layers = regions.range(name)
+        axis.axvspan(layers.start - 0.5, layers.stop - 0.5, color=tint, zorder=0, lw=0)
+        axis.text(
+            (layers.start + layers.stop - 1) / 2, 0.99, name.capitalize(), transform=axis.get_xaxis_transform(),
+            ha="center", va="top", color="#555555", fontsize=7,
+        )  # fmt: skip
+    axis.set_xlim(-0.5, regions.layers - 0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("layer")
+
+
+def band(axis, frame: pd.DataFrame, value: str, colour: str, label: str, marker: str = "o", style: str = "-") -> None:
+    """A line over layers with its interval."""
+    axis.plot(frame.layer, frame[value], color=colour, marker=marker, ms=3, lw=1.2, ls=style, label=label)
+    axis.fill_between(frame.layer, frame.low, frame.high, color=colour, alpha=0.15, lw=0)
+
+
+def sizes(frame: pd.DataFrame) -> str:
+    """ "N = 100", with the samples that failed or ran out of tokens where there are any."""
+    sizes = sorted(set(frame.n))
+    text = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
+    for column, what in (("failed", "samples failed"), ("truncated", "answers cut off")):
+        if column in frame and (count := int(frame[column].sum())):
+            text += f"; {count} of {int(frame.n.sum())} {what}"
+    return text
+
+
+def percent(frame: pd.DataFrame, columns) -> pd.DataFrame:
+    """Rates as percent with one decimal."""
+    return frame.assign(**{column: (100 * frame[column]).round(1) for column in columns})
+
+
+def by(table: pd.DataFrame, keys: list[str], say: Callable[[pd.DataFrame], str]) -> list[str]:
+    """A phrase per group of rows."""
+    return [f"{', '.join(map(str, name))}: {say(part)}" for name, part in table.groupby(keys, sort=False)]
+
+
+def peak(part: pd.DataFrame, value: str) -> str:
+    """Where a profile over layers is highest, and where it ends."""
+    part = part[part.layer >= 0].reset_index(drop=True)
+    if part[value].isna().all():
+        return "no value"
+    top, last = part.loc[part[value].idxmax()], part.loc[part.layer.idxmax()]
+    return f"highest at layer {top.layer:.0f} ({top[value]:.3g}), {last[value]:.3g} at layer {last.layer:.0f}"

@@ -1,0 +1,70 @@
+"""Is a region special? Sliding windows against random orders of the layers."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ...claims import controls
+from ...claims.measurements import Measurements
+from ..drawing import band, by, panels, shade
+from ..style import PALETTE
+
+KIND = "Lines of window means by depth, less the mean of all layers"
+ROWS = "a quantity and a window of layers"
+COLUMNS = [
+    {"quantity": "what is measured by layer"},
+    {"of": "recipe, stage or function"},
+    {"first": "first layer of the window"},
+    {"last": "last layer of the window"},
+    {"value": "mean in the window less the mean of all layers, in the quantity's unit"},
+    {"low": "t interval over units"},
+    "high",
+    {"n": "units"},
+    {"unit": "examples, matrices or layers"},
+    {"random_low": "of 95 % of random orders of the layers no window lies beyond random_low and random_high"},
+    {"random_high": "the same"},
+]
+
+
+def data(measured: Measurements) -> pd.DataFrame:
+    """controls.windows."""
+    return controls.windows(measured)
+
+
+def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
+    """Sliding windows (controls.windows), a panel per quantity. Dotted: 95 % of random orders of the layers."""
+    quantities = list(dict.fromkeys(table.quantity))
+    figure, axes = panels(max(len(quantities), 1), 2.6)
+    if not quantities:
+        axes[0].set_title("this study has no layer profile")
+    for axis, quantity in zip(axes, quantities, strict=False):
+        shade(axis, measured.regions)
+        axis.axhline(0, color="black", lw=0.6)
+        for (name, part), colour, marker in zip(
+            table[table.quantity == quantity].groupby("of", sort=False), PALETTE * 9, "os^Dv<" * 9, strict=False
+        ):
+            middle = (part["first"] + part["last"]) / 2
+            band(axis, part.assign(layer=middle), "value", colour, name, marker)
+            for bound in (part.random_low, part.random_high):
+                axis.plot(middle, bound, color=colour, ls=":", lw=0.8)
+        size = int(table["last"].iloc[0] - table["first"].iloc[0] + 1)
+        axis.margins(y=0.15)  # room for the regions' names
+        axis.set(xlabel=f"middle of {size} layers", ylabel="less the mean of all layers")
+        axis.set_title(quantity)
+        axis.legend(ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    return figure
+
+
+def _windows(part: pd.DataFrame) -> str:
+    part = part.reset_index(drop=True)
+    if part.value.isna().all():
+        return "no value"
+    top = part.loc[part.value.idxmax()]
+    beyond = "beyond" if top.value > top.random_high else "within"
+    return f"highest in layers {top['first']:.0f} to {top['last']:.0f} ({top.value:+.3g}), {beyond} what 95 % of random orders of the layers have anywhere"
+
+
+def describe(table: pd.DataFrame) -> list[str]:
+    """What the figure shows, in words."""
+    return by(table, ["quantity", "of"], _windows)

@@ -1,0 +1,141 @@
+"""Figure 4: change rate under vision-token swapping, error rate under layer skipping, by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ...claims.ability import ABLE, able
+from ...claims.measurements import Measurements
+from ...core.intervals import wilson
+from ..drawing import band, by, panels, peak, shade, sizes
+from ..style import BLUE, FUNCTIONS, GREEN, GREY, MARKERS, ORANGE, PINK
+
+KIND = "Lines of change and error rate by layer"
+ROWS = "a probe (mode of swapping, or skip), function or task, and layer, of the Base"
+COLUMNS = [
+    {"function": "recognition, ocr, grounding, counting; of skip, the task"},
+    {"probe": "hidden_state_at_layer, kv_from_layer, kv_at_layer_only or skip"},
+    "layer",
+    "n",
+    "failed",
+    {"rate": "change rate (swap) or error rate (skip), 0 to 1"},
+    "low",
+    "high",
+    {"truncated": "answers that ran out of new tokens (swap); errors that did (skip)"},
+    {"text_rate": "share of pairs whose text changed by the public script's rule"},
+    {"right_rate": "share of pairs still answered correctly"},
+    {"base_right": "share of pairs that the Base answers correctly without a swap"},
+    {"able": "whether base_right is at least 0.5; below, the change rate says nothing about the function"},
+    {"unchangeable": "pairs that no swap can change, since both images have one answer; not in n"},
+]
+
+
+def _rates(frame: pd.DataFrame, by: list[str], hit: str) -> pd.DataFrame:
+    """n, failed and the rate of `hit` over all n, with its 95 % interval.
+
+    Failed samples stay in n. What they would have said is unknown: the interval goes from Wilson's lower bound with all of them
+    as no hit to its upper bound with all of them as hits.
+    """
+    rows = []
+    for key, part in frame.groupby(by, sort=False):
+        k, n, lost = int(part[hit].sum()), len(part), part.failed.astype(bool)
+        failed = int(lost.sum())
+        rate = {"rate": np.nan, "low": np.nan, "high": np.nan}
+        if failed < n:  # where every sample failed there is no rate to show, least of all 0
+            sure, possible = int((part[hit] & ~lost).sum()), int((part[hit] | lost).sum())
+            rate = {"rate": k / n, "low": wilson(sure, n)["low"], "high": wilson(possible, n)["high"]}
+        rows.append({**dict(zip(by, key, strict=True)), "n": n, "failed": failed, **rate})
+    return pd.DataFrame(rows)
+
+
+def change_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """swap_table -> function, mode, layer (-1: no swap), n, failed, rate (of change), low, high, truncated, text_rate, right_rate, base_right, able, unchangeable.
+
+    Pairs that no swap can change are not in n; `unchangeable` counts them. truncated: answers that ran out of tokens;
+    base_right: right_rate without a swap; able: it is at least ABLE, or the change rate says nothing about the function.
+    """
+    modes = [mode for mode in dict.fromkeys(table["mode"]) if mode != "none"]
+    fixed = table[table["mode"] == "none"].groupby("function").unchangeable.sum().astype(int)
+    right = able(table)
+    table = table[~table.unchangeable.astype(bool)]
+    unswapped = table[table["mode"] == "none"]
+    frame = pd.concat([pd.concat([unswapped.assign(mode=mode), table[table["mode"] == mode]]) for mode in modes])
+    by = ["function", "mode", "layer"]
+    extra = frame.groupby(by, sort=False).agg(
+        truncated=("truncated", "sum"), text_rate=("text_changed", "mean"), right_rate=("right", "mean")
+    )
+    found = _rates(frame, by, "changed").merge(extra.reset_index().astype({"truncated": int}), on=by)
+    base = found.function.map(right)
+    return found.assign(base_right=base, able=base >= ABLE, unchangeable=found.function.map(fixed))
+
+
+def error_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """skip_table -> task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high, truncated (errors that ran out of tokens)."""
+    by = ["task", "layer"]
+    cut = table.assign(cut=table.wrong & table.truncated.astype(bool)).groupby(by, sort=False).cut.sum()
+    return _rates(table, by, "wrong").merge(cut.astype(int).rename("truncated").reset_index(), on=by)
+
+
+def together(changes: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+    """change_rates and error_rates in one table: `probe` is the mode of swapping, or "skip"."""
+    changes = changes.rename(columns={"mode": "probe"})
+    return pd.concat([changes, errors.assign(probe="skip").rename(columns={"task": "function"})], ignore_index=True)
+
+
+def data(measured: Measurements) -> pd.DataFrame:
+    """The change and error rates of the Base, by layer."""
+    return together(change_rates(measured.swaps), error_rates(measured.skips))
+
+
+_MODES = {
+    "hidden_state_at_layer": "hidden states swapped at a layer",
+    "kv_from_layer": "keys and values swapped from a layer on",
+    "kv_at_layer_only": "keys and values swapped at one layer",
+}
+
+
+def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
+    """Figure 4: change rate under vision-token swapping, a panel a mode; error rate under layer skipping.
+
+    Dotted: nothing swapped or skipped. A
+    function that the Base can't do is grey, and says how many pairs it gets right; dashed: errors that ran out of tokens.
+    """
+    errors = table[table.probe == "skip"].rename(columns={"function": "task"})
+    changes = table[table.probe != "skip"].rename(columns={"probe": "mode"})
+    modes = list(dict.fromkeys(changes["mode"]))
+    figure, axes = panels(len(modes) + 1, 2.7)
+    for axis in axes:
+        shade(axis, measured.regions)
+        axis.set(ylim=(-0.02, 1.12))
+    for axis, mode in zip(axes[:-1], modes, strict=True):
+        of_mode = changes[changes["mode"] == mode]
+        for function, part in of_mode.groupby("function", sort=False):
+            mastered, right = part[["able", "base_right"]].iloc[0]
+            colour = FUNCTIONS[function] if mastered else GREY
+            label = function if mastered else f"{function}: not mastered, {right:.0%} right"
+            band(axis, part[part.layer >= 0], "rate", colour, label, MARKERS[function])
+            axis.axhline(part[part.layer < 0].rate.item(), color=colour, ls=":", lw=0.8)
+        axis.set(ylabel="change rate")
+        axis.set_title(f"{_MODES[mode]}\n({sizes(of_mode)})")
+        columns = 2 if of_mode.able.astype(bool).all() else 1  # what the Base can't do has a longer label
+        axis.legend(ncols=columns, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    for (task, part), colour in zip(errors.groupby("task", sort=False), (BLUE, ORANGE, GREEN, PINK), strict=False):
+        skipped = part[part.layer >= 0]
+        band(axes[-1], skipped, "rate", colour, task)
+        none = part[part.layer < 0].rate.item()
+        axes[-1].axhline(none, color=colour, ls=":", lw=0.8, label=f"{task}, no layer skipped")
+        if skipped.truncated.any():
+            axes[-1].plot(
+                skipped.layer, skipped.truncated / skipped.n, color=colour, ls="--", lw=0.9, label=f"{task}, cut off"
+            )
+    axes[-1].set(ylabel="error rate")
+    axes[-1].set_title(f"layer skipping\n({sizes(errors)})")
+    axes[-1].legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    return figure
+
+
+def describe(table: pd.DataFrame) -> list[str]:
+    """What the figure shows, in words."""
+    return by(table, ["probe", "function"], lambda part: peak(part, "rate"))

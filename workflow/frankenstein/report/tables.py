@@ -1,0 +1,157 @@
+"""The paper's Tables 2 and 3, and what the figures show in numbers: a function per table, of what a study has measured."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from ..claims.measurements import Measurements
+from ..claims.reference import paper_cells
+from ..core.intervals import student
+from ..core.regions import NAMES, Regions
+from ..merging.hybrid_spec import HYBRIDS
+from ..updates import matrices
+from .drawing import percent
+from .figures import figure3, figure4, figure5, figure6
+from .figures.figure2 import ABILITIES
+
+
+def make(name: str, measured: Measurements) -> pd.DataFrame:
+    """The table of a name: one of the functions here."""
+    return {
+        "table2": table2,
+        "table3": table3,
+        "attention": attention,
+        "energy": energy,
+        "overlaps": overlaps,
+        "regions": regions,
+    }[name](measured)
+
+
+def table2(measured: Measurements) -> pd.DataFrame:
+    """source (study or paper), recipe, ability, n, and a column a model in the order of the paper's Table 2, each followed by
+    low and high. A recipe without a Base has none in its row."""
+    rows, parts = [], _with_paper(measured, measured.merged, "table2")
+    for (source, recipe), part in parts.groupby(["source", "recipe"], sort=False):
+        models = [model for model in ("Base", "IN", *HYBRIDS, "RL") if model in set(part.role)]
+        for metric, ability in ABILITIES.items():
+            by_role = part[part.metric == metric].set_index("role")
+            row = {"source": source, "recipe": recipe, "ability": ability, "n": by_role.n.iloc[0]}
+            for model in models:
+                cell = by_role.loc[model]
+                row |= {model: cell.value, f"{model} low": cell.low, f"{model} high": cell.high}
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    order = [f"{model}{end}" for model in ("Base", "IN", *HYBRIDS, "RL") for end in ("", " low", " high")]
+    return percent(frame[[*frame.columns[:4], *(column for column in order if column in frame)]], frame.columns[4:])
+
+
+def table3(measured: Measurements) -> pd.DataFrame:
+    """source (study or paper), recipe, model (IN, RL, RL with each region frozen), n, then M_vis, M_v2r, M_rea and each
+    benchmark, with low and high. Of the paper's benchmark columns N is not given, and they have no place here."""
+    models = ["IN", "RL", *(f"RL, {name.capitalize()} frozen" for name in NAMES)]
+    rows, parts = [], _with_paper(measured, measured.frozen, "table3")
+    for (source, recipe), part in parts.groupby(["source", "recipe"], sort=False):
+        for model in [name for name in models if name in set(part.role)]:
+            by_metric = part[part.role == model].set_index("metric")
+            row = {"source": source, "recipe": recipe, "model": model, "n": by_metric.loc["M_vis"].n}
+            for metric in [*ABILITIES, *(measured.benchmarks if source == "study" else [])]:
+                cell = by_metric.loc[metric]
+                row |= {metric: cell.value, f"{metric} low": cell.low, f"{metric} high": cell.high}
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    return percent(frame, frame.columns[4:])
+
+
+def _with_paper(measured: Measurements, recipes: tuple[str, ...], table: str) -> pd.DataFrame:
+    """Scores of the recipes (source: study), then the paper's cells of a table (source: paper)."""
+    scores, cells = measured.scores, paper_cells(measured.reference)
+    cells = cells[cells.table == table].assign(source="paper")
+    return pd.concat([scores[scores.recipe.isin(recipes)].assign(source="study"), cells], ignore_index=True)
+
+
+def attention(measured: Measurements) -> pd.DataFrame:
+    """RL - IN of the attention mass by region, paired by example: recipe, region, n, difference, low, high (95 % t).
+
+    An example that failed in either stage has no difference and is not in n.
+    """
+    records, regions = measured.attention, measured.regions
+    frame = records.assign(region=records.layer.map(regions.of))
+    by_example = frame.groupby(["recipe", "region", "id", "stage"])["attention_mass"].agg(
+        lambda mass: mass.mean(skipna=False)
+    )
+    rows = []
+    for recipe in dict.fromkeys(records.recipe):
+        for region in NAMES:
+            table = by_example[recipe, region].unstack("stage")
+            gain = (table["RL"] - table["IN"]).dropna()
+            row = {"recipe": recipe, "region": region, "n": len(gain), "difference": gain.mean(), **student(gain)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def energy(measured: Measurements) -> pd.DataFrame:
+    """Update records -> recipe, stage, by, part, frobenius, share of the stage's squared norm over all its matrices.
+
+    by: component (decoder layers, vision tower, projector, embeddings, head), region, block (attention, MLP) and
+    matrix (q_proj ... down_proj); the last three of the decoder layers.
+    """
+    records, regions = measured.updates, measured.regions
+    frame = records.assign(square=records.frobenius**2)
+    total = frame.groupby(["recipe", "stage"]).square.sum()
+    decoder = frame[frame.component == "layer"]
+    decoder = decoder.assign(region=decoder.layer.map(regions.of))
+    parts = []
+    for by, of in (("component", frame), ("region", decoder), ("block", decoder), ("matrix", decoder)):
+        sums = of.groupby(["recipe", "stage", by], sort=False).square.sum().reset_index().rename(columns={by: "part"})
+        parts.append(sums.assign(by=by))
+    result = pd.concat(parts, ignore_index=True)
+    whole = result.set_index(["recipe", "stage"]).index.map(total).to_numpy()
+    result["frobenius"] = np.sqrt(result.square)
+    result["share"] = np.where(whole > 0, result.square / np.where(whole > 0, whole, 1), 0.0)
+    return result[["recipe", "stage", "by", "part", "frobenius", "share"]]
+
+
+def overlaps(measured: Measurements) -> pd.DataFrame:
+    """matrices.overlaps of every two recipes: recipe, other, stage, component, layer, matrix, side, overlap, by_chance."""
+    spaces = measured.subspaces
+    return pd.DataFrame(
+        {"recipe": one, "other": other, **record}
+        for one, other in itertools.combinations(spaces, 2)
+        for record in matrices.overlaps(spaces[one], spaces[other])
+    )
+
+
+def regions(measured: Measurements) -> pd.DataFrame:
+    """What Figures 3 to 6 show, those that there are, averaged over each region: quantity, of, early, mid, late.
+
+    attention_mass; change or error rate; share of update energy; log_ratio: log(sigma_i / sigma_1), mean over the ranks
+    (lower: steeper).
+    """
+    parts = {}
+    if measured.attention is not None:
+        parts["attention_mass"] = _by_region(
+            figure3.data(measured), "attention_mass", ["recipe", "stage"], measured.regions
+        )
+    if measured.swaps is not None:
+        parts["change or error rate"] = _by_region(
+            figure4.data(measured), "rate", ["probe", "function"], measured.regions
+        )
+    if measured.updates is not None:
+        share = figure5.data(measured).groupby(["recipe", "stage", "region"]).share.sum().reset_index()
+        parts["share of update energy"] = share.pivot(index=["recipe", "stage"], columns="region", values="share")
+    if measured.spectra is not None:
+        parts["log_ratio"] = _by_region(figure6.data(measured), "log_ratio", ["recipe", "stage"], measured.regions)
+    frames = []
+    for quantity, table in parts.items():
+        labels = [" / ".join(key) for key in table.index]
+        frames.append(table[list(NAMES)].reset_index(drop=True).assign(quantity=quantity, of=labels))
+    return pd.concat(frames, ignore_index=True)[["quantity", "of", *NAMES]]
+
+
+def _by_region(frame: pd.DataFrame, value: str, by: list[str], regions: Regions) -> pd.DataFrame:
+    """Mean of a layer profile over each region; layer -1 (nothing swapped or skipped) is no layer."""
+    frame = frame[frame.layer >= 0].assign(region=lambda part: part.layer.map(regions.of))
+    return frame.groupby([*by, "region"], sort=False)[value].mean().unstack("region")
