@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 from transformers.utils import logging
 
-from frankenstein.grading import rules as graders
+from frankenstein.grading import graders
 from frankenstein.grading.outcome import RIGHT
 from frankenstein.inference import generation
 from frankenstein.inference.prompts import Prompt

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from frankenstein.core import jsonl
-from frankenstein.grading import records, rules
+from frankenstein.grading import graders, records
 from frankenstein.grading.outcome import ABSTAINED, RIGHT, UNGRADED, Grade
 
 TESTS = Path(__file__).parent.parent / "tests"
@@ -35,7 +35,7 @@ def refusals(path: Path) -> tuple[int, int]:
     responses = [record["response"] for _, record in jsonl.read(path)]
 
     def right(response: str) -> bool:
-        made = [rules.grade(task, {"response": response, **gold}) for task, gold in GOLDS]
+        made = [graders.grade(task, {"response": response, **gold}) for task, gold in GOLDS]
         return any(not isinstance(grade, Grade) or grade.verdict == RIGHT for grade in made)
 
     return sum(map(right, responses)), len(responses)
@@ -48,11 +48,11 @@ def mathvista(path: Path) -> dict:
     def agreement(pairs):
         return sum((grade.verdict == RIGHT) == row["true_false"] for grade, row in pairs) / max(1, len(pairs))
 
-    given = list(zip(rules.grade_all("mathvista", rows, use_extraction=True), rows, strict=True))
-    raw = list(zip(rules.grade_all("mathvista", rows), rows, strict=True))
+    given = list(zip(graders.grade_all("mathvista", rows, use_extraction=True), rows, strict=True))
+    raw = list(zip(graders.grade_all("mathvista", rows), rows, strict=True))
     # Answered: neither we nor the official reader take it for a refusal.
     readable = [{**row, "response": str(row["extraction"])} for row in rows]
-    official = rules.grade_all("mathvista", readable)
+    official = graders.grade_all("mathvista", readable)
     answered = [
         pair
         for pair, read in zip(raw, official, strict=True)
@@ -78,7 +78,7 @@ def gsm8k(path: Path) -> float:
         for number, row in enumerate(rows):
             steps, _, answer = row["answer"].partition("\n#### ")
             answered.append({"id": number, "response": steps + ending.format(answer), "answer": row["answer"]})
-        made += rules.grade_all("gsm8k", answered)
+        made += graders.grade_all("gsm8k", answered)
     return sum(grade.verdict == RIGHT for grade in made) / len(made)
 
 

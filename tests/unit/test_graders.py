@@ -9,8 +9,8 @@ from conftest import SHARED
 from frankenstein import cli
 from frankenstein.core.errors import InputError
 from frankenstein.grading import latex, records, rules
+from frankenstein.grading.graders import grade, grade_all
 from frankenstein.grading.outcome import RIGHT, UNGRADED, WRONG, Grade
-from frankenstein.grading.rules import grade, grade_all
 
 DATA = SHARED
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real data of ../shared is not there")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from frankenstein.data.tasks import Example, Pair
-from frankenstein.grading import judge, probes, rules, short
+from frankenstein.grading import graders, judge, probes, short
 from frankenstein.grading.outcome import RIGHT
 from frankenstein.training import grpo, prompt_files
 
@@ -68,7 +68,7 @@ def test_every_nesting_is_read(task, thinking):
         for names in NESTINGS
         if not (answer.startswith("\\frac") and "text" in names)  # no formula stands in \\text{}
     ]
-    made = rules.grade_all(benchmark, records, jobs=2)
+    made = graders.grade_all(benchmark, records, jobs=2)
     wrong = [
         (record["id"], record["response"], grade)
         for record, grade in zip(records, made, strict=True)
@@ -110,7 +110,7 @@ def test_every_nesting_is_read_by_the_probes(function, answer, said):
 )
 def test_rl_rewards_an_answer_in_the_format_that_the_recipe_prescribes(format):
     """The paper study asks for <answer></answer> and for one box: both, either, by the rewards of both kinds of RL."""
-    example = Example("e", "t", "?", "5", "integer", benchmark="mathvista", question_type="free_form")
+    example = Example("e", "t", "?", "5", "integer", benchmark="mathvista", question_type="free_form", grading="typed")
     said = [[{"content": format.format(number)}] for number in (5, 6)]
     assert prompt_files.reward(said, [json.dumps(asdict(example))] * 2) == [1.0, 0.0]
     assert grpo.answer_reward(said, ["5", "5"], ["number", "number"]) == [1.0, 0.0]

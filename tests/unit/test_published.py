@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from frankenstein.core.errors import InputError
-from frankenstein.data import published, tasks
+from frankenstein.data import published, published_pairs, tasks
 from frankenstein.grading import verdicts
 from frankenstein.inference import descriptions
 
@@ -193,13 +193,13 @@ def test_rows_that_are_not_as_published_are_named(tmp_path, benchmark, rows, opt
 def test_published_pairs_with_their_images(shared, tmp_path):
     for function in tasks.FUNCTIONS:
         source = shared / "probe_pairs" / function / "data.jsonl"
-        published.pairs(source, tmp_path / f"{function}.jsonl", tmp_path / function, n=20)
+        published_pairs.pairs(source, tmp_path / f"{function}.jsonl", tmp_path / function, n=20)
         pairs = tasks.read_pairs(tmp_path / f"{function}.jsonl")
         assert len(pairs) == 20
         assert all(tasks.open_image(tmp_path / pair.source_image).size for pair in pairs)
         assert not any("<image>" in pair.prompt for pair in pairs)
     with pytest.raises(InputError, match=r"25 pairs, and probes\.pairs asks for 26"):
-        published.pairs(source, tmp_path / "x.jsonl", tmp_path / "x", n=26)
+        published_pairs.pairs(source, tmp_path / "x.jsonl", tmp_path / "x", n=26)
 
 
 def test_a_pair_without_its_image_is_named(tmp_path):
@@ -207,10 +207,10 @@ def test_a_pair_without_its_image_is_named(tmp_path):
     (tmp_path / "t.png").write_bytes(picture())
     (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(InputError, match=r"gone\.png: image does not open"):
-        published.pairs(tmp_path / "data.jsonl", tmp_path / "x.jsonl", tmp_path / "x", n=1)
+        published_pairs.pairs(tmp_path / "data.jsonl", tmp_path / "x.jsonl", tmp_path / "x", n=1)
     (tmp_path / "data.jsonl").write_text(json.dumps(row | {"source_image": "../../etc/x.png"}) + "\n")
     with pytest.raises(InputError, match="source_image of 'a' is outside its folder"):
-        published.pairs(tmp_path / "data.jsonl", tmp_path / "x.jsonl", tmp_path / "x", n=1)
+        published_pairs.pairs(tmp_path / "data.jsonl", tmp_path / "x.jsonl", tmp_path / "x", n=1)
 
 
 def test_the_papers_pairs_are_fetched_at_their_commit(tmp_path):
@@ -224,10 +224,10 @@ def test_the_papers_pairs_are_fetched_at_their_commit(tmp_path):
         subprocess.run([*git, "add", "-A"], check=True)
         subprocess.run([*git, "commit", "-qm", text], check=True)
     commits = subprocess.run([*git, "rev-list", "HEAD"], check=True, capture_output=True, text=True).stdout.split()
-    published.fetch_pairs(repository.as_uri(), commits[1], "set", tmp_path / "pairs")
+    published_pairs.fetch_pairs(repository.as_uri(), commits[1], "set", tmp_path / "pairs")
     assert (tmp_path / "pairs" / "ocr" / "data.jsonl").read_text() == "first"
     with pytest.raises(subprocess.CalledProcessError):
-        published.fetch_pairs(repository.as_uri(), "0" * 40, "set", tmp_path / "none")
+        published_pairs.fetch_pairs(repository.as_uri(), "0" * 40, "set", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -283,7 +283,7 @@ def test_pairs_whose_images_share_a_name_stay_apart(tmp_path):
         (tmp_path / "set" / side / "1.png").write_bytes(picture(color))
     row = {"id": "a", "task": "ocr", "target_image": "target/1.png", "source_image": "source/1.png", "prompt": "?"}
     (tmp_path / "set" / "data.jsonl").write_text(json.dumps(row) + "\n")
-    published.pairs(tmp_path / "set" / "data.jsonl", tmp_path / "x.jsonl", tmp_path / "x", n=1)
+    published_pairs.pairs(tmp_path / "set" / "data.jsonl", tmp_path / "x.jsonl", tmp_path / "x", n=1)
     (pair,) = tasks.read_pairs(tmp_path / "x.jsonl")
     colours = [tasks.open_image(tmp_path / image).getpixel((0, 0)) for image in (pair.target_image, pair.source_image)]
     assert colours == [(255, 0, 0), (0, 0, 255)]

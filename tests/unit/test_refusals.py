@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import SHARED
 
-from frankenstein.grading import records, rules, short
+from frankenstein.grading import graders, records, short
 from frankenstein.grading.outcome import ABSTAINED, RIGHT, Grade
 
 DATA = Path(__file__).parent.parent / "data"
@@ -45,7 +45,7 @@ def test_no_refusal_is_right_for_any_gold(where):
         pytest.skip("the real data of ../shared is not there")
     right, verdicts = [], []
     for response, (task, gold) in itertools.product(refusals(where), GOLDS):
-        made = rules.grade(task, {"id": 1, "response": response, **gold})
+        made = graders.grade(task, {"id": 1, "response": response, **gold})
         verdicts.append(isinstance(made, Grade) and made.verdict)
         if verdicts[-1] in (RIGHT, False):  # False: sympy would be asked
             right.append((response, task, gold["answer"]))
@@ -65,7 +65,7 @@ def test_who_answers_all_the_same_has_answered():
         "<think>The image is black, I cannot tell.</think><answer>B</answer>",
         "Without the figure I cannot be sure. Therefore I assume 6 cm.",
     ):
-        assert rules.grade("mathvista", {"response": response, **asked}).verdict == RIGHT, response
+        assert graders.grade("mathvista", {"response": response, **asked}).verdict == RIGHT, response
 
 
 def test_a_choice_in_the_words_of_a_refusal_is_that_choice():
@@ -76,9 +76,10 @@ def test_a_choice_in_the_words_of_a_refusal_is_that_choice():
         "<answer>cannot be determined</answer>",
     ):
         assert (
-            rules.grade("mathvista", {"response": response, "answer": "cannot be determined", **asked}).verdict == RIGHT
+            graders.grade("mathvista", {"response": response, "answer": "cannot be determined", **asked}).verdict
+            == RIGHT
         )
-        assert rules.grade("mathvista", {"response": response, "answer": "8", **asked}).verdict != RIGHT
+        assert graders.grade("mathvista", {"response": response, "answer": "8", **asked}).verdict != RIGHT
 
 
 @pytest.mark.parametrize(

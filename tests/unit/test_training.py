@@ -165,8 +165,8 @@ def prompts(tmp_path):
     for number, question in enumerate(questions.sample(3, "train", "math_vqa", 6)):
         question.image.save(tmp_path / f"{number}.png")
         records.append(Example(f"i{number}", "own", question.prompt, question.answer, "integer", f"{number}.png",
-                               benchmark="mathvista", question_type="free_form"))  # fmt: skip
-    records += [Example(f"t{n}", "own", f"what is {n} + 1?", str(n + 1), None, benchmark="math500") for n in range(6)]
+                               grading="typed", question_type="free_form"))  # fmt: skip
+    records += [Example(f"t{n}", "own", f"what is {n} + 1?", str(n + 1), None, grading="latex") for n in range(6)]
     write(tmp_path / "prompts.jsonl", records)
     return tmp_path / "prompts.jsonl"
 
@@ -210,7 +210,7 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     program.write_text(
         "import torch, transformers, trl\nfrom frankenstein.grading import verdicts\nfrom frankenstein.data.tasks import Example\n"
         "if __name__ == '__main__':\n"
-        "    gold = Example('a', 't', '?', 'x + \\\\sqrt{2}', benchmark='math500')\n"
+        "    gold = Example('a', 't', '?', 'x + \\\\sqrt{2}', grading='latex')\n"
         "    print(verdicts.grades([(gold, '\\\\boxed{\\\\sqrt{2} + x}')], jobs=1)[0].verdict)\n"
     )
     made = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True, timeout=200)
@@ -228,7 +228,7 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
     # Gold answers that only sympy can tell from others: its processes must live beside torch's.
     lines = [json.loads(line) for line in prompts.read_text().splitlines()]
     prompts.write_text(
-        "".join(json.dumps(line | {"benchmark": "math500", "answer": "x + \\sqrt{2}"}) + "\n" for line in lines)
+        "".join(json.dumps(line | {"grading": "latex", "answer": "x + \\sqrt{2}"}) + "\n" for line in lines)
     )
     log = prompt_files.launched(specification(tiny, tmp_path / "rl", prompts, save_steps=1), config)
     assert len(log) == 2

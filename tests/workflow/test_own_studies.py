@@ -153,7 +153,7 @@ def test_rl_on_ones_own_prompts_through_the_rules(micro):
     """A checkpoint that is there already, RL on JSON lines of prompts with Mid frozen, and its manifest."""
     trained = micro / "results/micro/checkpoints"
     rows = [
-        {"id": str(n), "task": "own", "prompt": f"what is {n} + 1?", "answer": str(n + 1), "benchmark": "math500"}
+        {"id": str(n), "task": "own", "prompt": f"what is {n} + 1?", "answer": str(n + 1), "grading": "latex"}
         for n in range(8)
     ]
     (micro / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -143,7 +143,7 @@ def _updates(parsed) -> None:
 
 
 def _grade(parsed) -> None:
-    from .grading import records, rules
+    from .grading import graders, records
 
     if parsed.check:
         lines, kept = records.check(parsed.check, parsed.jobs, parsed.time_limit)
@@ -155,7 +155,7 @@ def _grade(parsed) -> None:
     if not parsed.out.parent.is_dir():
         raise InputError(f"{parsed.out}: no directory {parsed.out.parent}")
     answered = records.read_responses(parsed.responses, parsed.examples)
-    grades = rules.grade_all(parsed.task, answered, parsed.use_extraction, parsed.jobs, parsed.time_limit)
+    grades = graders.grade_all(parsed.task, answered, parsed.use_extraction, parsed.jobs, parsed.time_limit)
     with open(parsed.out, "w") as file:
         for record, grade in zip(answered, grades, strict=True):
             verdict = {
@@ -170,16 +170,16 @@ def _grade(parsed) -> None:
 
 def _import(parsed) -> None:
     from .core import jsonl
-    from .data import published
+    from .data.benchmarks import BENCHMARKS
     from .grading import interchange
 
     if parsed.examples is not None and parsed.harness != "lmms-eval":
         raise InputError("--examples goes with --from lmms-eval: tables of VLMEvalKit hold the rows' own answers")
     if parsed.benchmark is not None:
-        if parsed.benchmark not in published.BENCHMARKS:
-            raise InputError(f"--benchmark {parsed.benchmark}: none of {', '.join(published.BENCHMARKS)}")
+        if parsed.benchmark not in BENCHMARKS:
+            raise InputError(f"--benchmark {parsed.benchmark}: none of {', '.join(BENCHMARKS)}")
         if parsed.examples is None:
-            source = published.BENCHMARKS[parsed.benchmark]
+            source = BENCHMARKS[parsed.benchmark]
             at = f" at {source.revision}" if source.revision else ""
             files = " or ".join(source.files.values())
             raise InputError(f"--benchmark goes with --examples FILE, here {files} of {source.repo}{at} on the Hub")

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from frankenstein.core import logs
-from frankenstein.data import published
+from frankenstein.data import published_pairs
 
 logs.redirect(snakemake.log[0])
-published.fetch_pairs(*published.PAIRS, Path(snakemake.output.pairs))
+published_pairs.fetch_pairs(*published_pairs.PAIRS, Path(snakemake.output.pairs))

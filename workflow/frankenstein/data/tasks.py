@@ -21,8 +21,8 @@ FUNCTIONS = ("recognition", "ocr", "grounding", "counting")
 class Example:
     """One question of a task. `image` is a path relative to the JSONL file, None for text tasks.
 
-    benchmark: whose rules grade it (grading.rules.TASKS); None: the mini study's (grading.short). question_type,
-    answer_type, precision and unit are what these rules go by.
+    benchmark: the public benchmark that it is of, None for the mini study's own. grading: the rule that grades it
+    (grading.rules.RULES); None: the mini study's (grading.short). question_type, answer_type, precision and unit are what rules go by.
     """
 
     id: str
@@ -39,6 +39,7 @@ class Example:
     question_type: str | None = None
     precision: int | None = None
     unit: str | None = None
+    grading: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import pandas as pd
 from ..core import jsonl
 from ..core.errors import InputError
 from ..data import published, tasks
+from ..data.benchmarks import BENCHMARKS
 from ..data.tasks import Example, text_in
 from .outcome import ABSTAINED, RIGHT, WRONG
 
@@ -178,7 +179,7 @@ def _whole(path: Path, examples: list[Example]) -> bool:
     """Whether the rows are known to be all of a split, so that a document's number is its row's place."""
     if (documents := _documents(path)) is not None:
         return documents == len(examples)
-    source = published.BENCHMARKS.get(examples[0].benchmark)
+    source = BENCHMARKS.get(examples[0].benchmark)
     return source is not None and len(examples) in {source.rows[split] for split in source.files}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..core import jsonl
 from ..core.errors import InputError
 from ..core.intervals import wilson
-from . import rules
+from ..data.benchmarks import BENCHMARKS
+from . import graders
 from .latex import TIME_LIMIT
 from .outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG, Grade
 
@@ -78,19 +79,19 @@ def check(path: Path, jobs: int | None = None, time_limit: float = TIME_LIMIT) -
     for line, case in jsonl.read(path):
         if lacking := [key for key in ("task", "response", "answer", "expected") if key not in case]:
             raise InputError(f"{path}, line {line}: no {lacking[0]}; a case has task, response, answer and expected")
-        if case["task"] not in rules.TASKS or case["expected"] not in VERDICTS:
+        if case["task"] not in BENCHMARKS or case["expected"] not in VERDICTS:
             raise InputError(
-                f"{path}, line {line}: task is one of {', '.join(rules.TASKS)}, expected one of {', '.join(VERDICTS)}"
+                f"{path}, line {line}: task is one of {', '.join(BENCHMARKS)}, expected one of {', '.join(VERDICTS)}"
             )
         cases.append({"id": line, **case})
     if not cases:
         raise InputError(f"{path}: no cases")
     lines, kept = [], 0
-    for task in rules.TASKS:
+    for task in BENCHMARKS:
         part = [case for case in cases if case["task"] == task]
         if not part:
             continue
-        grades = rules.grade_all(task, part, jobs=jobs, time_limit=time_limit)
+        grades = graders.grade_all(task, part, jobs=jobs, time_limit=time_limit)
         odd = [
             (case, grade) for case, grade in zip(part, grades, strict=True) if not _as_expected(grade, case["expected"])
         ]

@@ -1,4 +1,4 @@
-"""Verdicts on responses to the public benchmarks: the final answer, then equality by each benchmark's own rules.
+"""Verdicts by rules: the final answer, then equality by one of RULES, which a benchmark, or a prompt of RL, names.
 
 No model, never eval. An answer that says it can't be told is an outcome of its own, told before any rule reads it; an answer
 that no rule can read is ungraded.
@@ -23,7 +23,6 @@ from .numbers import number
 from .outcome import ABSTAINED, RIGHT, UNGRADED, WRONG, Grade
 from .reading import with_abstention
 
-TASKS = ("mathvista", "mathverse", "mathvision", "logicvista", "math500", "gsm8k")
 _LONGEST = 1000  # characters of an answer that a verdict quotes
 _LETTERS = "ABCDEFGHI"
 
@@ -32,27 +31,31 @@ class _TooLong(Exception):
     """Reading an answer took more than its time."""
 
 
-def grade(task: str, record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]:
+def grade(record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]:
     """The verdict on one record; or (gold, answer) where only sympy can tell whether these are equal: see grade_all.
 
-    record: response, answer, and where there are any question_type, answer_type, choices, precision, unit, truncated (the
-    response ran out of tokens); extraction, where use_extraction says that the answer has been extracted already. Raises
-    InputError for a record without what its task needs.
+    record: grading (a name of RULES), response, answer, and where there are any question_type, answer_type, choices, precision,
+    unit, truncated (the response ran out of tokens); extraction, where use_extraction says that the answer has been extracted
+    already. Raises InputError for a record without what its rule needs.
     """
+    compare = RULES.get(record.get("grading", ""))
+    if compare is None:
+        raise InputError(f"grading {record.get('grading')!r} is none of {', '.join(RULES)}")
     response = record.get("extraction" if use_extraction else "response")
     if use_extraction and response is None and record.get("response") is not None:
         return Grade(WRONG, None, "nothing was extracted")
     if response is None:
         return Grade(UNGRADED, None, str(record.get("error") or "no response"))
     response, gold = str(response), str(record["answer"])
-    options = record.get("choices") or record.get("options") or []
-    if not isinstance(options, list):
-        raise InputError(f"choices {options!r} are no list")
+    options = _options(record)
     if use_extraction:
         answer = Answer(extraction.readable(response).strip() or None, extraction.TAG, response, "empty")
     else:
         answer = extraction.final_answer(response, bool(record.get("truncated")))
-    read = _reader(task, record, gold, options, use_extraction)
+
+    def read(answer: Answer) -> Grade | tuple[str, str]:
+        return compare(answer, gold, record, use_extraction)
+
     if answer.text is None:
         read(Answer("", extraction.TAG, ""))  # a record that lacks what its task needs is an error all the same
         return Grade(ABSTAINED if abstention.unable(answer.body) else WRONG, None, answer.reason)
@@ -60,36 +63,36 @@ def grade(task: str, record: dict, use_extraction: bool = False) -> Grade | tupl
     return read(answer) if use_extraction else with_abstention(answer, read, [*map(str, options), gold])
 
 
-def _reader(
-    task: str, record: dict, gold: str, options: list, extracted: bool
-) -> Callable[[Answer], Grade | tuple[str, str]]:
-    """The benchmark's rule for this record: from a final answer to its verdict."""
-    if task == "logicvista" and not options:
-        return lambda answer: _letters(answer, gold)
-    if options or _is_choice(task, record):
-        return lambda answer: _choice(answer, gold, options, extracted)
-    if task == "gsm8k":
-        return lambda answer: _number(answer, gold.rpartition("####")[2].strip(), extracted)
-    if task == "mathvista":
-        return lambda answer: _mathvista(answer, gold, record, extracted)
-    return lambda answer: _latex(answer, gold, record)
+def _options(record: dict) -> list:
+    options = record.get("choices") or record.get("options") or []
+    if not isinstance(options, list):
+        raise InputError(f"choices {options!r} are no list")
+    return options
 
 
-def _is_choice(task: str, record: dict) -> bool:
-    kind = str(record.get("question_type", "")).replace("-", "_")
-    return kind in ("multi_choice", "multiple_choice") or (
-        task == "mathverse" and not kind and re.fullmatch("[A-G]", str(record["answer"])) is not None
-    )
+Rule = Callable[[Answer, str, dict, bool], "Grade | tuple[str, str]"]
+RULES: dict[str, Rule] = {}
 
 
-def _choice(answer: Answer, gold: str, options: list, extracted: bool) -> Grade:
+def rule(name: str) -> Callable[[Rule], Rule]:
+    """A rule by its name: (final answer, gold, record, whether the answer was extracted by others) -> verdict."""
+
+    def register(function: Rule) -> Rule:
+        RULES[name] = function
+        return function
+
+    return register
+
+
+@rule("choice")
+def _choice(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
     """One of several: the choice itself, not its letter, is compared, for the same may stand there twice."""
-    options = [str(choice) for choice in options]
+    options = [str(option) for option in _options(record)]
     if not options:  # letters alone are known
         if not re.fullmatch(r"\(?[A-Za-z]\)?\.?", gold.strip()):
             raise InputError(f"multiple choice without choices, and the answer {gold!r} is no letter")
         options = [chr(ord("A") + at) for at in range(max(5, ord(gold.strip("(). ").upper()) - ord("A") + 1))]
-    plain = [same_text(choice) for choice in options]
+    plain = [same_text(option) for option in options]
     lettered = re.fullmatch(r"\W*([A-Za-z])\W*", gold)
     position = ord(lettered[1].upper()) - ord("A") if lettered and same_text(gold) not in plain else None
     expected = plain[position] if position is not None and position < len(plain) else same_text(gold)
@@ -118,7 +121,8 @@ def _nearest(text: str, options: list[str]) -> int:
     return min(range(len(options)), key=lambda at: Levenshtein.distance(text, options[at]))
 
 
-def _letters(answer: Answer, gold: str) -> Grade:
+@rule("letters")
+def _letters(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
     """One or more letters: the sets are compared."""
     if gold.strip().isdigit():  # the options are numbered
         said = numbers.of(answer)
@@ -166,15 +170,19 @@ def _no_number(said: str | None, answer: Answer) -> Grade:
     return Grade(WRONG, said[:_LONGEST], "is no one number")
 
 
-def _number(answer: Answer, gold: str, extracted: bool) -> Grade:
+@rule("number")
+def _one_number(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
+    """One number, as the gold answer is (behind ####, where there is that)."""
+    gold = gold.rpartition("####")[2].strip()
     said, value, expected = _numbers(answer, gold, extracted)
     if value is None:
         return _no_number(said, answer)
     return Grade(RIGHT if value == expected else WRONG, said)
 
 
-def _mathvista(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
-    """Free-form answers by answer_type and precision: integers cut off, floats rounded, as the benchmark does it."""
+@rule("typed")
+def _typed(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
+    """By answer_type (integer, float, list, text) and precision: integers cut off, floats rounded, as MathVista does it."""
     kind = record.get("answer_type")
     if kind == "list":
         return _list(answer, gold)
@@ -229,7 +237,9 @@ def _items(text: str) -> list:
     return [number(part) if number(part) is not None else part.casefold() for part in parts]
 
 
-def _latex(answer: Answer, gold: str, record: dict) -> Grade | tuple[str, str]:
+@rule("latex")
+def _latex(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade | tuple[str, str]:
+    """Equal as mathematics in LaTeX."""
     said = _formula(answer)
     if said is None:
         return Grade(WRONG, None, "no answer in the response")
@@ -289,7 +299,6 @@ def _limited(seconds: float) -> Iterator[None]:
 
 
 def grade_all(
-    task: str,
     records: list[dict],
     use_extraction: bool = False,
     jobs: int | None = None,
@@ -300,11 +309,11 @@ def grade_all(
     for record in records:
         try:
             with _limited(time_limit):
-                made.append(grade(task, record, use_extraction))
+                made.append(grade(record, use_extraction))
         except _TooLong:
             made.append(Grade(UNGRADED, None, f"reading it took more than {time_limit:g} s"))
         except (InputError, KeyError) as error:
-            raise InputError(f"{task}, id {record.get('id')!r}: {error}") from None
+            raise InputError(f"id {record.get('id')!r}: {error}") from None
     pending = [at for at, result in enumerate(made) if not isinstance(result, Grade)]
     for at, result in zip(pending, latex.settle([made[at] for at in pending], jobs, time_limit), strict=True):
         made[at] = result

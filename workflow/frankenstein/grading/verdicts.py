@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..core.errors import InputError
 from ..data.tasks import Example
 from ..inference import responses
 from . import rules, short
@@ -22,16 +23,19 @@ def grades(
     """
     cut = truncated or [False] * len(answered)
     made: list[Grade | None] = [None] * len(answered)
-    by_benchmark: dict[str, list[int]] = {}
+    by_rule: list[int] = []
     for at, (example, response) in enumerate(answered):
-        if example.benchmark is None:
+        if example.grading is None and example.benchmark is not None:
+            raise InputError(
+                f"{example.id!r} is of {example.benchmark} and has no `grading`: one of {', '.join(rules.RULES)}"
+            )
+        if example.grading is None:
             made[at] = short.grade(response, example.answer, example.answer_type, cut[at])
         else:
-            by_benchmark.setdefault(example.benchmark, []).append(at)
-    for benchmark, places in by_benchmark.items():
-        records = [asdict(answered[at][0]) | {"response": answered[at][1], "truncated": cut[at]} for at in places]
-        for at, grade in zip(places, rules.grade_all(benchmark, records, jobs=jobs), strict=True):
-            made[at] = grade
+            by_rule.append(at)
+    records = [asdict(answered[at][0]) | {"response": answered[at][1], "truncated": cut[at]} for at in by_rule]
+    for at, grade in zip(by_rule, rules.grade_all(records, jobs=jobs), strict=True):
+        made[at] = grade
     return made
 
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from ..core import regions
 from ..core.errors import InputError
-from ..data import metrics, published, tasks
+from ..data import metrics, tasks
+from ..data.benchmarks import BENCHMARKS
 from ..merging import hybrid_spec
 from ..mini import questions
 from ..probes.modes import MODES, UNEQUAL
@@ -123,8 +124,8 @@ class Reinforced(Closed):
     )
     questions: Shares | None = _key("mini task: share", default=None)
     prompt_file: str | None = _key(
-        "JSON lines of prompts with gold answers, images beside them: the fields of `tasks.Example`, `benchmark` saying whose "
-        "rules grade the answers",
+        "JSON lines of prompts with gold answers, images beside them: the fields of a study's `data/TASK.jsonl`, of which `grading` "
+        "names the rule that rewards the answers (`choice`, `letters`, `number`, `typed`, `latex`)",
         default=None,
     )
     seed: int = _key("seed of its prompts and rollouts")
@@ -219,8 +220,8 @@ class Abilities(Closed):
 class Public(Closed):
     """A task made of a public benchmark: of local files, or of the Hub's at a pinned revision."""
 
-    benchmark: Literal[tuple(published.BENCHMARKS)] = _key(
-        "`mathvista`, `mathverse`, `mathvision`, `logicvista`, `math500` or `gsm8k`: how its rows are read and graded"
+    benchmark: Literal[tuple(BENCHMARKS)] = _key(
+        f"one of {', '.join(f'`{name}`' for name in BENCHMARKS)}: how its rows are read and graded"
     )
     path: str | None = _key(
         "a file of it as published (`.parquet`, `.jsonl`, or `.json` with its images beside it); left out: from the Hub",
@@ -228,7 +229,7 @@ class Public(Closed):
     )
     repo: str | None = _key("the Hub's dataset, if not the benchmark's own", default=None)
     revision: str | None = _key(
-        "its commit, if not the one known to us (`workflow/frankenstein/data/published.py`)", default=None
+        "its commit, if not the one known to us (`workflow/frankenstein/data/benchmarks/`)", default=None
     )
     split: str | None = _key("`testmini` or `test`, where there are several", default=None)
     category: str | None = _key(
@@ -502,7 +503,7 @@ class Study(Closed):
 
     def has_image(self, task: str) -> bool:
         if task in self.datasets:
-            return published.BENCHMARKS[self.datasets[task].benchmark].has_image
+            return BENCHMARKS[self.datasets[task].benchmark].has_image
         return task != questions.TEXT_TASK
 
     def conditions(self, task: str) -> list[str]:
@@ -518,7 +519,7 @@ class Study(Closed):
     def from_hub(self, task: str) -> dict[str, str | None]:
         """repo, revision and pattern of a public task's files on the Hub."""
         dataset = self.datasets[task]
-        source = published.BENCHMARKS[dataset.benchmark]
+        source = BENCHMARKS[dataset.benchmark]
         repo = dataset.repo or source.repo
         known = source.revision if repo == source.repo else None
         split = dataset.split or next(iter(source.files))
@@ -770,7 +771,7 @@ def _check_tasks(study: Study) -> None:
 
 def _check_datasets(study: Study) -> None:
     for name, dataset in study.datasets.items():
-        key, source = f"datasets.{name}", published.BENCHMARKS[dataset.benchmark]
+        key, source = f"datasets.{name}", BENCHMARKS[dataset.benchmark]
         if name in questions.KINDS:
             _refuse(key, "is a task of the mini study")
         if dataset.split and dataset.split not in source.files:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import ceil
 from pathlib import Path
 
-from ..data import published
+from ..data.benchmarks import BENCHMARKS
 from .config import Descriptions, Finetuned, FromHub, Judge, LocalCheckpoint, Pretrained, Reinforced, Study
 
 _BYTES = 2  # a parameter, as checkpoints of this size are published (bfloat16)
@@ -61,7 +61,7 @@ def examples(study: Study, task: str) -> int:
     dataset = study.datasets.get(task)
     if dataset is None:
         return study.evaluation.examples or 0
-    return dataset.sample or published.size(dataset.benchmark, dataset.split, dataset.category)
+    return dataset.sample or BENCHMARKS[dataset.benchmark].size(dataset.split, dataset.category)
 
 
 def requests(study: Study) -> int:

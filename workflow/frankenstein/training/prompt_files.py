@@ -15,6 +15,7 @@ import pandas as pd
 
 from ..core.errors import InputError
 from ..data.tasks import Example, open_image, read_examples
+from ..grading import rules
 from ..grading.verdicts import grades
 from ..inference.prompts import Prompt
 from .grpo import grpo
@@ -22,9 +23,13 @@ from .sft import RLPrompt
 
 
 def read(path: Path, system: str) -> list[RLPrompt]:
-    """Prompts for GRPO from JSON lines of tasks.Example, images beside them. InputError for an image that does not open."""
+    """Prompts for GRPO from JSON lines of tasks.Example, images beside them. InputError for one without `grading`, and for an image that does not open."""
     prompts = []
     for example in read_examples(path):
+        if example.grading not in rules.RULES:
+            raise InputError(
+                f"{path}, id {example.id!r}: grading is one of {', '.join(rules.RULES)}, not {example.grading!r}"
+            )
         image = None
         if example.image:
             image = str((Path(path).parent / example.image).resolve())

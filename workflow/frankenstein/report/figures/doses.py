@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ...claims import interpolation
 from ...claims.measurements import Measurements
-from ..drawing import by, sizes
+from ..drawing import by, panels, sizes
 from ..style import BLUE, GREEN, ORANGE, SMALL
 
 KIND = "Lines of rate in percent by share of RL"
@@ -36,9 +36,9 @@ def data(measured: Measurements) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
     """Dose-response of hybrids: table by the share of RL in the layers that are mixed (interpolation.response), a panel a recipe and family."""
-    panels = list(dict.fromkeys(zip(table.recipe, table.family, strict=True)))
-    figure, axes = panels(len(panels), 2.9, sharey=True)
-    for axis, (recipe, family) in zip(axes, panels, strict=True):
+    pairs = list(dict.fromkeys(zip(table.recipe, table.family, strict=True)))
+    figure, axes = panels(len(pairs), 2.9, sharey=True)
+    for axis, (recipe, family) in zip(axes, pairs, strict=True):
         part = table[(table.recipe == recipe) & (table.family == family)]
         for (metric, line), colour, marker in zip(
             part.groupby("metric", sort=False), (BLUE, ORANGE, GREEN), "os^", strict=True

@@ -1,0 +1,33 @@
+"""GSM8K (Cobbe et al. 2021): word problems as text."""
+
+from __future__ import annotations
+
+from ...core.errors import InputError
+from ..tasks import Example
+from .benchmark import Benchmark, has_choices
+
+
+def example(row: dict, published: bool) -> Example:
+    """A published row."""
+    _, mark, answer = row["answer"].rpartition("####")
+    if not mark:
+        raise InputError("answer without ####")
+    return Example(
+        id=str(row["id"]), task="", prompt=row["question"].strip(), answer=answer.strip(), answer_type="number"
+    )
+
+
+def grading(record: dict) -> str:
+    """The number behind ####."""
+    return "choice" if has_choices(record) else "number"
+
+
+BENCHMARK = Benchmark(
+    repo="openai/gsm8k",
+    revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
+    files={"test": "main/test-*.parquet"},
+    rows={"test": 1319},
+    example=example,
+    grading=grading,
+    has_image=False,
+)

@@ -1,0 +1,35 @@
+"""MATH-500 (Lightman et al. 2023): competition mathematics as text."""
+
+from __future__ import annotations
+
+from ..tasks import Example
+from .benchmark import Benchmark, has_choices
+
+
+def example(row: dict, published: bool) -> Example:
+    """A published row."""
+    return Example(
+        id=row["unique_id"],
+        task="",
+        prompt=row["problem"].strip(),
+        answer=row["answer"],
+        answer_type=None,
+        category=row["subject"],
+        meta={"level": str(row["level"])},
+    )
+
+
+def grading(record: dict) -> str:
+    """Equal as mathematics."""
+    return "choice" if has_choices(record) else "latex"
+
+
+BENCHMARK = Benchmark(
+    repo="HuggingFaceH4/MATH-500",
+    revision="ff5b20257d8185524591543f8ff5993951537bb8",
+    files={"test": "test.jsonl"},
+    rows={"test": 500},
+    example=example,
+    grading=grading,
+    has_image=False,
+)
