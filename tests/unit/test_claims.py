@@ -47,7 +47,7 @@ def hits(rates: dict, n=400, seed=0, recipes=("one", "two")) -> pd.DataFrame:
                 luck = 0.8 * difficulty + 0.2 * rng.random(n)
                 hit = luck < np.quantile(luck, rate) if 0 < rate < 1 else np.full(n, bool(rate))
                 rows.append(
-                    pd.DataFrame({"recipe": recipe, "role": role, "metric": metric, "id": range(n), "hit": hit})
+                    pd.DataFrame({"recipe": recipe, "role": role, "metric": metric, "id": range(n), "correct": hit})
                 )
     return pd.concat(rows)
 
@@ -58,23 +58,23 @@ def measured(**parts) -> Measurements:
 
 def test_a_skill_that_mid_and_late_carry_is_found_in_the_hybrid():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.6}}
-    found = of_claim(6, measured(hits=hits(rates)))
+    found = of_claim(6, measured(outcomes=hits(rates)))
     assert (found.verdict == SUPPORTED).all()
     assert (found.low > 0).all()
     assert found.estimate.between(0.15, 0.25).all()
-    assert whole(6, measured(hits=hits(rates))) == SUPPORTED
+    assert whole(6, measured(outcomes=hits(rates))) == SUPPORTED
     # Only hybrids with RL's Early have it: the other way round.
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.4, "M_rea": 0.25}}
-    assert whole(6, measured(hits=hits(rates))) == CONTRADICTED
+    assert whole(6, measured(outcomes=hits(rates))) == CONTRADICTED
 
 
 def test_at_the_papers_n_a_gain_of_five_points_is_undecided_and_says_what_would_decide():
     rates = {"IN": {"M_v2r": 0.40, "M_rea": 0.40}, "IN:RL:RL": {"M_v2r": 0.45, "M_rea": 0.45}}
-    found = of_claim(6, measured(hits=hits(rates, n=100)))
+    found = of_claim(6, measured(outcomes=hits(rates, n=100)))
     assert (found.verdict == UNDECIDED).all()
     needed = found.needed.iloc[0]
     assert needed > 100
-    again = of_claim(6, measured(hits=hits(rates, n=int(4 * needed), seed=3)))
+    again = of_claim(6, measured(outcomes=hits(rates, n=int(4 * needed), seed=3)))
     assert (again.p < 0.05).all()
 
 
@@ -86,9 +86,9 @@ def test_what_freezing_does():
         FROZEN[0]: with_gain,
         FROZEN[2]: {"M_v2r": 0.4, "M_rea": 0.4},
     }
-    assert whole(7, measured(hits=hits(rates))) == SUPPORTED
-    assert whole(7, measured(hits=hits(rates | {FROZEN[2]: with_gain}))) == UNDECIDED
-    assert whole(7, measured(hits=hits(rates | {FROZEN[2]: {"M_v2r": 0.75, "M_rea": 0.75}}))) == CONTRADICTED
+    assert whole(7, measured(outcomes=hits(rates))) == SUPPORTED
+    assert whole(7, measured(outcomes=hits(rates | {FROZEN[2]: with_gain}))) == UNDECIDED
+    assert whole(7, measured(outcomes=hits(rates | {FROZEN[2]: {"M_v2r": 0.75, "M_rea": 0.75}}))) == CONTRADICTED
 
 
 def test_rising_and_not_rising():
@@ -97,9 +97,9 @@ def test_rising_and_not_rising():
         "IN": {"b1": 0.5, "b2": 0.6, "M_vis": 0.3, "M_rea": 0.7},
         "RL": {"b1": 0.7, "b2": 0.8, "M_vis": 0.6, "M_rea": 0.5},
     }
-    assert whole(1, measured(hits=hits(rates))) == SUPPORTED
+    assert whole(1, measured(outcomes=hits(rates))) == SUPPORTED
     rates["RL"]["M_rea"], rates["IN"]["M_vis"] = 0.9, 0.55
-    assert whole(1, measured(hits=hits(rates))) == CONTRADICTED
+    assert whole(1, measured(outcomes=hits(rates))) == CONTRADICTED
 
 
 def attention(raised: range, by=0.03, n=40, seed=0) -> pd.DataFrame:
@@ -246,7 +246,7 @@ def test_rl_that_is_in_changes_nothing(tiny, tmp_path):
     frame = of_weights(tiny, tmp_path / "in", tmp_path / "in")
     same = hits({role: {"M_v2r": 0.4, "M_rea": 0.4} for role in ("IN",)})
     copies = [same.assign(role=role) for role in ("IN", "RL", "IN:RL:RL", *FROZEN)]
-    nothing = Measurements(REGIONS, ("one", "two"), hits=pd.concat(copies), updates=frame, seed=1)
+    nothing = Measurements(REGIONS, ("one", "two"), outcomes=pd.concat(copies), updates=frame, seed=1)
     for number in (6, 7):
         found = claims.statements(claim(number), nothing)
         assert set(found.verdict) == {UNDECIDED}
@@ -293,8 +293,8 @@ def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
     for draw in range(draws):
         rng = np.random.default_rng(draw)
         frame = hits(rates, n=60, seed=draw)
-        frame["hit"] = rng.random(len(frame)) < 0.5
-        null = measured(hits=frame, attention=attention(range(0), n=12, seed=draw), **nothing_in_layers(draw))
+        frame["correct"] = rng.random(len(frame)) < 0.5
+        null = measured(outcomes=frame, attention=attention(range(0), n=12, seed=draw), **nothing_in_layers(draw))
         found = claims.statements(PAPER, null)
         for number in false:
             false[number] += bool((found[found.claim == number].verdict != UNDECIDED).any())
@@ -312,12 +312,12 @@ def test_what_a_study_has_not_is_not_claimed():
     assert set(claims.summarize_claims(PAPER, found).verdict) == {MISSING}
     assert found.why.str.len().gt(0).all()
     one_recipe = hits({"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}, recipes=("one",))
-    made = claims.statements(claim(6), measured(hits=one_recipe))
+    made = claims.statements(claim(6), measured(outcomes=one_recipe))
     row = claims.summarize_claims(claim(6), made).iloc[0]
     assert (row.verdict, row.supported, row.missing) == (SUPPORTED, 2, 2)  # of recipe one, and the report says so
     assert claims.summarize_claims(claim(6), made, partial=True).verdict.item() == UNDECIDED
     # A statement that nobody could make is not given.
-    half = claims.statements(claim(6), measured(hits=one_recipe[one_recipe.metric == "M_rea"]))
+    half = claims.statements(claim(6), measured(outcomes=one_recipe[one_recipe.metric == "M_rea"]))
     row = claims.summarize_claims(claim(6), half).iloc[0]
     assert (row.verdict, row.supported, row.missing) == (UNDECIDED, 1, 3)
     # Nor has a recipe no say where its samples failed.
@@ -331,7 +331,7 @@ def test_other_examples_are_no_pairs():
     frame = hits({"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.4, "M_rea": 0.4}})
     frame = frame[~((frame.role == "IN") & (frame.id == 3))]
     with pytest.raises(InputError, match="one: IN and IN:RL:RL were not asked the same examples of M_v2r"):
-        claims.statements(claim(6), measured(hits=frame))
+        claims.statements(claim(6), measured(outcomes=frame))
 
 
 def test_the_papers_own_cells_decide_nothing():
@@ -381,7 +381,7 @@ def test_claims_of_ones_own(tmp_path):
     )
     own = claims.read([tmp_path / "c.yaml"])
     frame = hits({"IN": {"M_vis": 0.4}, "RL": {"M_vis": 0.6}})
-    found = claims.statements(own, measured(hits=frame))
+    found = claims.statements(own, measured(outcomes=frame))
     assert claims.summarize_claims(own, found).verdict.item() == SUPPORTED
 
 
@@ -397,7 +397,7 @@ def test_another_seed_stands_beside_rl():
     again = mass[mass.stage == "IN"].assign(stage=RETRAINED, attention_mass=lambda frame: frame.attention_mass + 0.01)
     made = claims.statements(
         [{"claim": 1, "statements": statements}],
-        measured(hits=hits(rates, recipes=("one",)), attention=pd.concat([mass, again])),
+        measured(outcomes=hits(rates, recipes=("one",)), attention=pd.concat([mass, again])),
     ).set_index(["statement", "recipe"])
     assert made.null["RL", "one"] == pytest.approx(0.1, abs=0.02)
     assert made.null_low["RL", "one"] < made.null["RL", "one"] < made.null_high["RL", "one"]
@@ -412,24 +412,24 @@ def test_dose_response():
     roles = {"IN": 0.0, "half": 0.5, "IN:RL:RL": 1.0}
     rates = {"IN": {"M_rea": 0.3}, "half": {"M_rea": 0.5}, "IN:RL:RL": {"M_rea": 0.7}}
     frame = hits(rates, recipes=("one",))
-    found = claims.trend(measured(hits=frame), "one", "M_rea", roles)
-    table = frame.pivot(index="id", columns="role", values="hit").astype(float)[list(roles)]
+    found = claims.trend(measured(outcomes=frame), "one", "M_rea", roles)
+    table = frame.pivot(index="id", columns="role", values="correct").astype(float)[list(roles)]
     slopes = [np.polyfit(list(roles.values()), row, 1)[0] for row in table.to_numpy()]  # the obvious twin
     assert found.value == pytest.approx(np.mean(slopes))
     assert found.value == pytest.approx(0.4, abs=0.01)
     assert found.low < 0.4 < found.high
     assert found.p_greater < 0.01
     every = {role: {metric: 0.5 for metric in ("M_vis", "M_v2r", "M_rea")} for role in roles}
-    table = interpolation.response(measured(hits=hits(every)), ["one", "two"], {"IN:RL:RL": roles})
+    table = interpolation.response(measured(outcomes=hits(every)), ["one", "two"], {"IN:RL:RL": roles})
     assert len(table) == 2 * 3 * 3
     assert set(table.value) == {50.0}
     assert (table.low < 50).all()
-    assert set(interpolation.response(measured(hits=hits(every)), ["two"], {"IN:RL:RL": roles}).recipe) == {"two"}
+    assert set(interpolation.response(measured(outcomes=hits(every)), ["two"], {"IN:RL:RL": roles}).recipe) == {"two"}
 
 
 def test_recipes_are_replicates():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.3}}
-    made = claims.statements(claim(6), measured(hits=hits(rates)))
+    made = claims.statements(claim(6), measured(outcomes=hits(rates)))
     found = claims.replicates(made).set_index("statement")
     row = found.loc["M_v2r, IN:RL:RL - IN"]
     both = made[made.statement == "M_v2r, IN:RL:RL - IN"].estimate
@@ -446,9 +446,9 @@ def test_recipes_are_replicates():
         [nothing.assign(role=role, recipe=recipe) for role in ("IN", "IN:RL:RL") for recipe in ("one", "two")]
     )
     assert (
-        claims.replicates(claims.statements(claim(6), measured(hits=unmoved))).recipes == 2
+        claims.replicates(claims.statements(claim(6), measured(outcomes=unmoved))).recipes == 2
     ).all()  # no change is a finding too
-    assert claims.replicates(claims.statements(claim(6), measured(hits=shared))).empty
+    assert claims.replicates(claims.statements(claim(6), measured(outcomes=shared))).empty
     assert claims.replicates(claims.statements(claim(6), measured())).empty
 
 
@@ -456,9 +456,9 @@ def test_what_n_could_show():
     """`detectable` is the effect that is found in four of five studies of this N."""
     rates = {"IN": {"M_v2r": 0.5, "M_rea": 0.5}, "IN:RL:RL": {"M_v2r": 0.5, "M_rea": 0.5}}
     frame = hits(rates, n=200, recipes=("one",))
-    detectable = of_claim(6, measured(hits=frame)).detectable["M_v2r, IN:RL:RL - IN", "one"]
+    detectable = of_claim(6, measured(outcomes=frame)).detectable["M_v2r, IN:RL:RL - IN", "one"]
     rng = np.random.default_rng(0)
-    before, after = (frame[(frame.role == role) & (frame.metric == "M_v2r")].hit.to_numpy() for role in rates)
+    before, after = (frame[(frame.role == role) & (frame.metric == "M_v2r")].correct.to_numpy() for role in rates)
     spread = np.std(after.astype(float) - before, ddof=1)
     found = 0
     for _ in range(300):

@@ -66,7 +66,7 @@ def test_merge_verify_inspect(tiny, moved, tmp_path, capsys, link):
     cli.main([*arguments, "--dry-run"])
     said = capsys.readouterr().out
     assert "disk: 0.00 GB" in said
-    assert ("once a parent" in said) == link
+    assert ("once per parent" in said) == link
     assert not any(tmp_path.iterdir())
     cli.main(arguments)
     cli.main(["verify", str(out)])

@@ -121,10 +121,10 @@ def test_another_examples_image_is_asked_of_the_vision_task_alone():
 def test_every_key_is_explained_and_the_reference_is_the_schemas():
     from pydantic import BaseModel
 
-    from frankenstein.study import config, reference_docs
+    from frankenstein.study import reference_docs, schema
 
-    models = [m for m in vars(config).values() if isinstance(m, type) and issubclass(m, BaseModel)]
-    models = [model for model in models if model.__module__ == config.__name__ and model.model_fields]
+    models = [m for m in vars(schema).values() if isinstance(m, type) and issubclass(m, BaseModel)]
+    models = [model for model in models if model.__module__ == schema.__name__ and model.model_fields]
     assert set(reference_docs._SECTIONS) == set(models)
     for model in models:
         assert all(field.description for field in model.model_fields.values()), model

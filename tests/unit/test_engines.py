@@ -12,7 +12,7 @@ from PIL import Image
 from frankenstein.core.errors import InputError
 from frankenstein.data.tasks import Example
 from frankenstein.grading import judge
-from frankenstein.inference import descriptions, engines, responses
+from frankenstein.inference import cache, descriptions, engines
 from frankenstein.inference.prompts import Prompt, build_prompt
 from frankenstein.mini import questions
 from frankenstein.models import loading
@@ -87,7 +87,7 @@ def test_a_request_that_fails_costs_itself_and_never_shows_the_key(endpoint, tmp
     # Three images alike would be one request.
     for number, example in enumerate(asked):
         Image.new("RGB", (30 + number, 30), "red").save(tmp_path / example.image)
-    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {"model": "m"})
+    store = cache.ResponseCache(tmp_path / "s" / "0.jsonl", {"model": "m"})
     records = descriptions.by_model(engine, asked, tmp_path, "describe", 3, store)
     assert [record["description"] for record in records] == ["fine", None, "fine"]
     assert "no good" in records[1]["error"]
@@ -103,7 +103,7 @@ def test_a_wrong_key_is_one_error(endpoint, tmp_path, monkeypatch):
     Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
     Image.new("RGB", (31, 30)).save(tmp_path / "b.png")
     asked = [Example(name, "t", "?", "", image=f"{name}.png") for name in "ab"]
-    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {})
+    store = cache.ResponseCache(tmp_path / "s" / "0.jsonl", {})
     with pytest.raises(RuntimeError, match=r"no good: Bearer \*\*\*"):
         descriptions.by_model(engine, asked, tmp_path, "describe", 8, store)
     monkeypatch.delenv("OUR_KEY")
@@ -129,7 +129,7 @@ def test_a_judge_decides_only_what_rules_leave_open(endpoint, tmp_path):
         [{"id": str(i), "task": "t", "condition": "text", "verdict": v} for i, (v, _) in enumerate(said)]
     )
     records = [{"id": str(i), "task": "t", "condition": "text", "response": r} for i, (_, r) in enumerate(said)]
-    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {})
+    store = cache.ResponseCache(tmp_path / "s" / "0.jsonl", {})
     judged = judge.judge(engine, graded, records, examples, store, 8)
     assert dict(zip(judged.id, judged.verdict, strict=True)) == {"1": "right", "3": "ungraded"}
     assert len(seen) == 2

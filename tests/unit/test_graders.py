@@ -364,9 +364,9 @@ def test_reading_has_a_time_limit(monkeypatch):
 def test_a_program_of_any_kind_gets_its_verdicts(tmp_path, way):
     """A fresh process imports the caller's program: from standard input there is none, and without a guard it would run again."""
     program = (
-        "from frankenstein.grading import rules\n"
+        "from frankenstein.grading import graders\n"
         "records = [{'id': n, 'response': '\\\\boxed{x+%d}' % n, 'answer': '1+x'} for n in (1, 2)]\n"
-        "print([grade.verdict for grade in rules.grade_all('math500', records)])\n"
+        "print([grade.verdict for grade in graders.grade_all('math500', records)])\n"
     )
     (tmp_path / "program.py").write_text(program)
     command = [sys.executable, "-" if way == "standard input" else str(tmp_path / "program.py")]

@@ -8,7 +8,7 @@ from frankenstein.core.errors import InputError
 from frankenstein.data import tasks
 from frankenstein.data.tasks import Example, fingerprint, write
 from frankenstein.grading import interchange
-from frankenstein.inference import respond, responses
+from frankenstein.inference import cache, respond, responses
 from frankenstein.inference.generation import Response
 
 
@@ -42,7 +42,7 @@ def study(tmp_path):
     write(tmp_path / "vista.jsonl", examples)
     said = {"how many? 0": "The answer is 0.", "how many? 1": "5", "how many? 2": "\\boxed{2}", "which?": "(B)"}
     asked = [(Example(**{**e.__dict__, "image": None}), "text") for e in examples]
-    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", {})
+    store = cache.ResponseCache(tmp_path / "s" / "0.jsonl", {})
     made = respond.respond(
         lambda prompts: [Response(said[p.text], [1], False) for p in prompts], asked, tmp_path, "", 2, store
     )
@@ -266,7 +266,7 @@ def test_without_rows_or_with_other_rows_one_line_says_what_to_give(join, tmp_pa
     for options, said in (
         ([], r"line 1: no document \(doc\) is logged, as by lmms-eval 0.7; give all rows .*--examples FILE"),
         (["--benchmark", "mathvista"], r"data/testmini-\*.parquet of AI4Math/MathVista at 2b6ad69"),
-        (["--benchmark", "vista"], "--benchmark vista: none of mathvista, "),
+        (["--benchmark", "vista"], "--benchmark vista: none of gsm8k, "),
         (["--benchmark", "mathvista", "--examples", str(tmp_path / "rows.jsonl")], "no row of mathvista"),
     ):
         with pytest.raises(SystemExit, match=said):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from frankenstein.core.errors import InputError
 from frankenstein.inference.prompts import Prompt, encode
-from frankenstein.merging import hybrids
+from frankenstein.merging import hybrids, links, plan, tensors, verification
 from frankenstein.merging.hybrid_spec import HYBRIDS, REST, Assignment
 from frankenstein.models import checkpoints, loading
 from frankenstein.models.architecture import canonical, part_of
@@ -88,7 +88,7 @@ def donors(tiny, moved):
 def test_every_tensor_is_its_donors(donors, tmp_path, hybrid, rest_from):
     out = tmp_path / "hybrid"
     hybrids.merge(donors, hybrid, out, rest_from=rest_from)
-    assert hybrids.verify(out) == []
+    assert verification.verify(out) == []
     check_equal(out, twin(donors, hybrid, (3, 6), rest_from))
     account = json.loads((out / "merge_manifest.json").read_text())
     weights = load_file(out / "model.safetensors")
@@ -110,10 +110,10 @@ def test_against_the_twin(donors, tmp_path, spec, layout, dtype):
     parents = {label: edited(path, tmp_path / label, convert) for label, path in donors.items()}
     stores = {label: tmp_path / f"{label}-shards" for label in parents}
     for label, path in stores.items() if layout == "link" else ():
-        hybrids.store(parents[label], path)
+        links.store(parents[label], path)
     hybrids.merge(parents, spec, tmp_path / "hybrid", layout=layout, stores=stores)
     check_equal(tmp_path / "hybrid", twin(parents, spec))
-    assert hybrids.verify(tmp_path / "hybrid") == []
+    assert verification.verify(tmp_path / "hybrid") == []
 
 
 @settings(max_examples=25, deadline=None)
@@ -148,8 +148,8 @@ def test_shards_and_prefixes_are_no_matter(tiny, moved, tmp_path):
 def test_links_across_naming_conventions_are_written_instead(tiny, moved, tmp_path):
     other = edited(moved, tmp_path / "other", prefix="model.language_model.")
     stores = {"IN": tmp_path / "a", "RL": tmp_path / "b"}
-    hybrids.store(tiny, stores["IN"])
-    hybrids.store(other, stores["RL"])
+    links.store(tiny, stores["IN"])
+    links.store(other, stores["RL"])
     hybrids.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid", layout="link", stores=stores)
     check_equal(tmp_path / "hybrid", twin({"IN": tiny, "RL": moved}, "IN:RL:RL"))
     assert set(stored(tmp_path / "hybrid")) == set(stored(tiny))
@@ -162,14 +162,14 @@ def test_large_hybrids_are_sharded(donors, tmp_path, monkeypatch):
     assert len(files) > 3
     assert files[0].name == f"model-00001-of-{len(files):05}.safetensors"
     check_equal(tmp_path / "hybrid", twin(donors, "IN:RL:RL"))
-    assert hybrids.verify(tmp_path / "hybrid") == []
+    assert verification.verify(tmp_path / "hybrid") == []
     loading.load_model(tmp_path / "hybrid")
 
 
 def test_bytes_that_are_written_a_few_at_a_time(donors, tmp_path, monkeypatch):
     pwrite = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:777], at))
-    monkeypatch.setattr(hybrids, "_CHUNK", 1000)
+    monkeypatch.setattr(tensors, "_CHUNK", 1000)
     hybrids.merge(donors, "IN:0.5:RL", tmp_path / "hybrid")
     check_equal(tmp_path / "hybrid", twin(donors, "IN:0.5:RL"))
 
@@ -178,7 +178,7 @@ def test_bytes_that_are_written_a_few_at_a_time(donors, tmp_path, monkeypatch):
 def test_a_hybrid_loads_and_differs_from_both_parents(donors, tmp_path, layout):
     stores = {label: tmp_path / label for label in donors}
     for label, path in donors.items() if layout == "link" else ():
-        hybrids.store(path, stores[label])
+        links.store(path, stores[label])
     hybrids.merge(donors, "IN:RL:RL", tmp_path / "hybrid", layout=layout, stores=stores)
     logits = {}
     for name, path in {**donors, "hybrid": tmp_path / "hybrid"}.items():
@@ -200,7 +200,7 @@ def test_the_hybrid_of_one_donor_is_that_donor_in_outputs(donors, tmp_path):
 def test_links_are_the_stores_own_files(donors, tmp_path):
     stores = {label: tmp_path / f"store-{label}" for label in donors}
     for label, path in donors.items():
-        hybrids.store(path, stores[label])
+        links.store(path, stores[label])
     hybrids.merge(donors, "IN:RL:RL+RL@1.mlp", tmp_path / "hybrid", layout="link", stores=stores)
     files = {path.name: path for path in tmp_path.glob("hybrid/*.safetensors")}
     assert [name for name in files if name.startswith("mixed")] == ["mixed-layer-001.safetensors"]
@@ -211,14 +211,14 @@ def test_links_are_the_stores_own_files(donors, tmp_path):
         open(files["IN-layer-000.safetensors"], "r+b").close()
         assert os.getuid()
     shutil.rmtree(stores["IN"])  # a hybrid stands without its store
-    assert hybrids.verify(tmp_path / "hybrid") == []
+    assert verification.verify(tmp_path / "hybrid") == []
 
 
 def test_a_parent_that_changed_after_its_store_was_made(donors, tmp_path):
     parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
     stores = {label: tmp_path / f"store-{label}" for label in donors}
     for label, path in parents.items():
-        hybrids.store(path, stores[label])
+        links.store(path, stores[label])
     edited_file = parents["RL"] / "model.safetensors"
     os.utime(edited_file, ns=(1, 1))
     with pytest.raises(InputError, match="has changed since; make the store again"):
@@ -253,7 +253,7 @@ def test_tied_heads_are_dropped_and_said(tiny, moved, tmp_path):
     hybrids.merge({"IN": edited(tiny, tmp_path / "in", head), "RL": moved}, "IN:RL:RL", tmp_path / "hybrid")
     assert json.loads((tmp_path / "hybrid" / "merge_manifest.json").read_text())["dropped"] == ["lm_head.weight"]
     check_equal(tmp_path / "hybrid", twin({"IN": tiny, "RL": moved}, "IN:RL:RL"))
-    assert hybrids.verify(tmp_path / "hybrid") == []
+    assert verification.verify(tmp_path / "hybrid") == []
     loading.load_model(tmp_path / "hybrid")
 
 
@@ -264,26 +264,26 @@ def test_verify_finds_what_is_not_as_it_was_made(donors, tmp_path):
     tensors[NAME][0, 0] += 1e-6
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"layers\.7\.mlp\.up_proj\.weight' is not what merge_manifest"):
-        hybrids.verify(out)
+        verification.verify(out)
     record = json.loads((out / "merge_manifest.json").read_text())
     record["tensors"][NAME]["sha256"] = hashlib.sha256(tensors[NAME].numpy().tobytes()).hexdigest()
     (out / "merge_manifest.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"layers\.7\.mlp\.up_proj\.weight' differs from its donor RL"):
-        hybrids.verify(out)
+        verification.verify(out)
     del tensors[NAME]
     save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="but not in both"):
-        hybrids.verify(out)
+        verification.verify(out)
     (out / "merge_manifest.json").unlink()
     with pytest.raises(InputError, match="not a hybrid of ours"):
-        hybrids.verify(out)
+        verification.verify(out)
 
 
 def test_verify_without_a_parent_says_so(donors, tmp_path):
     parents = {label: edited(path, tmp_path / label) for label, path in donors.items()}
     hybrids.merge(parents, "IN:RL:RL", tmp_path / "hybrid")
     shutil.rmtree(parents["RL"])
-    assert "RL" in hybrids.verify(tmp_path / "hybrid")[0]
+    assert "RL" in verification.verify(tmp_path / "hybrid")[0]
 
 
 def change(section, key, value):
@@ -324,7 +324,7 @@ def test_donors_of_another_depth_are_refused(tiny, moved, tmp_path):
 
 def test_harmless_differences_are_warned_of(tiny, moved, tmp_path, capsys):
     other = edited(moved, tmp_path / "other", None, change(None, "transformers_version", "4.49.0"))
-    assert hybrids.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings == []
+    assert plan.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings == []
     (other / "chat_template.jinja").write_text("{{ messages }}")
     made = hybrids.merge({"IN": tiny, "RL": other}, "IN:RL:RL", tmp_path / "hybrid")
     assert len(made.warnings) == 1
@@ -332,7 +332,7 @@ def test_harmless_differences_are_warned_of(tiny, moved, tmp_path, capsys):
     record = json.loads((other / "tokenizer.json").read_text())
     record["added_tokens"] = record["added_tokens"][:-1]
     (other / "tokenizer.json").write_text(json.dumps(record))
-    assert len(hybrids.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings) == 2
+    assert len(plan.plan({"IN": tiny, "RL": other}, "IN:RL:RL").warnings) == 2
     assert "Warning: the chat templates" in (tmp_path / "hybrid" / "README.md").read_text()
 
 
@@ -377,7 +377,7 @@ def test_configs_as_older_transformers_write_them_are_the_same(tiny, moved, tmp_
         config["model_type"] = "qwen2_5_vl"
 
     other = edited(moved, tmp_path / "old", None, old)
-    made = hybrids.plan({"IN": tiny, "RL": other}, "IN:RL:RL")
+    made = plan.plan({"IN": tiny, "RL": other}, "IN:RL:RL")
     assert made.warnings == ["config.json differs between the donors, but not in what it says of the model"]
 
 
@@ -400,7 +400,7 @@ def test_the_card_names_parts_and_parents(donors, tmp_path):
     ):
         assert text in card
     assert str(donors["RL"].resolve()) in card
-    text = hybrids.describe(tmp_path / "hybrid")
+    text = verification.describe(tmp_path / "hybrid")
     assert "layer-007     IN, RL" in text
     assert "qwen2_5_vl, 9 decoder layers" in text
     assert np.char.count(text, "hybrid IN:RL:RL+IN@7.mlp") == 1

@@ -211,14 +211,14 @@ def test_a_skill_of_one_region_is_in_the_hybrids_that_have_it_and_no_other(tiny,
         )
         for example, response in zip(examples, made, strict=True):
             hit = short.grade(response.text, example.answer, example.answer_type).verdict == RIGHT
-            rows.append({"recipe": "one", "role": role, "metric": "M_rea", "id": example.id, "hit": hit})
+            rows.append({"recipe": "one", "role": role, "metric": "M_rea", "id": example.id, "correct": hit})
             assert (response.text == "7") == (role == "RL" or (":" in role and role.split(":")[1] == "RL")), role
     statements = [
         {"name": role, "statistic": "gain", "of": {"metric": "M_rea", "from": "IN", "to": role}, "expect": "greater"}
         for role in ("RL", *HYBRIDS)
     ]
     found = claims.statements(
-        [{"claim": 1, "statements": statements}], Measurements(REGIONS, ("one",), hits=pd.DataFrame(rows), seed=1)
+        [{"claim": 1, "statements": statements}], Measurements(REGIONS, ("one",), outcomes=pd.DataFrame(rows), seed=1)
     ).set_index("statement")
     for role, row in found.iterrows():
         carries = role == "RL" or role.split(":")[1] == "RL"

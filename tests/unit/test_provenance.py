@@ -18,16 +18,16 @@ LIBRARY = Path(frankenstein.__file__).parent
 # trains or asks everything again.
 EXPENSIVE = {
     "pretrain": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts; mini: model questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
-    "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts responses templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
-    "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: prompts responses templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: grpo sft",
-    "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short verdicts; inference: prompts responses templates; models: architecture checkpoints gpu manifests weights; training: grpo prompt_files sft",
-    "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
-    "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: descriptions engines failures generation prompts respond responses; models: gpu loading manifests",
+    "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
+    "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: grpo sft",
+    "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints gpu manifests weights; training: grpo prompt_files sft",
+    "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
+    "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond; models: gpu loading manifests",
     "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions modes sweep",
     "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts responses templates; models: architecture gpu loading manifests; probes: attention batches decoder",
+    "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: architecture gpu loading manifests; probes: attention batches decoder",
     "weight_updates": "core: errors logs; models: architecture manifests weights; updates: matrices",
-    "merge": "core: errors logs; merging: hybrid_spec hybrids; models: architecture checkpoints manifests weights",
+    "merge": "core: errors logs; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints manifests weights",
     "fetch_checkpoint": "core: errors logs; models: architecture checkpoints hub manifests weights",
 }
 # Imports run one way: a chapter knows those before it, and no other.
@@ -137,7 +137,8 @@ EDITS = {
     "grading/rules.py": "grade judge_skips judge_swaps reinforce_prompts",
     "grading/numbers.py": "grade judge_skips judge_swaps reinforce reinforce_prompts score",
     "updates/matrices.py": f"weight_updates {_TABLES}",
-    "merging/hybrids.py": "merge shard_for_links",
+    "merging/hybrids.py": "merge",
+    "merging/links.py": "merge shard_for_links",
     "inference/engines.py": "generate describe judge",
     "training/grpo.py": "reinforce reinforce_prompts",
     "claims/scoring.py": "score",
@@ -145,7 +146,7 @@ EDITS = {
     "report/drawing.py": f"{_FIGURES} {_TABLES} test_claims write_report",
     "report/figures/figure3.py": f"figure3 {_TABLES} write_report",
     "report/page.py": "write_report",
-    "study/config.py": "",
+    "study/schema.py": "",
     "study/jobs.py": "",
     "cli.py": "",
 }

@@ -52,18 +52,18 @@ def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
 def test_a_seed_that_moves_as_much_as_rl_is_said():
     rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, RETRAINED: {"M_vis": 0.65}}
     own = [{"claim": 1, "says": "x", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
-    text = said(measured(hits=hits(rates, recipes=("one",))), stated=own)
+    text = said(measured(outcomes=hits(rates, recipes=("one",))), stated=own)
     assert "moves by itself (95 % intervals, not corrected): M_vis RL - IN (one) +15.0 [" in text
     assert "points, where RL makes +10.0 [" in text
     assert "beside RL in two: what RL changed is not told" in text
     rates[RETRAINED] = {"M_vis": 0.5}
-    assert "moves by itself" not in said(measured(hits=hits(rates, recipes=("one",))), stated=own)
+    assert "moves by itself" not in said(measured(outcomes=hits(rates, recipes=("one",))), stated=own)
 
 
 def test_few_examples_are_said():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.5, "M_rea": 0.5}}
-    assert "Few examples: 4 tests of rates would miss" in said(measured(hits=hits(rates, n=20)), stated=claim(6))
-    assert "Few examples" not in said(measured(hits=hits(rates, n=2000)), stated=claim(6))
+    assert "Few examples: 4 tests of rates would miss" in said(measured(outcomes=hits(rates, n=20)), stated=claim(6))
+    assert "Few examples" not in said(measured(outcomes=hits(rates, n=2000)), stated=claim(6))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_answer_says_how_much_data_would_tell():
     frame = hits(rates, n=100)
     same = frame[(frame.role == "IN") & (frame.metric == "M_rea")].assign(role="IN:RL:RL")
     frame = pd.concat([frame[~((frame.role == "IN:RL:RL") & (frame.metric == "M_rea"))], same])
-    tested = claims.statements(claim(6), measured(hits=frame))
+    tested = claims.statements(claim(6), measured(outcomes=frame))
     answer = page._answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     finite = tested.needed[np.isfinite(tested.needed)]
     assert answer["sentence"] == (
@@ -155,7 +155,7 @@ def test_a_value_and_its_interval_are_one_cell():
 
 def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}
-    tested = claims.statements(claim(6), measured(hits=hits(rates, recipes=("one",))))
+    tested = claims.statements(claim(6), measured(outcomes=hits(rates, recipes=("one",))))
     answer = page._answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     assert answer["verdict"] == "supported"
     assert answer["sentence"] == (
@@ -171,7 +171,7 @@ def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
     own = [{"claim": 1, "says": "x", "where": "", "asks": "", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
     for again, said in ((0.65, True), (0.5, False)):
         rates[RETRAINED] = {"M_vis": again}
-        tested = claims.statements(own, measured(hits=hits(rates, recipes=("one",))))
+        tested = claims.statements(own, measured(outcomes=hits(rates, recipes=("one",))))
         sentence = page._answer(claims.summarize_claims(own, tested).iloc[0].to_dict(), tested)["sentence"]
         assert ("1 of the decided effects is no larger than IN's seed-to-seed variation" in sentence) == said, sentence
 

@@ -6,7 +6,7 @@ from PIL import Image
 from frankenstein.core.errors import InputError
 from frankenstein.data.tasks import Example, fingerprint
 from frankenstein.grading import verdicts
-from frankenstein.inference import respond, responses
+from frankenstein.inference import cache, respond, responses
 from frankenstein.inference.generation import Response
 from frankenstein.inference.prompts import Prompt
 from frankenstein.mini import questions
@@ -32,7 +32,7 @@ class Engine:
 
 
 def run(engine, tmp_path, asked=None, settings=SETTINGS, shard=0, batch=2):
-    store = responses.ResponseCache(tmp_path / "answers" / f"{shard}.jsonl", settings)
+    store = cache.ResponseCache(tmp_path / "answers" / f"{shard}.jsonl", settings)
     asked = asked or examples()
     return list(respond.respond(engine, [(example, "text") for example in asked], tmp_path, "", batch, store))
 
@@ -89,7 +89,7 @@ def test_another_wording_or_image_is_another_request(tmp_path, monkeypatch):
     question.image.save(tmp_path / "a.png")
     example = Example("a", "t", "what?", "5", "number", image="a.png")
     engine = Engine()
-    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", SETTINGS)
+    store = cache.ResponseCache(tmp_path / "s" / "0.jsonl", SETTINGS)
     for asked, condition in [(example, "image"), (example, "black"), (example, "text"), (example, "image")]:
         list(respond.respond(engine, [(asked, condition)], tmp_path, "", 2, store))
     assert len(engine.asked) == 3
@@ -102,7 +102,7 @@ def test_another_wording_or_image_is_another_request(tmp_path, monkeypatch):
 def test_a_shuffled_image_is_another_request_when_either_image_is_another(tmp_path):
     for name, colour in (("a", "red"), ("b", "green"), ("c", "blue")):
         Image.new("RGB", (30, 30), colour).save(tmp_path / f"{name}.png")
-    engine, store = Engine(), responses.ResponseCache(tmp_path / "s" / "0.jsonl", SETTINGS)
+    engine, store = Engine(), cache.ResponseCache(tmp_path / "s" / "0.jsonl", SETTINGS)
 
     def ask(other, condition="shuffled"):
         example = Example("a", "t", "what?", "5", "number", image="a.png", meta={"other_image": other})
@@ -121,7 +121,7 @@ def test_a_shuffled_image_is_another_request_when_either_image_is_another(tmp_pa
 def test_where_there_is_no_other_image_the_response_is_missing_and_counted(tmp_path):
     Image.new("RGB", (30, 30)).save(tmp_path / "a.png")
     example = Example("a", "t", "what?", "5", "number", image="a.png")
-    store = responses.ResponseCache(tmp_path / "s" / "0.jsonl", SETTINGS)
+    store = cache.ResponseCache(tmp_path / "s" / "0.jsonl", SETTINGS)
     asked = [(example, "shuffled"), (example, "image")]
     made = list(respond.respond(Engine(), asked, tmp_path, "", 2, store))
     assert [record["error"] for record in made] == ["a: no other image in the task", None]

@@ -43,7 +43,7 @@ def test_the_papers_metrics_on_every_combination():
             graded("t", {"text": verdicts}),
         ]
     )
-    rates = scoring.rates(outcomes.outcomes(frame, ABILITIES)).set_index("metric")
+    rates = scoring.rates(outcomes.of_grades(frame, ABILITIES)).set_index("metric")
     # Of sixteen combinations: right with the image, and wrong or abstained without it; right with both.
     assert rates.loc["M_vis", "value"] == pytest.approx(2 / 16)
     assert rates.loc["M_v2r", "value"] == pytest.approx(1 / 16)
@@ -55,7 +55,7 @@ def test_the_papers_metrics_on_every_combination():
 def test_a_missing_condition_is_an_error():
     frame = graded("v", {"image": ["right", "wrong"]})
     with pytest.raises(InputError, match="'black' is missing"):
-        outcomes.hits(frame, {"image": True, "black": False})
+        outcomes.holds(frame, {"image": True, "black": False})
 
 
 def test_conditions_of_a_task():
@@ -69,7 +69,7 @@ def test_conditions_of_a_task():
 
 
 def outcome(hits):
-    return pd.DataFrame({"metric": "M_rea", "id": range(len(hits)), "hit": hits})
+    return pd.DataFrame({"metric": "M_rea", "id": range(len(hits)), "correct": hits})
 
 
 def test_paired_difference():
@@ -181,7 +181,7 @@ def test_the_cells_of_vision_add_up_to_n_and_hold_m_vis():
     ]
     assert (row["n"], row["ungraded"], row["abstained"], row["abstained_black"]) == (10, 2, 1, 2)
     frame = graded("v", dict(zip(("image", "black"), list(zip(*PAIRS, strict=True))[:2], strict=True)))
-    assert outcomes.hits(frame, {"image": True, "black": False}).sum() == row["image_right_black_wrong"]
+    assert outcomes.holds(frame, {"image": True, "black": False}).sum() == row["image_right_black_wrong"]
     assert (row["accuracy"], row["accuracy_black"], row["accuracy_shuffled"]) == (0.5, 0.3, 0.4)
     assert row["reliance"] == pytest.approx(0.2)
     assert row["reliance_shuffled"] == pytest.approx(0.1)

@@ -231,7 +231,7 @@ def _compare(parsed) -> None:
             raise InputError(f"{path}: no verdicts of `frankenstein grade`: no {error}") from None
         if not rows or len({key for key, _ in rows}) < len(rows):
             raise InputError(f"{path}: {'an id stands twice' if rows else 'empty'}")
-        sides.append(pd.DataFrame(rows, columns=["id", "hit"]).assign(metric="accuracy"))
+        sides.append(pd.DataFrame(rows, columns=["id", "correct"]).assign(metric="accuracy"))
     row = scoring.paired(*sides).iloc[0]
     gain = scoring.difference(*sides, seed=0).iloc[0]
     print(f"n = {row.n}: both right {row.n11}, only {parsed.a} {row.n10}, only {parsed.b} {row.n01}, neither {row.n00}")
@@ -242,17 +242,17 @@ def _compare(parsed) -> None:
 
 
 def _pin(parsed) -> None:
-    from .study import pinning
+    from .study import pin
 
-    print("\n".join(pinning.pin(parsed.config)) or f"{parsed.config}: everything is pinned already")
+    print("\n".join(pin.pin(parsed.config)) or f"{parsed.config}: everything is pinned already")
 
 
 def _plan(parsed) -> None:
-    from .study import planning
+    from .study import plan
 
     if not parsed.snakefile.exists():
         raise InputError(f"{parsed.snakefile}: no such file; run this from the repository, or give --snakefile")
-    print(planning.plan(parsed.config, parsed.snakefile, 1000 * parsed.gpu_memory))
+    print(plan.plan(parsed.config, parsed.snakefile, 1000 * parsed.gpu_memory))
 
 
 def _donors(parsed) -> dict[str, Path]:
@@ -284,7 +284,7 @@ def _rest_of(text: str) -> str | dict[str, str]:
 
 
 def _merge(parsed) -> None:
-    from .merging import hybrids
+    from .merging import hybrids, links, plan
 
     donors = _donors(parsed)
     try:
@@ -292,28 +292,28 @@ def _merge(parsed) -> None:
     except ValueError:
         raise InputError(f"--cuts {parsed.cuts}: not layers parted by commas, like 10,19") from None
     options = {"cuts": cuts, "rest_from": _rest_of(parsed.rest), "config_from": parsed.config_from}
-    made = hybrids.plan(donors, parsed.spec, **options)
+    made = plan.plan(donors, parsed.spec, **options)
     layout = "link" if parsed.link else "copy"
     print(hybrids.summary(made, layout))
     if parsed.dry_run:
         return
-    stores = {label: hybrids.stored_in(parsed.link, donors[label]) for label in made.parents} if parsed.link else {}
+    stores = {label: links.stored_in(parsed.link, donors[label]) for label in made.parents} if parsed.link else {}
     hybrids.merge(donors, parsed.spec, parsed.out, **options, layout=layout, stores=stores, command=parsed.command)
     print(f"{parsed.out}: written")
 
 
 def _verify(parsed) -> None:
-    from .merging import hybrids
+    from .merging import verification
 
-    for warning in hybrids.verify(parsed.directory):
+    for warning in verification.verify(parsed.directory):
         print(f"warning: {warning}", file=sys.stderr)
     print(f"{parsed.directory}: every tensor is its donor's")
 
 
 def _inspect(parsed) -> None:
-    from .merging import hybrids
+    from .merging import verification
 
-    print(hybrids.describe(parsed.directory))
+    print(verification.describe(parsed.directory))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import torch
 
 from frankenstein.core import logs
 from frankenstein.data import tasks
-from frankenstein.inference import descriptions, engines, prompts, respond, responses, templates
+from frankenstein.inference import cache, descriptions, engines, prompts, respond, responses, templates
 from frankenstein.models import gpu, manifests
 
 logs.redirect(snakemake.log[0])
@@ -29,15 +29,15 @@ directory = manifests.directory_of(snakemake.input.manifest)
 template, prompt = templates.settle(
     directory, snakemake.wildcards.checkpoint, params.system_prompt, snakemake.input.prompts
 )
-ask = engines.LOCAL[params.engine](directory, params.max_new_tokens, params.max_pixels, template)
+engine = engines.LOCAL[params.engine](directory, params.max_new_tokens, params.max_pixels, template)
 settings = {
     "checkpoint": snakemake.wildcards.checkpoint,
-    "model": responses.model_digest(snakemake.input.manifest),
-    "engine": ask.version,
+    "model": cache.model_digest(snakemake.input.manifest),
+    "engine": engine.version,
     "prompt": prompt,
     **{key: params.get(key) for key in ("system_prompt", "max_new_tokens", "max_pixels")},
     "prompts": prompts.code(),
 }
-store = responses.ResponseCache(Path(params.store), settings)
-records = respond.respond(ask, requests, folder, params.system_prompt, params.batch, store)
+store = cache.ResponseCache(Path(params.store), settings)
+records = respond.respond(engine, requests, folder, params.system_prompt, params.batch, store)
 responses.write(snakemake.output.responses, settings | {"examples": asked}, records)

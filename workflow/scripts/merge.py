@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from frankenstein.core import logs
-from frankenstein.merging import hybrids
+from frankenstein.merging import hybrids, verification
 from frankenstein.models import checkpoints, manifests
 
 logs.redirect(snakemake.log[0])
@@ -18,5 +18,5 @@ hybrids.merge(
     stores={label: Path(snakemake.input[f"shards.{label}"]) for label in labels if params.layout == "link"},
     command=f"snakemake {snakemake.output.model}",
 )
-hybrids.verify(out)
+verification.verify(out)
 checkpoints.write_manifest(snakemake.output.manifest, out, {"hybrid": spec, "cuts": cuts})

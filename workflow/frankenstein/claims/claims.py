@@ -36,10 +36,10 @@ SUPPORTED, CONTRADICTED, UNDECIDED, MISSING = "supported", "contradicted", "unde
 
 def _side(measured: Measurements, recipe: str, role: str, metric: str) -> pd.Series:
     """Hits by (metric, id) of a role; the benchmarks are pooled: every example weighs alike."""
-    hits = wanted(measured.hits, "no evaluation")
+    hits = wanted(measured.outcomes, "no evaluation")
     part = hits[(hits.recipe == recipe) & (hits.role == role)]
     part = part[part.metric.isin(measured.benchmarks) if metric == "benchmarks" else part.metric == metric]
-    return wanted(part, f"no {metric} of {role}").set_index(["metric", "id"]).hit.astype(float)
+    return wanted(part, f"no {metric} of {role}").set_index(["metric", "id"]).correct.astype(float)
 
 
 def _difference(measured: Measurements, recipe: str, metric: str, old: str, new: str) -> np.ndarray:
@@ -228,7 +228,7 @@ def _null(measured: Measurements) -> Measurements:
         measured.regions,
         measured.recipes,
         measured.benchmarks,
-        renamed(measured.hits, "role"),
+        renamed(measured.outcomes, "role"),
         renamed(measured.attention, "stage"),
         seed=measured.seed,
     )

@@ -18,14 +18,14 @@ def response(measured: Measurements, recipes: list[str], families: dict[str, dic
     """
     rows = []
     for recipe in recipes:
-        part = measured.hits[measured.hits.recipe == recipe]
+        part = measured.outcomes[measured.outcomes.recipe == recipe]
         for family, roles in families.items():
             for metric in METRICS:
                 found = claims.trend(measured, recipe, metric, roles)
                 slope = {"slope": found.value, "slope_low": found.low, "slope_high": found.high}
                 p = min(1.0, 2 * min(found.p_greater, found.p_less))
                 for role, dose in roles.items():
-                    hit = part[(part.role == role) & (part.metric == metric)].hit
+                    hit = part[(part.role == role) & (part.metric == metric)].correct
                     row = {"recipe": recipe, "family": family, "metric": metric, "role": role, "dose": dose}
                     row |= {"n": len(hit), "value": hit.mean(), **wilson(int(hit.sum()), len(hit)), **slope, "p": p}
                     rows.append(row)

@@ -11,7 +11,8 @@ import pandas as pd
 from ..core.errors import InputError
 from ..core.regions import Regions
 from ..core.roles import RETRAINED
-from . import outcomes, reference
+from . import reference
+from .outcomes import of_grades
 
 # A recipe's checkpoints whose attention is measured, by their keys in the configuration.
 STAGES = {"instruct": "IN", "rl": "RL", "retrained": RETRAINED}
@@ -21,7 +22,7 @@ STAGES = {"instruct": "IN", "rl": "RL", "retrained": RETRAINED}
 class Measurements:
     """What a study has measured. Frames are None where the study has no such chapter.
 
-    hits: recipe, role, metric, id, hit (outcomes.outcomes of every role); scores: the table of that name; benchmarks: tasks
+    outcomes: recipe, role, metric, id, correct (outcomes.of_grades of every role); scores: the table of that name; benchmarks: tasks
     that are averaged; attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (of one
     Base); skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope;
     spectra: recipe, stage, component, layer, matrix, rank, log_ratio; subspaces: recipe -> name -> array; training: the
@@ -32,7 +33,7 @@ class Measurements:
     regions: Regions | None
     recipes: tuple[str, ...]
     benchmarks: tuple[str, ...] = ()
-    hits: pd.DataFrame | None = None
+    outcomes: pd.DataFrame | None = None
     attention: pd.DataFrame | None = None
     swaps: pd.DataFrame | None = None
     skips: pd.DataFrame | None = None
@@ -102,10 +103,10 @@ def read(
     def one(name: str) -> pd.DataFrame | None:
         return joined(map(pd.read_csv, found.paths(name)))
 
-    hits = (
-        outcomes.outcomes(
-            pd.read_csv(paths[0], keep_default_na=False, dtype={"id": str}), dict(abilities or {})
-        ).assign(recipe=recipe, role=role)
+    outcomes = (
+        of_grades(pd.read_csv(paths[0], keep_default_na=False, dtype={"id": str}), dict(abilities or {})).assign(
+            recipe=recipe, role=role
+        )
         for checkpoint, paths in found.labelled("grades")
         for recipe, role in (roles or {})[checkpoint]
     )
@@ -142,7 +143,7 @@ def read(
         measured_regions,
         tuple(recipes),
         tuple(benchmarks),
-        joined(hits),
+        joined(outcomes),
         **layered,
         subspaces=_subspaces(found),
         training=joined(training),

@@ -9,7 +9,7 @@ from ..data.metrics import METRICS, as_published
 from ..grading.outcome import RIGHT, UNGRADED
 
 
-def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
+def holds(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
     """bool by example id: whether every condition of the rule came out as the rule wants it.
 
     graded: columns id, condition, verdict. An abstained condition is not right. An ungraded one counts as not right, and where
@@ -27,21 +27,21 @@ def hits(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
     return result
 
 
-def outcomes(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
-    """One row a (metric, example) of one checkpoint: metric, id, hit.
+def of_grades(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
+    """One row a (metric, example) of one checkpoint: metric, id, correct.
 
     Metrics are M_vis, M_v2r and M_rea; each task by its name, in its first condition (as published);
     and "format, CONDITION", whether a response was <think>...</think><answer>...</answer>, one row a response.
     """
     parts = [
-        (metric, hits(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()
+        (metric, holds(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()
     ]
     for task, part in graded.groupby("task", sort=False):
-        parts.append((task, hits(part, {as_published(part.condition): True})))
+        parts.append((task, holds(part, {as_published(part.condition): True})))
     for condition, part in graded.groupby("condition", sort=False):
         # Two tasks may have the same ids.
         parts.append((f"format, {condition}", part.set_index(part.task + " " + part.id.astype(str)).well_formed))
     return pd.concat(
-        [pd.DataFrame({"metric": metric, "id": hit.index, "hit": hit.to_numpy(bool)}) for metric, hit in parts],
+        [pd.DataFrame({"metric": metric, "id": hit.index, "correct": hit.to_numpy(bool)}) for metric, hit in parts],
         ignore_index=True,
     )

@@ -15,14 +15,14 @@ from ..data.metrics import METRICS, SHUFFLED, as_published
 from ..data.tasks import Example
 from ..grading.outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG
 from ..grading.short import equal
-from .outcomes import outcomes
+from .outcomes import of_grades
 
 
 def rates(outcome: pd.DataFrame) -> pd.DataFrame:
     """metric, n, value, low, high: the rate of hits with its 95 % Wilson interval."""
     rows = []
     for metric, part in outcome.groupby("metric", sort=False):
-        k, n = int(part.hit.sum()), len(part)
+        k, n = int(part.correct.sum()), len(part)
         rows.append({"metric": metric, "n": n, "value": k / n, **wilson(k, n)})
     return pd.DataFrame(rows)
 
@@ -126,7 +126,9 @@ def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         if not len(both) == len(part) == (b.metric == metric).sum():
             raise InputError(f"{metric}: the two checkpoints were not asked the same examples")
         counts = {
-            f"n{int(x)}{int(y)}": int(((both.hit_a == x) & (both.hit_b == y)).sum()) for x in (1, 0) for y in (1, 0)
+            f"n{int(x)}{int(y)}": int(((both.correct_a == x) & (both.correct_b == y)).sum())
+            for x in (1, 0)
+            for y in (1, 0)
         }
         n = counts["n10"] + counts["n01"]
         p = binomtest(counts["n01"], n).pvalue if n else 1.0
@@ -178,7 +180,7 @@ def score(
     chance = {}
     for task in dict.fromkeys(example.task for example in examples):
         chance[task] = blind_rate([example for example in examples if example.task == task])
-    results = {checkpoint: outcomes(graded, abilities) for checkpoint, graded in grades.items()}
+    results = {checkpoint: of_grades(graded, abilities) for checkpoint, graded in grades.items()}
     names = ("scores", "vision", "differences", "paired", "categories")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
     of_vision = [example for example in examples if example.task == abilities["vision"]]
@@ -190,7 +192,7 @@ def score(
             rate[verdict] = [counted(graded, verdict, metric, abilities) for metric in rate.metric]
         rate["blind"] = rate.metric.map(chance)
         if judged is not None:
-            rate["value_judged"] = rates(outcomes(with_judge(graded, judged[checkpoint]), abilities)).value
+            rate["value_judged"] = rates(of_grades(with_judge(graded, judged[checkpoint]), abilities)).value
         by_category = categories(graded, examples)
         seen = pd.DataFrame([vision(graded, of_vision, abilities["vision"])])
         for recipe, role in played:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..data.tasks import Example
+from ..inference.cache import ResponseCache
 from ..inference.respond import respond
-from ..inference.responses import ResponseCache
 from .extraction import final_answer, readable
 from .outcome import RIGHT, UNGRADED, WRONG
 
@@ -27,11 +27,16 @@ _READ = 4000  # characters of a response that the judge sees, its last
 
 
 def judge(
-    ask: Callable, graded: pd.DataFrame, records: list[dict], examples: list[Example], store: ResponseCache, batch: int
+    engine: Callable,
+    graded: pd.DataFrame,
+    records: list[dict],
+    examples: list[Example],
+    store: ResponseCache,
+    batch: int,
 ) -> pd.DataFrame:
     """Verdicts on responses that the rules left ungraded: id, task, condition, verdict, said.
 
-    ask: an engine (engines); graded: verdicts.grade_all of records (responses.read_all). A judge that says neither right
+    engine: an engine (engines); graded: verdicts.grade_all of records (responses.read_all). A judge that says neither right
     nor wrong leaves ungraded; a response that was never made is not put to it.
     """
     golds = {(example.task, example.id): example for example in examples}
@@ -47,7 +52,7 @@ def judge(
         keys[name := str(len(keys))] = key
         questions.append((Example(name, "judge", text, ""), "text"))
     rows = []
-    for made in respond(ask, questions, Path(), "", batch, store):
+    for made in respond(engine, questions, Path(), "", batch, store):
         told = made["response"] if made["error"] is None else made["error"]
         verdict = word(made["response"] or "")
         rows.append({**dict(zip(columns, keys[made["id"]], strict=True)), "verdict": verdict, "said": told})

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.errors import InputError
 from ..data.tasks import Example
 from ..inference import responses
-from . import rules, short
+from . import graders, rules, short
 from .outcome import Grade
 
 
@@ -25,18 +24,20 @@ def grades(
     made: list[Grade | None] = [None] * len(answered)
     by_rule: list[int] = []
     for at, (example, response) in enumerate(answered):
-        if example.grading is None and example.benchmark is not None:
-            raise InputError(
-                f"{example.id!r} is of {example.benchmark} and has no `grading`: one of {', '.join(rules.RULES)}"
-            )
-        if example.grading is None:
+        if example.grading is None and example.benchmark is None:
             made[at] = short.grade(response, example.answer, example.answer_type, cut[at])
         else:
             by_rule.append(at)
-    records = [asdict(answered[at][0]) | {"response": answered[at][1], "truncated": cut[at]} for at in by_rule]
+    records = [_record(*answered[at]) | {"truncated": cut[at]} for at in by_rule]
     for at, grade in zip(by_rule, rules.grade_all(records, jobs=jobs), strict=True):
         made[at] = grade
     return made
+
+
+def _record(example: Example, response: str | None) -> dict:
+    """What rules look at; of an example that names no rule, by that of its benchmark."""
+    record = asdict(example) | {"response": response}
+    return record if example.grading else graders.with_rule(example.benchmark, record)
 
 
 def grade_all(paths: list[Path], checkpoint: str, examples: list[Example], jobs: int | None = None) -> pd.DataFrame:

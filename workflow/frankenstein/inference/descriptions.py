@@ -10,8 +10,8 @@ from pathlib import Path
 from ..core import jsonl
 from ..core.errors import InputError
 from ..data.tasks import Example
+from .cache import ResponseCache
 from .respond import respond
-from .responses import ResponseCache
 
 
 def from_file(path: Path, examples: list[Example]) -> list[dict]:
@@ -40,7 +40,7 @@ def from_file(path: Path, examples: list[Example]) -> list[dict]:
 
 
 def by_model(
-    ask: Callable, examples: list[Example], folder: Path, prompt: str, batch: int, store: ResponseCache
+    engine: Callable, examples: list[Example], folder: Path, prompt: str, batch: int, store: ResponseCache
 ) -> list[dict]:
     """Records id, description, error: what an engine answers to `prompt` on each image."""
     asked = [(replace(example, prompt=prompt), "image") for example in examples]
@@ -50,7 +50,7 @@ def by_model(
             "description": made["response"] or None,
             "error": made["error"] or (None if made["response"] else "empty"),
         }
-        for made in respond(ask, asked, folder, "", batch, store)
+        for made in respond(engine, asked, folder, "", batch, store)
     ]
 
 

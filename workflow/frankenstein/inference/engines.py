@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 
 from ..core.errors import InputError
+from .cache import model_digest, versions
 from .generation import Response, generate
 from .prompts import Prompt, render
-from .responses import model_digest, versions
 
 
 class Transformers:
@@ -164,5 +164,5 @@ def helper(by: dict, manifest: str | None, engine: str, max_pixels: int | None =
         return Endpoint(**by["endpoint"], **limits), settings | limits
     from ..models import manifests
 
-    ask = LOCAL[engine](manifests.directory_of(manifest), by["max_new_tokens"], max_pixels)
-    return ask, {"model": model_digest(manifest), "engine": ask.version, "max_pixels": max_pixels, **limits}
+    made = LOCAL[engine](manifests.directory_of(manifest), by["max_new_tokens"], max_pixels)
+    return made, {"model": model_digest(manifest), "engine": made.version, "max_pixels": max_pixels, **limits}

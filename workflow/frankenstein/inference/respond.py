@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from ..data.tasks import Example, text_in
+from .cache import ResponseCache
 from .failures import FAILURES, FATAL
 from .generation import Response
 from .prompts import Prompt, build_prompt, image_files, sha256_of
-from .responses import ResponseCache
 
 
 def _key(store: ResponseCache, example: Example, condition: str, folder: Path, system: str) -> str:
@@ -21,10 +21,10 @@ def _key(store: ResponseCache, example: Example, condition: str, folder: Path, s
     return store.key([example.task, condition, text_in(example, condition), system, images])
 
 
-def _ask(ask: Callable, prompts: list[Prompt]) -> list[Response | Exception]:
+def _ask(engine: Callable, prompts: list[Prompt]) -> list[Response | Exception]:
     """A response or an error a prompt: a batch that fails is halved until what fails stands alone."""
     try:
-        return ask(prompts)
+        return engine(prompts)
     except FATAL:
         raise
     except FAILURES as error:
@@ -34,11 +34,11 @@ def _ask(ask: Callable, prompts: list[Prompt]) -> list[Response | Exception]:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(prompts) // 2
-    return [*_ask(ask, prompts[:half]), *_ask(ask, prompts[half:])]
+    return [*_ask(engine, prompts[:half]), *_ask(engine, prompts[half:])]
 
 
 def respond(
-    ask: Callable[[list[Prompt]], list[Response | Exception]],
+    engine: Callable[[list[Prompt]], list[Response | Exception]],
     requests: list[tuple[Example, str]],
     folder: Path,
     system: str,
@@ -50,7 +50,7 @@ def respond(
     Nothing leaves the denominator: a request that fails stays in, with its error. What the store has is not asked
     again; what is made goes there at once. A batch holds one task in one condition, short prompts first, so what
     else is asked changes no batch, and a batch that was broken off is asked whole: its responses are those of an
-    unbroken run. ask: an engine (engines); its `prepare` is called once, before the first batch. Raises what that raises,
+    unbroken run. engine: an engine (engines); its `prepare` is called once, before the first batch. Raises what that raises,
     and at the end the last error where all of several requests failed: then it is not the requests.
     """
     groups: dict[tuple[str, str], list[Example]] = {}
@@ -70,11 +70,11 @@ def respond(
             part = [example for _, example in ready[start : start + batch]]
             keys = [_key(store, example, condition, folder, system) for example in part]
             if not all(key in store for key in keys):
-                if not prepared and hasattr(ask, "prepare"):
-                    ask.prepare()
+                if not prepared and hasattr(engine, "prepare"):
+                    engine.prepare()
                 prepared = True
                 prompts = [build_prompt(example, condition, folder, system) for example in part]
-                made = _ask(ask, prompts)
+                made = _ask(engine, prompts)
                 failures += [result for result in made if isinstance(result, Exception)]
                 done = {
                     key: _record(*item) for key, *item in zip(keys, part, [condition] * len(part), made, strict=True)

@@ -9,8 +9,8 @@ from jinja2 import TemplateError
 from PIL import Image
 
 from ..core.errors import InputError
+from .cache import digest
 from .prompts import Prompt, render
-from .responses import digest
 
 # What is rendered to compare templates: texts with outer blanks, line breaks and a mark of HTML, which some templates change.
 _TEXTS = ("what is shown?", " Solve step by step.\n\nWhich is larger?\n(A) 1 < 2\n(B) 2\n")

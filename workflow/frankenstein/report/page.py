@@ -201,8 +201,8 @@ def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> s
         f"{row.layers:,.0f} layers with {row.parameters:,.0f} parameters" for row in sizes.itertuples()
     )
     examples = None
-    if measured.hits is not None:
-        asked = measured.hits[~measured.hits.metric.str.startswith("format, ")]  # counts responses
+    if measured.outcomes is not None:
+        asked = measured.outcomes[~measured.outcomes.metric.str.startswith("format, ")]  # counts responses
         examples = asked.groupby("metric").id.nunique().max()
     parts = [
         models,

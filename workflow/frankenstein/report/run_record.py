@@ -14,7 +14,7 @@ from ..core import jsonl
 from ..core.logs import RAN_ON, machine
 from ..data.tasks import fingerprint, read_examples
 from ..grading.outcome import UNGRADED, VERDICTS
-from ..inference.responses import model_digest
+from ..inference.cache import model_digest
 
 _PACKAGES = ("frankenstein-vlm", "snakemake", "torch", "transformers", "trl", "numpy", "scipy", "pandas", "statsmodels", "math-verify", "vllm", "openai")  # fmt: skip
 

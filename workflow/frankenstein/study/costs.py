@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 
 from ..data.benchmarks import BENCHMARKS
-from .config import Descriptions, Finetuned, FromHub, Judge, LocalCheckpoint, Pretrained, Reinforced, Study
+from .schema import Descriptions, Finetuned, FromHub, Judge, LocalCheckpoint, Pretrained, Reinforced, Study
 
 _BYTES = 2  # a parameter, as checkpoints of this size are published (bfloat16)
 _HOST_MB = 3500  # Python, torch and a processor: 2 GB measured in the mini study's largest job

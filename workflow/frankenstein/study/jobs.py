@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..core import roles
 from ..data.metrics import SHUFFLED
-from .config import Study
 from .layout import Layout
+from .schema import Study
 
 _STAGES = ("instruct", "rl", "retrained")  # whose attention is measured
 _LAYERED = {"attention", "localization", "updates", "spectra"}

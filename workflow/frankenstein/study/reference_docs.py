@@ -6,31 +6,31 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from . import config
+from . import schema
 
-_START, _END = "<!-- generated from workflow/frankenstein/study/config.py -->", "<!-- end -->"
+_START, _END = "<!-- generated from workflow/frankenstein/study/schema.py -->", "<!-- end -->"
 # Heading of each model's table: where its keys stand in a file.
 _SECTIONS = {
-    config.Study: "The file",
-    config.Regions: "`regions`",
-    config.Merging: "`merging`",
-    config.LocalCheckpoint: "`checkpoints.NAME`: a directory",
-    config.FromHub: "`checkpoints.NAME`: from the Hub",
-    config.Pretrained: "`checkpoints.NAME`: a Base of the mini study",
-    config.Shape: "`checkpoints.NAME.model`",
-    config.Stage: "`checkpoints.NAME.curriculum`, each",
-    config.Finetuned: "`checkpoints.NAME`: an IN of the mini study",
-    config.Reinforced: "`checkpoints.NAME`: an RL of the mini study",
-    config.Rewards: "`checkpoints.NAME.rewards`",
-    config.Recipe: "`recipes.NAME`",
-    config.Public: "`datasets.NAME`: a public benchmark",
-    config.Abilities: "`abilities`",
-    config.Descriptions: "`descriptions`",
-    config.Evaluation: "`evaluation`",
-    config.Judge: "`judge`",
-    config.Endpoint: "`descriptions.endpoint`, `judge.endpoint`",
-    config.Probes: "`probes`",
-    config.Updates: "`updates`",
+    schema.Study: "The file",
+    schema.Regions: "`regions`",
+    schema.Merging: "`merging`",
+    schema.LocalCheckpoint: "`checkpoints.NAME`: a directory",
+    schema.FromHub: "`checkpoints.NAME`: from the Hub",
+    schema.Pretrained: "`checkpoints.NAME`: a Base of the mini study",
+    schema.Shape: "`checkpoints.NAME.model`",
+    schema.Stage: "`checkpoints.NAME.curriculum`, each",
+    schema.Finetuned: "`checkpoints.NAME`: an IN of the mini study",
+    schema.Reinforced: "`checkpoints.NAME`: an RL of the mini study",
+    schema.Rewards: "`checkpoints.NAME.rewards`",
+    schema.Recipe: "`recipes.NAME`",
+    schema.Public: "`datasets.NAME`: a public benchmark",
+    schema.Abilities: "`abilities`",
+    schema.Descriptions: "`descriptions`",
+    schema.Evaluation: "`evaluation`",
+    schema.Judge: "`judge`",
+    schema.Endpoint: "`descriptions.endpoint`, `judge.endpoint`",
+    schema.Probes: "`probes`",
+    schema.Updates: "`updates`",
 }
 
 
@@ -40,7 +40,7 @@ def _default(field) -> str:
     value = field.get_default(call_default_factory=True)
     if value in (None, {}, "") or isinstance(value, BaseModel):
         return ""
-    if value == list(config.CHAPTERS):
+    if value == list(schema.CHAPTERS):
         return "all"
     return (
         "its own"
@@ -54,7 +54,7 @@ def reference() -> str:
     parts = []
     for model, heading in _SECTIONS.items():
         lines = [f"### {heading}", ""]
-        if model.__doc__ and model.__doc__ != config.Closed.__doc__:
+        if model.__doc__ and model.__doc__ != schema.Closed.__doc__:
             lines += [" ".join(model.__doc__.split()), ""]
         lines += ["| key | default | what |", "|---|---|---|"]
         for name, field in model.model_fields.items():

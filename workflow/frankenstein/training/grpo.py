@@ -20,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer
 from ..core.errors import InputError
 from ..grading import short
 from ..grading.outcome import RIGHT
-from ..inference.responses import digest
+from ..inference.cache import digest
 from .sft import RLPrompt, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
 
 

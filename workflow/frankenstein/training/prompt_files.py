@@ -1,4 +1,4 @@
-"""RL on prompts of one's own: records with images and gold answers, rewarded by the benchmarks' own rules, in one process or several.
+"""RL on prompts of one's own: records with images and gold answers, rewarded by the benchmarks' rules, in one process or several.
 
 Several processes (data parallel, FSDP, DeepSpeed) are started by `accelerate launch` with accelerate's own configuration file.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.errors import InputError
-from ..data.tasks import Example, open_image, read_examples
+from ..data.tasks import open_image, read_examples
 from ..grading import rules
-from ..grading.verdicts import grades
+from ..grading.outcome import RIGHT
 from ..inference.prompts import Prompt
 from .grpo import grpo
 from .sft import RLPrompt
@@ -42,10 +42,12 @@ def read(path: Path, system: str) -> list[RLPrompt]:
 
 
 def reward(completions, example, **_) -> list[float]:
-    """1 for an answer that the benchmark's rules grade as right (verdicts.grades), 0 for any other, an ungraded one too."""
-    asked = [Example(**json.loads(record)) for record in example]
-    said = [completion[0]["content"] for completion in completions]
-    return [float(grade.verdict == "right") for grade in grades(list(zip(asked, said, strict=True)))]
+    """1 for an answer that its prompt's rule grades as right (rules.grade_all), 0 for any other, an ungraded one too."""
+    records = [
+        {**json.loads(record), "response": completion[0]["content"]}
+        for record, completion in zip(example, completions, strict=True)
+    ]
+    return [float(grade.verdict == RIGHT) for grade in rules.grade_all(records)]
 
 
 def run(spec: dict) -> pd.DataFrame:

@@ -32,19 +32,19 @@ COLUMNS = [
 ]
 
 
-def _rates(frame: pd.DataFrame, by: list[str], hit: str) -> pd.DataFrame:
-    """n, failed and the rate of `hit` over all n, with its 95 % interval.
+def _rates(frame: pd.DataFrame, by: list[str], counted: str) -> pd.DataFrame:
+    """n, failed and the rate of `counted` over all n, with its 95 % interval.
 
     Failed samples stay in n. What they would have said is unknown: the interval goes from Wilson's lower bound with all of them
-    as no hit to its upper bound with all of them as hits.
+    as not counted to its upper bound with all of them counted.
     """
     rows = []
     for key, part in frame.groupby(by, sort=False):
-        k, n, lost = int(part[hit].sum()), len(part), part.failed.astype(bool)
+        k, n, lost = int(part[counted].sum()), len(part), part.failed.astype(bool)
         failed = int(lost.sum())
         rate = {"rate": np.nan, "low": np.nan, "high": np.nan}
         if failed < n:  # where every sample failed there is no rate to show, least of all 0
-            sure, possible = int((part[hit] & ~lost).sum()), int((part[hit] | lost).sum())
+            sure, possible = int((part[counted] & ~lost).sum()), int((part[counted] | lost).sum())
             rate = {"rate": k / n, "low": wilson(sure, n)["low"], "high": wilson(possible, n)["high"]}
         rows.append({**dict(zip(by, key, strict=True)), "n": n, "failed": failed, **rate})
     return pd.DataFrame(rows)

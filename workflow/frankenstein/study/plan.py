@@ -13,7 +13,7 @@ import yaml
 
 from ..core.errors import InputError
 from ..models import hub
-from . import config, costs
+from . import config, costs, schema
 
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
@@ -70,7 +70,7 @@ def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000) -> str:
     return "\n".join([*lines, *_storage(study, table), *_fits(study, table, gpu_mb)])
 
 
-def _storage(study: config.Study, table: pd.DataFrame) -> list[str]:
+def _storage(study: schema.Study, table: pd.DataFrame) -> list[str]:
     """Downloads and disk by stage; hybrids as links or copies."""
     fetched = sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
     download = sum(costs.weights_mb(study, name) for name in fetched) / 1000
@@ -86,7 +86,7 @@ def _storage(study: config.Study, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _fits(study: config.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
+def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
     notes, fetched = [], sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
     for name in sorted(set(table[table.rule == "reinforce_prompts"].checkpoint)):
         if (need := costs.reinforce_gpu_mb(study, name)) > gpu_mb:

@@ -1,0 +1,89 @@
+"""A hybrid read back against its account and its parents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..core.errors import InputError
+from ..models.architecture import layer_count, part_of, read_config
+from ..models.weights import Weights
+from .hybrid_spec import Choice
+from .links import file_key
+from .plan import MERGE_MANIFEST, Content
+from .tensors import digest, pieces, pieces_of, threads
+
+
+def verify(out: Path) -> list[str]:
+    """Read a hybrid back against its account and its parents; what could not be checked, as warnings.
+
+    Raises InputError naming the first tensor whose bytes are not its donor's, or that stands only in one of weights
+    and account.
+    """
+    out = Path(out)
+    try:
+        record = json.loads((out / MERGE_MANIFEST).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{out}: no {MERGE_MANIFEST}: not a hybrid of ours, or half-written; merge it again") from None
+    hybrid = Weights(out)
+    by_stored = {stored.name: name for name, stored in hybrid.stored.items()}
+    if odd := sorted(set(by_stored) ^ set(record["tensors"])):
+        raise InputError(
+            f"{out}: {odd[0]!r} is in the weights or in {MERGE_MANIFEST}, but not in both ({len(odd)} such)"
+        )
+    warnings, parents = [], {}
+    for label, parent in record["parents"].items():
+        if Path(parent["directory"]).is_dir():
+            parents[label] = Weights(Path(parent["directory"]))
+        else:
+            warnings.append(f"{label} ({parent['directory']}) is gone: its tensors are checked by sha256 alone")
+    for label, weights in parents.items():
+        names = {name for name in weights if weights.stored[name].name not in record["dropped"]}
+        if odd := sorted(names ^ set(hybrid)):
+            raise InputError(f"{out}: {odd[0]!r} is not in both the hybrid and {label} ({len(odd)} such)")
+
+    def check(stored: str) -> None:
+        entry, name = record["tensors"][stored], by_stored[stored]
+        choice = Choice(entry["donor"], entry.get("towards", ""), entry.get("alpha", 0.0))
+        where = f"{hybrid.path(name)}: {stored!r}"
+        if (found := digest(pieces_of(hybrid, name))) != entry["sha256"]:
+            raise InputError(f"{where} is not what {MERGE_MANIFEST} says (sha256): changed since it was merged")
+        if set(filter(None, (choice.donor, choice.towards))) <= set(parents):
+            source = Content(parents, {name: choice}, {})
+            of_donor = {weights.stored[name].dtype for weights in parents.values()}, digest(pieces(source, name))
+            if of_donor != ({hybrid.dtype(name)}, found):
+                raise InputError(f"{where} differs from its donor {choice} ({parents[choice.donor].directory})")
+
+    with threads() as pool:
+        list(pool.map(check, record["tensors"]))
+    return warnings
+
+
+def describe(directory: Path) -> str:
+    """A checkpoint in a few lines: family, depth, dtypes, parts; of a hybrid, who gave what."""
+    weights, config = Weights(directory), read_config(directory)
+    sizes: dict[str, int] = {}
+    for name in weights:
+        part = part_of(name).component
+        sizes[part] = sizes.get(part, 0) + int(np.prod(weights.shape(name)))
+    dtypes = sorted({weights.dtype(name) for name in weights})
+    files = {stored.file for stored in weights.stored.values()}
+    lines = [
+        f"{directory}: {config['model_type']}, {layer_count(directory)} decoder layers, "
+        f"{sum(sizes.values()) / 1e6:,.1f} M parameters, {', '.join(dtypes)}, {len(weights)} tensors in {len(files)} files",
+        *(f"  {part:14}{size / 1e6:12,.1f} M" for part, size in sorted(sizes.items())),
+    ]
+    if (path := Path(directory) / MERGE_MANIFEST).exists():
+        record = json.loads(path.read_text())
+        lines.append(f"hybrid {record['hybrid']}, cuts {record['cuts']}, layout {record['layout']}")
+        lines += [f"  {label:14}{parent['directory']}" for label, parent in record["parents"].items()]
+        stored = {s.name: name for name, s in weights.stored.items()}
+        given: dict[str, set[str]] = {}
+        for name, entry in record["tensors"].items():
+            choice = Choice(entry["donor"], entry.get("towards", ""), entry.get("alpha", 0.0))
+            given.setdefault(file_key(stored[name]), set()).add(str(choice))
+        lines += [f"  {key:14}{', '.join(sorted(who))}" for key, who in sorted(given.items())]
+        lines += [f"  warning: {warning}" for warning in record["warnings"]]
+    return "\n".join(lines)

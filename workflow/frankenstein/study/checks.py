@@ -1,0 +1,249 @@
+"""What must hold between the keys of a study, beside what each one is."""
+
+from __future__ import annotations
+
+import difflib
+from urllib.parse import urlsplit
+
+from ..core import regions
+from ..core.errors import InputError
+from ..data.benchmarks import BENCHMARKS
+from ..merging import hybrid_spec
+from ..mini import questions
+from .schema import CHAPTERS, Finetuned, Pretrained, Reinforced, Study
+
+
+def _refuse(key: str, why: str) -> None:
+    raise InputError(f"config: {key}: {why}")
+
+
+def check_references(study: Study) -> None:
+    _check_hybrids(study)
+    _check_checkpoints(study)
+    _check_recipes(study)
+    _check_tasks(study)
+
+
+def _check_hybrids(study: Study) -> None:
+    rest = study.merging.rest_from
+    for part, donor in (rest if isinstance(rest, dict) else {"": rest}).items():
+        key = "merging.rest_from" + (part and f".{part}")
+        if part not in ("", *hybrid_spec.REST):
+            _refuse(key, f"unknown part; known: {', '.join(hybrid_spec.REST)}")
+        if donor not in (hybrid_spec.EARLY, "in", "rl", "base"):
+            _refuse(key, f"{donor!r} is none of early, in, rl, base")
+        for recipe in study.of("merging"):
+            if donor == "base" and not study.recipes[recipe].base:
+                _refuse(key, f"base, and recipes.{recipe} has none")
+    for name in study.merging.hybrids:
+        key = f"merging.hybrids.{name}"
+        if name in ("Base", "IN", "RL"):
+            _refuse(key, "is the name of a stage")
+        if name.replace("-", ":") in hybrid_spec.HYBRIDS:
+            _refuse(key, "is one of the paper's six, which are made anyway")
+        try:
+            unknown = set(study.donors(name)) - {"IN", "RL", "BASE"}
+        except InputError as error:
+            _refuse(key, str(error))
+        if unknown:
+            _refuse(key, f"no donor {min(unknown)!r}: a recipe has IN, RL and BASE")
+        for recipe in study.of("merging"):
+            if "BASE" in study.donors(name) and not study.recipes[recipe].base:
+                _refuse(key, f"takes from BASE, and recipes.{recipe} has no base")
+
+
+def _check_checkpoints(study: Study) -> None:
+    names = ", ".join(study.checkpoints)
+    first, second = study.regions.cuts
+    if not first < second:
+        _refuse("regions.cuts", f"[{first}, {second}] are out of order: need first < second")
+    for name, source in study.checkpoints.items():
+        if isinstance(source, Finetuned | Reinforced) and source.start not in study.checkpoints:
+            _refuse(f"checkpoints.{name}.from", f"no checkpoint {source.start!r}; there are {names}")
+        if isinstance(source, Pretrained):
+            regions.Regions(study.regions.cuts, source.model.layers)
+            total = sum(stage.share for stage in source.curriculum)
+            if abs(total - 1) > 1e-6:
+                _refuse(f"checkpoints.{name}.curriculum", f"the shares add up to {total:g}, not to 1")
+        if isinstance(source, Reinforced):
+            if (source.questions is None) == (source.prompt_file is None):
+                _refuse(f"checkpoints.{name}", "exactly one of questions, prompt_file")
+            if source.gpus > 1 and not source.accelerate:
+                _refuse(
+                    f"checkpoints.{name}.gpus", "more than one needs accelerate's configuration file (`accelerate`)"
+                )
+            if source.questions and (
+                source.accelerate or source.bf16 or source.micro_batch or source.frozen_components
+            ):
+                _refuse(
+                    f"checkpoints.{name}", "accelerate, bf16, micro_batch and frozen_components are for a prompt_file"
+                )
+        seen, at = [name], source
+        while isinstance(at, Finetuned | Reinforced):
+            if at.start in seen:
+                _refuse(f"checkpoints.{name}.from", f"{' <- '.join([*seen, at.start])} is a circle")
+            seen.append(at.start)
+            at = study.checkpoints.get(at.start)
+
+
+def _check_recipes(study: Study) -> None:
+    names = ", ".join(study.checkpoints)
+    owner: dict[str, str] = {}
+    for recipe_name, recipe in study.recipes.items():
+        at = f"recipes.{recipe_name}"
+        # role -> (checkpoint, what it must have been trained from, the region that must have been frozen)
+        roles = {
+            **({"base": (recipe.base, None, None)} if recipe.base else {}),
+            "in": (recipe.instruct, recipe.base, None),
+            **({"retrained": (recipe.retrained, recipe.base, None)} if recipe.retrained else {}),
+            "rl": (recipe.rl, recipe.instruct, None),
+            **{f"frozen.{region}": (name, recipe.instruct, region) for region, name in recipe.frozen.items()},
+        }
+        for role, (name, start, region) in roles.items():
+            if role not in ("base", "retrained") and name == recipe.retrained:
+                _refuse(f"{at}.retrained", f"{name!r} is {at}.{role} too: give an IN of another seed")
+            if name not in study.checkpoints:
+                _refuse(f"{at}.{role}", f"no checkpoint {name!r}; there are {names}")
+            other = owner.setdefault(name, recipe_name) if role != "base" else recipe_name
+            if study.recipes[other].system_prompt != recipe.system_prompt:
+                _refuse(
+                    f"{at}.{role}",
+                    f"{name!r} is {other}'s too, under another system_prompt: it is asked under one only",
+                )
+            if role != "base" and study.recipes[other].chat_template_from != recipe.chat_template_from:
+                _refuse(
+                    f"{at}.{role}",
+                    f"{name!r} is {other}'s too, under another chat_template_from: it is asked under one only",
+                )
+            source = study.checkpoints[name]
+            if isinstance(source, Reinforced) and source.frozen != region:
+                _refuse(f"{at}.{role}", f"{name!r} has frozen: {source.frozen}")
+            if start and isinstance(source, Finetuned | Reinforced) and source.start != start:
+                _refuse(f"{at}.{role}", f"{name!r} was trained from {source.start!r}, not from {start!r}")
+        members = list(dict.fromkeys(name for name, _, _ in roles.values()))
+        if recipe.chat_template_from not in (None, *members):
+            _refuse(
+                f"{at}.chat_template_from",
+                f"{recipe.chat_template_from!r} is not in the recipe, which has {', '.join(members)}",
+            )
+        if recipe.retrained:
+            _check_retrained(study, recipe_name)
+        for chapter in recipe.chapters or ():
+            if recipe_name not in study.of(chapter):
+                lacks = "frozen" if chapter == "freezing" else "base"
+                _refuse(f"{at}.chapters", f"{chapter} needs {at}.{lacks}")
+    for chapter in study.chapters:
+        if (
+            study.chapters != list(CHAPTERS)
+            and not study.of(chapter)
+            and not any(r.chapters for r in study.recipes.values())
+        ):
+            _refuse(
+                "chapters",
+                f"{chapter}: no recipe has {'frozen' if chapter == 'freezing' else 'a base'}, which it needs",
+            )
+    bases = {recipe.base for recipe in study.recipes.values()} - {None}
+    if shared := sorted(bases & set(owner)):
+        _refuse(f"recipes.{owner[shared[0]]}", f"{shared[0]!r} is a Base too")
+    if len(probed := {study.recipes[name].base for name in study.of("localization")}) > 1:
+        _refuse(
+            "recipes",
+            f"Figure 4 is of one Base, here are {', '.join(sorted(probed))}: leave localization out of a recipe's chapters",
+        )
+
+
+def _check_retrained(study: Study, recipe_name: str) -> None:
+    """The IN of another seed differs from the IN in its seed, as far as can be seen."""
+    recipe, at = study.recipes[recipe_name], f"recipes.{recipe_name}.retrained"
+    one, other = (study.checkpoints[name] for name in (recipe.instruct, recipe.retrained))
+    if isinstance(one, Finetuned) and isinstance(other, Finetuned):
+        settings, others = (source.model_dump(exclude={"seed"}) for source in (one, other))
+        if one.seed == other.seed:
+            _refuse(at, f"{recipe.retrained!r} has the seed of {recipe.instruct!r}, {one.seed}")
+        if odd := [key for key in settings if settings[key] != others[key]]:
+            _refuse(
+                at, f"{recipe.retrained!r} differs from {recipe.instruct!r} in {', '.join(odd)}, not in its seed alone"
+            )
+    elif isinstance(other, Reinforced | Pretrained) or isinstance(one, Finetuned):
+        _refuse(at, f"{recipe.retrained!r} is no IN like {recipe.instruct!r}")
+
+
+def _check_tasks(study: Study) -> None:
+    _check_datasets(study)
+    abilities, benchmarks = study.abilities, study.evaluation.benchmarks
+    asked = {f"abilities.{name}": [task] for name, task in abilities.model_dump().items()}
+    lists = {"evaluation.benchmarks": benchmarks, "probes.skip_tasks": study.probes.skip_tasks or []}
+    for key, found in (asked | lists).items():
+        for task in found:
+            if task not in study.datasets and task not in questions.KINDS:
+                known = [*study.datasets, *questions.KINDS]
+                close = difflib.get_close_matches(task, known, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                _refuse(key, f"no task {task!r}{hint} There are {', '.join(known)}")
+    for task in study.skip_tasks():
+        if study.has_image(task):
+            _refuse("probes.skip_tasks", f"{task} has images; layers are skipped on text (paper, Section 3.1)")
+    for key in ("abilities.vision", "abilities.vision_to_reasoning"):
+        if not study.has_image(asked[key][0]):
+            _refuse(key, f"{asked[key][0]} has no image")
+    for kind in ("descriptions", "judge"):
+        _check_helper(study, kind)
+    if not study.descriptions and study.evaluated() and (lacking := study.described()):
+        _refuse(
+            "descriptions",
+            f"{lacking[0]} is answered with descriptions of its images, and comes without: say where from",
+        )
+    mini = [task for task in study.datasets_needed() if task not in study.datasets]
+    if mini and study.evaluation.examples is None:
+        _refuse("evaluation.examples", f"missing: how many of {mini[0]}")
+    _check_probes(study)
+
+
+def _check_datasets(study: Study) -> None:
+    for name, dataset in study.datasets.items():
+        key, source = f"datasets.{name}", BENCHMARKS[dataset.benchmark]
+        if name in questions.KINDS:
+            _refuse(key, "is a task of the mini study")
+        if dataset.split and dataset.split not in source.files:
+            _refuse(f"{key}.split", f"{dataset.benchmark} has {', '.join(source.files)}")
+        if dataset.path and (dataset.repo or dataset.revision):
+            _refuse(f"{key}.path", "local files have neither repo nor revision")
+
+
+def _check_url(key: str, url: str) -> None:
+    """A secret in an address would be in logs and in the report."""
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query:
+        _refuse(key, "no user, password or query in it: a key is read from the environment (key_env)")
+
+
+def _check_helper(study: Study, kind: str) -> None:
+    helper = getattr(study, kind)
+    if helper is None:
+        return
+    ways = [way for way in ("file", "checkpoint", "endpoint") if getattr(helper, way, None)]
+    if len(ways) != 1:
+        _refuse(kind, f"exactly one of {'file, ' * (kind == 'descriptions')}checkpoint, endpoint")
+    if helper.endpoint:
+        _check_url(f"{kind}.endpoint.url", helper.endpoint.url)
+    if helper.checkpoint and helper.checkpoint not in study.checkpoints:
+        _refuse(f"{kind}.checkpoint", f"no checkpoint {helper.checkpoint!r}; there are {', '.join(study.checkpoints)}")
+
+
+def _check_probes(study: Study) -> None:
+    probes = study.probes
+    if probes.path and probes.source != "published":
+        _refuse("probes.path", "is for source: published")
+    if len(set(probes.modes)) < len(probes.modes):
+        _refuse("probes.modes", f"{', '.join(probes.modes)}: each once")
+    if probes.unequal_images == "interpolate" and probes.modes != ["hidden_state_at_layer"]:
+        _refuse("probes.unequal_images", "interpolate is for hidden_state_at_layer alone: keys carry their positions")
+    if probes.shards > min(probes.pairs, probes.skip_examples, probes.attention_examples):
+        _refuse("probes.shards", f"{probes.shards} shards, but some probe has fewer examples")
+    sizes = [("attention_examples", study.abilities.vision_to_reasoning)] if study.of("attention") else []
+    sizes += [("skip_examples", task) for task in study.skip_tasks()] if study.of("localization") else []
+    for key, task in sizes:
+        dataset = study.datasets.get(task)
+        n = dataset.sample if dataset else study.evaluation.examples
+        if n is not None and getattr(probes, key) > n:
+            _refuse(f"probes.{key}", f"{getattr(probes, key)} of {task}, which has {n}")
