@@ -10,16 +10,16 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
-from frankenstein.claims import claims, controls, estimates, interpolation, reference
-from frankenstein.claims.claims import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
+from frankenstein.claims import claims, controls, estimates, interpolation, paper, reference, statements, statistics
 from frankenstein.claims.measurements import Measurements
+from frankenstein.claims.statements import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
 from frankenstein.core.errors import InputError
 from frankenstein.core.regions import Regions
 from frankenstein.core.roles import RETRAINED
 from frankenstein.merging.hybrid_spec import HYBRIDS
 from frankenstein.updates import matrices
 
-PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
+PAPER = statements.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 REGIONS = Regions((3, 6), 9)
 FROZEN = [f"RL, {region} frozen" for region in ("Early", "Mid", "Late")]
 
@@ -29,11 +29,11 @@ def claim(number):
 
 
 def of_claim(number, measured) -> pd.DataFrame:
-    return claims.statements(claim(number), measured).set_index(["statement", "recipe"])
+    return statements.check_all(claim(number), measured).set_index(["statement", "recipe"])
 
 
 def whole(number, measured) -> str:
-    found = claims.statements(claim(number), measured)
+    found = statements.check_all(claim(number), measured)
     return claims.summarize_claims(claim(number), found).verdict.item()
 
 
@@ -224,7 +224,9 @@ def test_an_update_planted_in_mid_is_found_there_and_a_spread_one_is_nowhere(tin
     planted(tiny, tmp_path / "in", concentrated(1e-2, range(3, 6)))
     planted(tmp_path / "in", tmp_path / "rl", spread(1e-3))
     frame = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
-    found = claims.statements(claim(4), Measurements(REGIONS, ("one",), updates=frame, seed=1)).set_index("statement")
+    found = statements.check_all(claim(4), Measurements(REGIONS, ("one",), updates=frame, seed=1)).set_index(
+        "statement"
+    )
     assert list(found.verdict) == [SUPPORTED, UNDECIDED]
     assert found.estimate.iloc[0] > 3
     assert abs(found.estimate.iloc[1]) < 0.1
@@ -248,11 +250,11 @@ def test_rl_that_is_in_changes_nothing(tiny, tmp_path):
     copies = [same.assign(role=role) for role in ("IN", "RL", "IN:RL:RL", *FROZEN)]
     nothing = Measurements(REGIONS, ("one", "two"), outcomes=pd.concat(copies), updates=frame, seed=1)
     for number in (6, 7):
-        found = claims.statements(claim(number), nothing)
+        found = statements.check_all(claim(number), nothing)
         assert set(found.verdict) == {UNDECIDED}
         assert set(found.estimate) == {0.0}
     rl = (
-        claims.statements(claim(4), nothing)
+        statements.check_all(claim(4), nothing)
         .set_index(["statement", "recipe"])
         .loc["RL's energy a layer in Mid above the rest"]
     )
@@ -295,7 +297,7 @@ def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
         frame = hits(rates, n=60, seed=draw)
         frame["correct"] = rng.random(len(frame)) < 0.5
         null = measured(outcomes=frame, attention=attention(range(0), n=12, seed=draw), **nothing_in_layers(draw))
-        found = claims.statements(PAPER, null)
+        found = statements.check_all(PAPER, null)
         for number in false:
             false[number] += bool((found[found.claim == number].verdict != UNDECIDED).any())
     # Nine layers have 84 partitions: claim 4 can not be decided by two recipes (test_what_few_layers_cannot_tell).
@@ -307,17 +309,17 @@ def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
 
 
 def test_what_a_study_has_not_is_not_claimed():
-    found = claims.statements(PAPER, measured())
+    found = statements.check_all(PAPER, measured())
     assert set(found.verdict) == {MISSING}
     assert set(claims.summarize_claims(PAPER, found).verdict) == {MISSING}
     assert found.why.str.len().gt(0).all()
     one_recipe = hits({"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}, recipes=("one",))
-    made = claims.statements(claim(6), measured(outcomes=one_recipe))
+    made = statements.check_all(claim(6), measured(outcomes=one_recipe))
     row = claims.summarize_claims(claim(6), made).iloc[0]
     assert (row.verdict, row.supported, row.missing) == (SUPPORTED, 2, 2)  # of recipe one, and the report says so
     assert claims.summarize_claims(claim(6), made, partial=True).verdict.item() == UNDECIDED
     # A statement that nobody could make is not given.
-    half = claims.statements(claim(6), measured(outcomes=one_recipe[one_recipe.metric == "M_rea"]))
+    half = statements.check_all(claim(6), measured(outcomes=one_recipe[one_recipe.metric == "M_rea"]))
     row = claims.summarize_claims(claim(6), half).iloc[0]
     assert (row.verdict, row.supported, row.missing) == (UNDECIDED, 1, 3)
     # Nor has a recipe no say where its samples failed.
@@ -331,12 +333,12 @@ def test_other_examples_are_no_pairs():
     frame = hits({"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.4, "M_rea": 0.4}})
     frame = frame[~((frame.role == "IN") & (frame.id == 3))]
     with pytest.raises(InputError, match="one: IN and IN:RL:RL were not asked the same examples of M_v2r"):
-        claims.statements(claim(6), measured(outcomes=frame))
+        statements.check_all(claim(6), measured(outcomes=frame))
 
 
 def test_the_papers_own_cells_decide_nothing():
     """N = 100: no difference of Tables 2 and 3 that its findings on merging and freezing rest on can be told from zero."""
-    found = claims.of_paper(PAPER, reference.read(ROOT / "workflow" / "claims" / "reference.yaml"))
+    found = paper.of_paper(PAPER, reference.read(ROOT / "workflow" / "claims" / "reference.yaml"))
     assert len(found) == 10
     assert set(found.verdict) == {UNDECIDED}
     assert ((found.low < 0) & (found.high > 0)).all()
@@ -347,7 +349,7 @@ def test_the_papers_own_cells_decide_nothing():
         "table2": {"n": 100, "roles": ["IN", "IN:RL:RL"], "x": {"M_v2r": [20, 60], "M_rea": [20, 60]}},
         "table3": {"n": 1, "roles": []},
     }
-    assert set(claims.of_paper(claim(6), larger).verdict) == {SUPPORTED}
+    assert set(paper.of_paper(claim(6), larger).verdict) == {SUPPORTED}
 
 
 @pytest.mark.parametrize(
@@ -371,7 +373,7 @@ def test_the_papers_own_cells_decide_nothing():
 def test_claims_that_are_none_are_named(tmp_path, text, says):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(InputError, match=says):
-        claims.read([ROOT / "workflow" / "claims" / "paper.yaml", tmp_path / "c.yaml"])
+        statements.read([ROOT / "workflow" / "claims" / "paper.yaml", tmp_path / "c.yaml"])
 
 
 def test_claims_of_ones_own(tmp_path):
@@ -379,24 +381,24 @@ def test_claims_of_ones_own(tmp_path):
         "- claim: vision holds\n  says: RL loses no vision.\n  statements:\n"
         "    - {name: M_vis RL - IN, statistic: gain, of: {metric: M_vis, from: IN, to: RL}, expect: greater}\n"
     )
-    own = claims.read([tmp_path / "c.yaml"])
+    own = statements.read([tmp_path / "c.yaml"])
     frame = hits({"IN": {"M_vis": 0.4}, "RL": {"M_vis": 0.6}})
-    found = claims.statements(own, measured(outcomes=frame))
+    found = statements.check_all(own, measured(outcomes=frame))
     assert claims.summarize_claims(own, found).verdict.item() == SUPPORTED
 
 
 def test_another_seed_stands_beside_rl():
     """IN trained again: what it gains over IN is the null of every statement that goes from IN to RL."""
     rates = {"Base": {"M_v2r": 0.2}, "IN": {"M_v2r": 0.4}, "RL": {"M_v2r": 0.6}, RETRAINED: {"M_v2r": 0.5}}
-    statements = [
+    listed = [
         {"name": "RL", "statistic": "gain", "of": {"metric": "M_v2r", "from": "IN", "to": "RL"}, "expect": "greater"},
         {"name": "IN", "statistic": "gain", "of": {"metric": "M_v2r", "from": "Base", "to": "IN"}, "expect": "greater"},
         {"name": "late", "statistic": "attention_gain", "of": {"region": "late"}, "expect": "greater"},
     ]
     mass = attention(range(3, 9))
     again = mass[mass.stage == "IN"].assign(stage=RETRAINED, attention_mass=lambda frame: frame.attention_mass + 0.01)
-    made = claims.statements(
-        [{"claim": 1, "statements": statements}],
+    made = statements.check_all(
+        [{"claim": 1, "statements": listed}],
         measured(outcomes=hits(rates, recipes=("one",)), attention=pd.concat([mass, again])),
     ).set_index(["statement", "recipe"])
     assert made.null["RL", "one"] == pytest.approx(0.1, abs=0.02)
@@ -404,7 +406,7 @@ def test_another_seed_stands_beside_rl():
     assert np.isnan(made.null["IN", "one"])  # nothing of RL's is in it
     assert made.null["late", "one"] == pytest.approx(0.01)
     assert np.isnan(made.null["RL", "two"])
-    without = claims.statements([{"claim": 1, "statements": statements}], measured(attention=mass))
+    without = statements.check_all([{"claim": 1, "statements": listed}], measured(attention=mass))
     assert without.null.isna().all()
 
 
@@ -412,7 +414,7 @@ def test_dose_response():
     roles = {"IN": 0.0, "half": 0.5, "IN:RL:RL": 1.0}
     rates = {"IN": {"M_rea": 0.3}, "half": {"M_rea": 0.5}, "IN:RL:RL": {"M_rea": 0.7}}
     frame = hits(rates, recipes=("one",))
-    found = claims.trend(measured(outcomes=frame), "one", "M_rea", roles)
+    found = statistics.trend(measured(outcomes=frame), "one", "M_rea", roles)
     table = frame.pivot(index="id", columns="role", values="correct").astype(float)[list(roles)]
     slopes = [np.polyfit(list(roles.values()), row, 1)[0] for row in table.to_numpy()]  # the obvious twin
     assert found.value == pytest.approx(np.mean(slopes))
@@ -429,7 +431,7 @@ def test_dose_response():
 
 def test_recipes_are_replicates():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.3}}
-    made = claims.statements(claim(6), measured(outcomes=hits(rates)))
+    made = statements.check_all(claim(6), measured(outcomes=hits(rates)))
     found = claims.replicates(made).set_index("statement")
     row = found.loc["M_v2r, IN:RL:RL - IN"]
     both = made[made.statement == "M_v2r, IN:RL:RL - IN"].estimate
@@ -446,10 +448,10 @@ def test_recipes_are_replicates():
         [nothing.assign(role=role, recipe=recipe) for role in ("IN", "IN:RL:RL") for recipe in ("one", "two")]
     )
     assert (
-        claims.replicates(claims.statements(claim(6), measured(outcomes=unmoved))).recipes == 2
+        claims.replicates(statements.check_all(claim(6), measured(outcomes=unmoved))).recipes == 2
     ).all()  # no change is a finding too
-    assert claims.replicates(claims.statements(claim(6), measured(outcomes=shared))).empty
-    assert claims.replicates(claims.statements(claim(6), measured())).empty
+    assert claims.replicates(statements.check_all(claim(6), measured(outcomes=shared))).empty
+    assert claims.replicates(statements.check_all(claim(6), measured())).empty
 
 
 def test_what_n_could_show():

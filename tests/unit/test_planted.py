@@ -13,9 +13,9 @@ from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from frankenstein.claims import claims, controls
-from frankenstein.claims.claims import CONTRADICTED, MISSING, SUPPORTED
+from frankenstein.claims import claims, controls, statements
 from frankenstein.claims.measurements import Measurements
+from frankenstein.claims.statements import CONTRADICTED, MISSING, SUPPORTED
 from frankenstein.core.regions import Regions
 from frankenstein.data import tasks
 from frankenstein.grading import probes, short
@@ -29,7 +29,7 @@ from frankenstein.models.loading import load_model
 from frankenstein.probes import attention, interventions
 from frankenstein.report.figures import figure4
 
-PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
+PAPER = statements.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 REGIONS = Regions((3, 6), 9)
 LAYERS = range(9)
 MARK, CONSTANT, SKILL = 0, 1, 2  # dimensions of the residual stream
@@ -97,7 +97,7 @@ def test_attention_raised_by_scaling_is_found_in_the_layers_where_it_was(tiny, t
     assert set(change.nlargest(len(raised)).index) == set(raised)
     assert change[list(raised)].min() > 3 * change.drop(list(raised)).abs().max()
     second = [claim for claim in PAPER if claim["claim"] == 2]
-    found = claims.statements(second, measured)
+    found = statements.check_all(second, measured)
     assert claims.summarize_claims(second, found).verdict.item() == verdict
     assert (found.p_layers.iloc[-1] < 0.05) == (verdict == SUPPORTED)
     windows = controls.windows(measured)
@@ -166,9 +166,11 @@ def test_swapping_peaks_at_the_layer_that_alone_reads_the_image(tiny, tmp_path, 
         "of": {"function": "ocr", "more": "early", "less": "late"},
     }
     claim = [{"claim": 1, "statements": [{**statement, "expect": "greater"}]}]
-    found = claims.statements(claim, Measurements(REGIONS, ("one",), swaps=table, seed=1)).iloc[0]
+    found = statements.check_all(claim, Measurements(REGIONS, ("one",), swaps=table, seed=1)).iloc[0]
     assert found.verdict == SUPPORTED
-    unable = claims.statements(claim, Measurements(REGIONS, ("one",), swaps=table.assign(right=False), seed=1)).iloc[0]
+    unable = statements.check_all(claim, Measurements(REGIONS, ("one",), swaps=table.assign(right=False), seed=1)).iloc[
+        0
+    ]
     assert unable.verdict == MISSING
     assert unable.why == "the Base has only 0% of the ocr pairs right without a swap"
     layers_of = {
@@ -213,12 +215,12 @@ def test_a_skill_of_one_region_is_in_the_hybrids_that_have_it_and_no_other(tiny,
             hit = short.grade(response.text, example.answer, example.answer_type).verdict == RIGHT
             rows.append({"recipe": "one", "role": role, "metric": "M_rea", "id": example.id, "correct": hit})
             assert (response.text == "7") == (role == "RL" or (":" in role and role.split(":")[1] == "RL")), role
-    statements = [
+    listed = [
         {"name": role, "statistic": "gain", "of": {"metric": "M_rea", "from": "IN", "to": role}, "expect": "greater"}
         for role in ("RL", *HYBRIDS)
     ]
-    found = claims.statements(
-        [{"claim": 1, "statements": statements}], Measurements(REGIONS, ("one",), outcomes=pd.DataFrame(rows), seed=1)
+    found = statements.check_all(
+        [{"claim": 1, "statements": listed}], Measurements(REGIONS, ("one",), outcomes=pd.DataFrame(rows), seed=1)
     ).set_index("statement")
     for role, row in found.iterrows():
         carries = role == "RL" or role.split(":")[1] == "RL"

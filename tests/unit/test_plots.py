@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from matplotlib.text import Text
 
-from frankenstein.claims import claims, controls, reference
+from frankenstein.claims import controls, reference, statements
 from frankenstein.claims.measurements import Measurements
 from frankenstein.core.regions import Regions
 from frankenstein.report import drawing
@@ -64,8 +64,8 @@ def figure_of(name: str):
         return heatmap.draw(pd.concat([none, *frames]), measured())
     if name == "controls":
         return controls_chart.draw(controls.windows(measured()), measured())
-    stated = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
-    return claims_chart.draw(claims.statements(stated, measured()), measured())
+    stated = statements.read([ROOT / "workflow" / "claims" / "paper.yaml"])
+    return claims_chart.draw(statements.check_all(stated, measured()), measured())
 
 
 @pytest.mark.parametrize("name", ["figure2", "figure3", "figure5", "heatmap", "controls", "claims"])

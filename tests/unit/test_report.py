@@ -8,15 +8,15 @@ import pytest
 from conftest import ROOT
 from test_claims import claim, concentrated, hits, measured, of_weights, planted, spread
 
-from frankenstein.claims import claims, scoring
+from frankenstein.claims import claims, scoring, statements
 from frankenstein.claims.measurements import Measurements
 from frankenstein.core.regions import Regions
 from frankenstein.core.roles import RETRAINED
 from frankenstein.data import tasks
 from frankenstein.inference import responses
-from frankenstein.report import figures, page, run_record
+from frankenstein.report import answers, figures, page, run_record
 
-PAPER = claims.read([ROOT / "workflow" / "claims" / "paper.yaml"])
+PAPER = statements.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 TWO = {
     "recipes": {
         "one": {"base": "b", "frozen": {"mid": "m"}, "retrained": "i"},
@@ -26,7 +26,7 @@ TWO = {
 
 
 def said(found: Measurements, config=TWO, stated=PAPER) -> str:
-    return "\n".join(page.limits(found, config, claims.statements(stated, found)))
+    return "\n".join(answers.limits(found, config, statements.check_all(stated, found)))
 
 
 def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
@@ -40,8 +40,8 @@ def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
         "Claim 4 cannot be decided in this study: with 9 layers a permutation of layers has no p below 0.024"
         in said(found)
     )
-    assert set(claims.statements(claim(4), found).verdict) == {
-        claims.UNDECIDED
+    assert set(statements.check_all(claim(4), found).verdict) == {
+        statements.UNDECIDED
     }  # as it says: Mid's is a hundred times the rest's
     assert "cannot be decided" not in said(Measurements(nine, ("one",), updates=one, seed=1))
     deep = both[both.component == "layer"]
@@ -71,7 +71,7 @@ def test_few_examples_are_said():
     [(np.nan, ""), (None, ""), (0.0, "0"), (320, "320"), (1234567, "1,234,567"), (0.012345, "0.0123"), (np.inf, "∞"), ("x", "x"), (True, "True"), (np.int64(5), "5")],
 )  # fmt: skip
 def test_numbers_as_they_are_printed(value, text):
-    assert page._number(value) == text
+    assert answers.number(value) == text
 
 
 def test_alt_text_says_what_is_seen():
@@ -130,8 +130,8 @@ def test_the_answer_says_how_much_data_would_tell():
     frame = hits(rates, n=100)
     same = frame[(frame.role == "IN") & (frame.metric == "M_rea")].assign(role="IN:RL:RL")
     frame = pd.concat([frame[~((frame.role == "IN:RL:RL") & (frame.metric == "M_rea"))], same])
-    tested = claims.statements(claim(6), measured(outcomes=frame))
-    answer = page._answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
+    tested = statements.check_all(claim(6), measured(outcomes=frame))
+    answer = answers.answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     finite = tested.needed[np.isfinite(tested.needed)]
     assert answer["sentence"] == (
         "0 of 4 tests support the claim, 4 are undecided; at the observed effect sizes, "
@@ -155,14 +155,14 @@ def test_a_value_and_its_interval_are_one_cell():
 
 def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}
-    tested = claims.statements(claim(6), measured(outcomes=hits(rates, recipes=("one",))))
-    answer = page._answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
+    tested = statements.check_all(claim(6), measured(outcomes=hits(rates, recipes=("one",))))
+    answer = answers.answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     assert answer["verdict"] == "supported"
     assert answer["sentence"] == (
         "2 of 2 tests support the claim; 2 further tests could not be run, so no conclusion is drawn for two."
     )
-    nothing = claims.statements(claim(6), measured())
-    answer = page._answer(claims.summarize_claims(claim(6), nothing).iloc[0].to_dict(), nothing)
+    nothing = statements.check_all(claim(6), measured())
+    answer = answers.answer(claims.summarize_claims(claim(6), nothing).iloc[0].to_dict(), nothing)
     assert answer["sentence"] == "This study measured none of the quantities in this claim."
 
 
@@ -171,8 +171,8 @@ def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
     own = [{"claim": 1, "says": "x", "where": "", "asks": "", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
     for again, said in ((0.65, True), (0.5, False)):
         rates[RETRAINED] = {"M_vis": again}
-        tested = claims.statements(own, measured(outcomes=hits(rates, recipes=("one",))))
-        sentence = page._answer(claims.summarize_claims(own, tested).iloc[0].to_dict(), tested)["sentence"]
+        tested = statements.check_all(own, measured(outcomes=hits(rates, recipes=("one",))))
+        sentence = answers.answer(claims.summarize_claims(own, tested).iloc[0].to_dict(), tested)["sentence"]
         assert ("1 of the decided effects is no larger than IN's seed-to-seed variation" in sentence) == said, sentence
 
 
@@ -208,5 +208,5 @@ def test_what_moves_m_vis_is_said(instruct, rl, said):
     abilities = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
     grades, roles = {"in": answered(**instruct), "rl": answered(**rl)}, {"in": [("one", "IN")], "rl": [("one", "RL")]}
     made = scoring.score(grades, roles, abilities, examples, 1)
-    (sentence,) = page.moves(made["vision"], made["paired"])
+    (sentence,) = answers.moves(made["vision"], made["paired"])
     assert sentence == said

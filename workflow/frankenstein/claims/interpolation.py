@@ -6,13 +6,13 @@ import pandas as pd
 
 from ..core.intervals import wilson
 from ..data.metrics import METRICS
-from . import claims
+from . import statistics
 from .measurements import Measurements
 
 
 def response(measured: Measurements, recipes: list[str], families: dict[str, dict[str, float]]) -> pd.DataFrame:
     """Dose-response of hybrids: recipe, family, metric, role, dose, n, value, low, high (rate in percent, 95 % Wilson), slope, slope_low,
-    slope_high, p (claims.trend of all doses, two-sided, uncorrected).
+    slope_high, p (statistics.trend of all doses, two-sided, uncorrected).
 
     families: hybrid at dose 1 -> {role: share of RL in the layers that are mixed}.
     """
@@ -21,7 +21,7 @@ def response(measured: Measurements, recipes: list[str], families: dict[str, dic
         part = measured.outcomes[measured.outcomes.recipe == recipe]
         for family, roles in families.items():
             for metric in METRICS:
-                found = claims.trend(measured, recipe, metric, roles)
+                found = statistics.trend(measured, recipe, metric, roles)
                 slope = {"slope": found.value, "slope_low": found.low, "slope_high": found.high}
                 p = min(1.0, 2 * min(found.p_greater, found.p_less))
                 for role, dose in roles.items():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from ..claims.statistics import STATISTICS
 from . import schema
 
+_STATISTICS = "<!-- generated from workflow/frankenstein/claims/statistics.py -->"
 _START, _END = "<!-- generated from workflow/frankenstein/study/schema.py -->", "<!-- end -->"
 # Heading of each model's table: where its keys stand in a file.
 _SECTIONS = {
@@ -63,11 +66,29 @@ def reference() -> str:
     return "\n\n".join(parts)
 
 
+_ROLES = {"old": "from", "new": "to"}  # Python has no argument `from`
+
+
+def statistics_table() -> str:
+    """A line per statistic that a claim can name, from its function."""
+    lines = ["| `statistic` | `of` | what is compared with zero |", "|---|---|---|"]
+    for name, of in STATISTICS.items():
+        _, _, *arguments = inspect.signature(of.compute).parameters.values()
+        keys = [
+            f"`{_ROLES.get(key.name, key.name)}`" + ("" if key.default is key.empty else " (optional)")
+            for key in arguments
+        ]
+        lines.append(f"| `{name}` | {', '.join(keys)} | {of.says} |")
+    return "\n".join(lines)
+
+
 def insert(text: str) -> str:
-    """A README with the reference between its marks."""
-    before, _, rest = text.partition(_START)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_START}\n\n{reference()}\n\n{_END}{after}"
+    """A README with the reference, and the statistics of claims, between their marks."""
+    for start, made in ((_START, reference()), (_STATISTICS, statistics_table())):
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(_END)
+        text = f"{before}{start}\n\n{made}\n\n{_END}{after}"
+    return text
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ...claims import claims
+from ...claims import statements
 from ...claims.measurements import Measurements
 from ..drawing import by
 from ..style import BLUE, GREY, ORANGE, PAGE, SMALL
@@ -44,12 +44,12 @@ COLUMNS = [
 
 
 def data(measured: Measurements, stated: list[dict]) -> pd.DataFrame:
-    """claims.statements of the claims that are stated."""
-    return claims.statements(stated, measured)
+    """statements.check_all of the claims that are stated."""
+    return statements.check_all(stated, measured)
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """The claims chart: every statement's estimate and 95 % interval (claims.statements), a panel a claim, a row a recipe.
+    """The claims chart: every statement's estimate and 95 % interval (statements.check_all), a panel a claim, a row a recipe.
 
     Estimates are of different kinds: each claim's axis is its own. Filled: decided; hollow: undecided; cross: the same with
     IN trained again with another seed in RL's place.
