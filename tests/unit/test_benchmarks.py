@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def last_line(script: str, *arguments: str) -> dict:
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]

@@ -282,6 +282,7 @@ def nothing_in_layers(seed: int, n=12) -> dict[str, pd.DataFrame]:
     return {"swaps": pd.DataFrame(swaps), "skips": pd.DataFrame(skips), "updates": pd.DataFrame(updates)}
 
 
+@pytest.mark.slow
 def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
     """100 null studies in which checkpoints, layers and stages differ by luck alone. A false claim is one that is decided."""
     monkeypatch.setattr(estimates, "_RESAMPLES", 999)  # the least p is .002, and Holm multiplies by ten at most

@@ -217,6 +217,7 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     assert made.stdout.split()[-1] == "right", made.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
     from frankenstein.training import prompt_files
 

@@ -131,7 +131,8 @@ def reasoning_to_vision(
         return prompt, [Size(0, own, 0, 1)]
 
     def run(prompts: list[Prompt]):
-        return _attended(decoder, processor, prompts, max_new_tokens)
+        responses = generate(model, processor, prompts, max_new_tokens)
+        return attend(decoder, processor, prompts, [response.tokens for response in responses])
 
     nothing = [torch.full((decoder.config.num_attention_heads,), torch.nan)] * len(decoder.layers), 0, 0
     for example, made, error in in_batches(examples, prepare, run, decoder, memory_mb, "examples"):
@@ -151,20 +152,22 @@ def reasoning_to_vision(
             }
 
 
-def _attended(decoder: Decoder, processor, prompts: list[Prompt], max_new_tokens: int):
-    """Of each prompt: ([layer] mass by head, reasoning tokens, vision tokens)."""
+def attend(decoder: Decoder, processor, prompts: list[Prompt], responses: list[list[int]]):
+    """Attention from the reasoning of given responses to the image, whoever wrote them: the text is only read (teacher-forced).
+
+    responses: token ids behind each prompt. Of each prompt: ([layer] mass by head, reasoning tokens, vision tokens).
+    """
     model = decoder.model
-    responses = generate(model, processor, prompts, max_new_tokens)
-    spans = [reasoning_span(processor.tokenizer, response.tokens) for response in responses]
+    spans = [reasoning_span(processor.tokenizer, tokens) for tokens in responses]
     inputs = encode(processor, prompts, model.device)
     width = inputs["input_ids"].shape[1]
-    longest = max(len(response.tokens) for response in responses)
+    longest = max(map(len, responses))
     # The responses stand to the right of the left-padded prompts, padded on their own right.
     tail = torch.full((len(prompts), longest), processor.tokenizer.pad_token_id, device=model.device)
     seen = torch.zeros_like(tail)
-    for row, response in enumerate(responses):
-        tail[row, : len(response.tokens)] = torch.tensor(response.tokens, device=model.device)
-        seen[row, : len(response.tokens)] = 1
+    for row, tokens in enumerate(responses):
+        tail[row, : len(tokens)] = torch.tensor(tokens, device=model.device)
+        seen[row, : len(tokens)] = 1
     for name, part in (("input_ids", tail), ("attention_mask", seen), ("mm_token_type_ids", torch.zeros_like(tail))):
         if name in inputs:
             inputs[name] = torch.cat([inputs[name], part], 1)

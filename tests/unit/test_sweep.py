@@ -215,6 +215,7 @@ def test_ends_at_different_steps(model, new_tokens):
             assert answer.truncated == (len(answer.tokens) == new_tokens)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     shapes=st.lists(

@@ -1,0 +1,263 @@
+"""The library for a notebook: `import frankenstein as fk`. The examples here are run by the tests, on a tiny model.
+
+In the examples `checkpoint`, `IN`, `RL` and `base` are directories of checkpoints, `study` is a folder such as results/mini, and
+`picture` and `other` are images that a user has opened with PIL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import yaml
+
+from .claims.measurements import Measurements
+from .claims.measurements import read as _read_measurements
+from .core.errors import InputError
+from .core.regions import Regions
+from .grading import graders
+from .grading.extraction import final_answer as _final_answer
+from .grading.outcome import Grade
+from .merging import hybrids, verification
+from .study import config
+from .study.jobs import PARTS, Jobs
+from .updates.table import updates_table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .inference.generation import Response
+
+__all__ = [
+    "Measurements",
+    "Regions",
+    "attention",
+    "final_answer",
+    "generate",
+    "grade",
+    "load",
+    "merge",
+    "read_study",
+    "skip",
+    "swap",
+    "verify",
+    "weight_updates",
+]
+
+
+def load(checkpoint: str | Path, max_pixels: int | None = None):
+    """(model in eval mode, processor) of a checkpoint on disk: safetensors only, no remote code, on the GPU if there is one.
+
+    max_pixels: images with more pixels are shrunk by the processor. Raises InputError for weights that are missing or left over.
+
+    >>> model, processor = fk.load(checkpoint)
+    >>> model.training
+    False
+    """
+    from .models.loading import load_model
+
+    return load_model(Path(checkpoint), max_pixels=max_pixels)
+
+
+def _prompts(questions: Sequence[str], images: Sequence[Image | None] | None, system: str) -> list:
+    from .inference.prompts import Prompt
+
+    images = images or [None] * len(questions)
+    return [Prompt(text, image, system) for text, image in zip(questions, images, strict=True)]
+
+
+def generate(
+    model, processor, questions: Sequence[str], images: Sequence[Image | None] | None = None, *, system: str = "",
+    max_new_tokens: int = 512,
+) -> list[Response]:  # fmt: skip
+    """Greedy responses to one batch of questions, each about its image if it has one: `text`, `tokens`, `truncated`.
+
+    >>> responses = fk.generate(model, processor, ["how many?", "how many?"], [picture, other], max_new_tokens=4)
+    >>> len(responses), len(responses[0].tokens) <= 4
+    (2, True)
+    """
+    from .inference.generation import generate as run
+
+    return run(model, processor, _prompts(questions, images, system), max_new_tokens)
+
+
+def swap(
+    model, processor, question: str, target: Image, source: Image, *, modes: Sequence[str] = ("hidden_state_at_layer",),
+    system: str = "", max_new_tokens: int = 64,
+) -> pd.DataFrame:  # fmt: skip
+    """Vision-token swapping (paper, Section 3.1): the answer about `target` with the vision tokens of `source`, layer by layer.
+
+    A row per mode and decoder layer: mode, layer (-1: nothing swapped), response, truncated. All layers share one prefill.
+    `source` is resized to the size of `target`. modes: hidden_state_at_layer, kv_from_layer, kv_at_layer_only.
+
+    >>> answers = fk.swap(model, processor, "what is this?", picture, other, max_new_tokens=3)
+    >>> list(answers.columns), int(answers.layer.min())
+    (['mode', 'layer', 'response', 'truncated'], -1)
+    """
+    from .inference.generation import text_of
+    from .inference.prompts import encode
+    from .probes import sweep
+    from .probes.decoder import Decoder
+
+    prompts = _prompts([question] * 2, [target, source.resize(target.size)], system)
+    inputs = [encode(processor, [prompt], model.device) for prompt in prompts]
+    answers = sweep.swap(Decoder(model), *inputs, list(modes), max_new_tokens)[0]
+    return pd.DataFrame(
+        {"mode": mode, "layer": layer, "response": text_of(processor, answer.tokens), "truncated": answer.truncated}
+        for (mode, layer), answer in answers.items()
+    )
+
+
+def skip(
+    model, processor, question: str, image: Image | None = None, *, system: str = "", max_new_tokens: int = 256
+) -> pd.DataFrame:
+    """Layer skipping (paper, Section 3.1): the answer with each decoder layer left out in turn.
+
+    A row per layer: layer (-1: none skipped), response, truncated.
+
+    >>> answers = fk.skip(model, processor, "what is 1 + 2?", max_new_tokens=3)
+    >>> len(answers) == 1 + model.config.text_config.num_hidden_layers
+    True
+    """
+    from .inference.generation import text_of
+    from .inference.prompts import encode
+    from .probes import sweep
+    from .probes.decoder import Decoder
+
+    decoder = Decoder(model)
+    layers = [range(layer, layer + 1) for layer in range(len(decoder.layers))]
+    inputs = encode(processor, _prompts([question], [image], system), model.device)
+    answers = sweep.skip(decoder, inputs, layers, max_new_tokens)[0]
+    return pd.DataFrame(
+        {"layer": at - 1, "response": text_of(processor, answer.tokens), "truncated": answer.truncated}
+        for at, answer in enumerate(answers)
+    )
+
+
+def attention(
+    model, processor, question: str, image: Image, response: str | None = None, *, system: str = "", max_new_tokens: int = 512
+) -> pd.DataFrame:  # fmt: skip
+    """Attention from reasoning to the image (paper, Section 2.3, Eq. 1), by decoder layer.
+
+    response: the text whose reasoning is looked at, as any model may have written it; None: the model's own. Columns: layer,
+    attention_mass (sum over vision tokens, mean over heads and reasoning tokens; 0 to 1; NaN where there is no reasoning),
+    attention_mean (mass / vision tokens), heads (the mass of each head), reasoning_tokens, vision_tokens.
+
+    >>> text = "<think>red circle 1. 1+2=3</think><answer>3</answer>"
+    >>> masses = fk.attention(model, processor, "what is this?", picture, text)
+    >>> bool(masses.attention_mass.between(0, 1).all())
+    True
+    """
+    from .inference.generation import generate as run
+    from .probes.attention import attend
+    from .probes.decoder import Decoder
+
+    prompts = _prompts([question], [image], system)
+    if response is None:
+        tokens = run(model, processor, prompts, max_new_tokens)[0].tokens
+    else:
+        tokens = processor.tokenizer(response, add_special_tokens=False)["input_ids"]
+    by_layer, reasoning, vision = attend(Decoder(model), processor, prompts, [tokens])[0]
+    return pd.DataFrame(
+        {
+            "layer": layer,
+            "attention_mass": float(heads.mean()),
+            "attention_mean": float(heads.mean()) / vision,
+            "heads": heads.tolist(),
+            "reasoning_tokens": reasoning,
+            "vision_tokens": vision,
+        }
+        for layer, heads in enumerate(by_layer)
+    )
+
+
+def weight_updates(
+    base: str | Path, instruct: str | Path, rl: str | Path | None = None, jobs: int | None = None
+) -> pd.DataFrame:
+    """What training changed in the weights (paper, Section 3.2): a row per weight matrix and stage (IN - Base, RL - IN).
+
+    Norms, rank, slope of the log spectrum, effective and stable rank, direction (columns as in results/README.md). Weights are
+    streamed: memory is a few matrices. jobs: processes (all cores).
+
+    >>> table = fk.weight_updates(base, IN, RL, jobs=1)  # doctest: +ELLIPSIS
+    1 of ...
+    >>> sorted(set(table.stage))
+    ['IN', 'RL']
+    """
+    import os
+
+    return updates_table(Path(base), Path(instruct), Path(rl) if rl else None, jobs or os.cpu_count() or 1)
+
+
+def merge(
+    donors: dict[str, str | Path], spec: str, out: str | Path, cuts: tuple[int, int] | None = None, rest_from: str = "early"
+) -> Path:  # fmt: skip
+    """A hybrid of checkpoints (paper, Section 3.3), byte for byte: "IN:RL:RL" takes Early layers of IN, Mid and Late of RL.
+
+    donors: name -> directory; cuts: first layer (0-based) of Mid and of Late, even thirds if left out; rest_from: who gives what is in no
+    layer. More of the notation is in config/README.md. Raises InputError where donors do not fit, before anything is written.
+
+    >>> hybrid = fk.merge({"IN": IN, "RL": RL}, "IN:RL:RL", "hybrid")
+    >>> fk.verify(hybrid)
+    []
+    """
+    hybrids.merge({name: Path(path) for name, path in donors.items()}, spec, Path(out), cuts=cuts, rest_from=rest_from)
+    return Path(out)
+
+
+def verify(hybrid: str | Path) -> list[str]:
+    """Read a hybrid back against its account and its parents; returns warnings. Raises InputError for a tensor that is not its donor's.
+
+    >>> fk.verify("hybrid")
+    []
+    """
+    return verification.verify(Path(hybrid))
+
+
+def final_answer(response: str) -> str | None:
+    """The final answer of a response, outside of its reasoning, unwrapped from tags, boxes and markup; None where there is none.
+
+    >>> fk.final_answer(r"<think>2 + 3</think><answer>\\boxed{5}</answer>")
+    '5'
+    """
+    return _final_answer(response).text
+
+
+def grade(benchmark: str, records: Sequence[dict], jobs: int | None = None) -> list[Grade]:
+    """Verdicts on responses to a public benchmark by its rules: right, wrong, abstained or ungraded, with what was extracted and why.
+
+    records: dicts of response, answer and the benchmark's own gold fields (question_type, answer_type, choices, precision,
+    unit). jobs: processes for sympy (all cores).
+
+    >>> [grade.verdict for grade in fk.grade("gsm8k", [{"response": "So it is 18.", "answer": "18"}])]
+    ['right']
+    """
+    return graders.grade_all(benchmark, [dict(record) for record in records], jobs=jobs)
+
+
+def read_study(study: str | Path, root: str | Path = ".") -> Measurements:
+    """What a study has measured, as data frames: outcomes (every verdict), attention, swaps, skips, updates, and its regions.
+
+    study: its folder, results/NAME, as a run leaves it; root: the directory that the workflow ran in. Frames of chapters that the
+    study does not have are None; files that should be there and are not are named in `missing`. Finished tables and figures'
+    numbers are CSV files in the folder.
+
+    >>> measured = fk.read_study(study, root)
+    >>> sorted(set(measured.outcomes.role))[:2]
+    ['Base', 'IN']
+    """
+    folder, root = Path(root) / study, Path(root)
+    named = folder / "config"
+    if not named.exists():
+        raise InputError(f"{folder}: no file `config`: not a study's folder, or its run never began")
+    path = root / named.read_text().strip()
+    found = config.load(yaml.safe_load(path.read_text()))
+    jobs = Jobs(found)
+    files = {
+        name: [str(root / path) for path in ([paths] if isinstance(paths, str) else paths)]
+        for name, paths in jobs.files(*PARTS).items()
+    }
+    return _read_measurements(files, **json.loads(json.dumps(jobs.settings(*PARTS))))
