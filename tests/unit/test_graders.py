@@ -164,6 +164,7 @@ def test_gold_fields_that_are_missing_are_named(fields, says):
         verdict("mathvista", "1.4", "1.2", **fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filler", [" ", "\n", "answer ", "a", "(", "9,", "**", "$"])
 @pytest.mark.parametrize("task", ["mathvista", "math500"])
 def test_a_response_that_never_ends_takes_no_time(task, filler):
@@ -173,6 +174,7 @@ def test_a_response_that_never_ends_takes_no_time(task, filler):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     ["9**9**9**9", "9^{9^{9^{9}}}", "10000000!", "((9!)!)!", "9" * 10_000, "\\sum_{n=1}^{10^{9}} n!", "2^{99999999}",
@@ -188,6 +190,7 @@ def test_hostile_answers_end_in_time(answer):
     assert time.monotonic() - started < 25
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_costs_itself_alone(monkeypatch):
     monkeypatch.setattr(latex, "bomb", lambda text: False)
     records = [
@@ -209,6 +212,7 @@ def test_agreement_with_mathvistas_own_verdicts(extracted, aim):
     assert same / len(records) >= aim
 
 
+@pytest.mark.slow
 @needs_data
 def test_gsm8ks_own_solutions_are_right_and_no_others():
     rows = [json.loads(line) for line in (DATA / "gsm8k" / "test.jsonl").read_text().splitlines()]
@@ -222,6 +226,7 @@ def test_gsm8ks_own_solutions_are_right_and_no_others():
         assert not any(result.verdict == RIGHT for result in grade_all("gsm8k", wrong))
 
 
+@pytest.mark.slow
 @needs_data
 def test_math500s_own_solutions_are_right_and_its_neighbours_wrong():
     rows = [json.loads(line) for line in (DATA / "math500" / "test.jsonl").read_text().splitlines()]

@@ -83,6 +83,7 @@ def test_no_pickle_and_no_code_is_fetched(hub, tmp_path):
     assert not any("resolve" in path for path in hub.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["drop", 503, 429, "truncate"])
 def test_a_connection_that_fails_is_tried_again_and_goes_on(hub, tmp_path, what, tiny):
     """By huggingface_hub itself, or by the next try, which is what `retries` of the rule is for."""

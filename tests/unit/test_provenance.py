@@ -34,11 +34,17 @@ EXPENSIVE = {
 CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "api", "cli")  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _forget():
-    """Another test's copy of the library is not in this one's caches."""
-    for cached in (provenance.modules, provenance._imports, provenance._meaning):
-        cached.cache_clear()
+@pytest.fixture
+def forgetful():
+    """For tests that edit files: what provenance remembers of them is forgotten, also for the tests behind."""
+
+    def forget():
+        for cached in (provenance.modules, provenance._imports, provenance._meaning):
+            cached.cache_clear()
+
+    forget()
+    yield forget
+    forget()
 
 
 def uses(script) -> dict[str, set[str]]:
@@ -81,7 +87,7 @@ def test_imports_run_one_way():
     } == set(CHAPTERS)
 
 
-def test_the_hash_forgets_where_a_module_lies(tmp_path):
+def test_the_hash_forgets_where_a_module_lies(tmp_path, forgetful):
     bodies = {}
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
@@ -89,28 +95,25 @@ def test_the_hash_forgets_where_a_module_lies(tmp_path):
         bodies[place].write_text(f"from .{place}_errors import InputError\n\nANSWER = 42\n")
     assert provenance.code_hash(bodies["one"]) == provenance.code_hash(bodies["two"])
     bodies["two"].write_text("from .two_errors import InputError\n\nANSWER = 43\n")
-    provenance._meaning.cache_clear()
+    forgetful()
     assert provenance.code_hash(bodies["one"]) != provenance.code_hash(bodies["two"])
 
 
-def test_a_script_is_in_its_own_hash(tmp_path):
+def test_a_script_is_in_its_own_hash(tmp_path, forgetful):
     script = tmp_path / "plot.py"
     script.write_text("print(1)\n")
     before = provenance.code_hash(script)
     script.write_text("print(2)\n")
-    provenance._meaning.cache_clear()
-    provenance._imports.cache_clear()
+    forgetful()
     assert provenance.code_hash(script) != before
 
 
-def test_the_hash_follows_the_code(tmp_path, monkeypatch):
+def test_the_hash_follows_the_code(tmp_path, monkeypatch, forgetful):
     root = shutil.copytree(Path(frankenstein.__file__).parent, tmp_path / "frankenstein")
     monkeypatch.setattr(provenance, "_ROOT", root)
 
     def hashes():
-        provenance.modules.cache_clear()
-        provenance._imports.cache_clear()
-        provenance._meaning.cache_clear()
+        forgetful()
         return {script: provenance.code_hash(SCRIPTS / script) for script in ("merge.py", "score.py", "draw.py")}
 
     before = hashes()
@@ -126,7 +129,7 @@ def test_the_hash_follows_the_code(tmp_path, monkeypatch):
     assert hashes() == before
     asked = root / "grading" / "judge.py"
     asked.write_text(asked.read_text().replace("Reference answer:", "\nReference answer:"))
-    provenance._meaning.cache_clear()
+    forgetful()
     assert b"\n\n\nReference answer" in provenance._meaning(asked)  # a blank line of a prompt is no layout
     (root / "merging" / "hybrids.py").write_text(saved + "\nEDITED = True\n")
     after = hashes()

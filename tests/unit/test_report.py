@@ -29,6 +29,7 @@ def said(found: Measurements, config=TWO, stated=PAPER) -> str:
     return "\n".join(answers.limits(found, config, statements.check_all(stated, found)))
 
 
+@pytest.mark.slow
 def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
     planted(tiny, tmp_path / "in", concentrated(1e-2, range(3, 6)))
     planted(tmp_path / "in", tmp_path / "rl", spread(1e-3))

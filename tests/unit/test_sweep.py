@@ -109,6 +109,7 @@ def test_the_two_ways_of_swapping_hidden_states_agree(model, monkeypatch):
         same(short[label], (long[label].tokens, long[label].logits))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_many_examples_of_different_lengths_and_image_sizes(model, side):
     """Padded on either side; the twin pads on the left, as generation has to."""

@@ -58,6 +58,7 @@ def test_grpo_leaves_the_frozen_region_byte_identical(tiny, tmp_path):
     assert sft.check_frozen(tiny, out, range(3, 6)) == len(frozen)
 
 
+@pytest.mark.slow
 def test_a_killed_rl_goes_on_and_ends_like_an_unbroken_one(tiny, tmp_path):
     """Six steps at once, and six of which the fifth is killed: same weights to 1e-6, same log."""
     from frankenstein.training import grpo
@@ -204,6 +205,7 @@ def test_rewards_are_the_graders(prompts):
     assert prompt_files.reward(said, examples) == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     """A program that has mapped more than a process of sympy may take, and whose main module is imported again by them."""
     program = tmp_path / "program.py"
