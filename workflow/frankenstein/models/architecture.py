@@ -1,7 +1,4 @@
-"""From a checkpoint's parameter names to its parts. Everything else names no architecture.
-
-One adapter a model family; Qwen2.5-VL is the first.
-"""
+"""From a checkpoint's parameter names to its parts."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-
-FAMILIES = ("qwen2_5_vl", "qwen3_vl", "llava_onevision")
+from .families import FAMILIES
 
 _LAYER = re.compile(
     r"layers\.(\d+)\.(self_attn|mlp|input_layernorm|post_attention_layernorm)(?:\.(\w+))?\.(weight|bias)"
@@ -23,8 +19,8 @@ _PREFIX = re.compile(
 )
 
 # What is no language model, and what of it brings vision into the language model's width.
-_PROJECTING = ("visual.merger.", "visual.deepstack_merger_list.", "multi_modal_projector.", "image_newline")
-_SEEING = ("visual.", "vision_tower.", *_PROJECTING)
+_PROJECTING = tuple(dict.fromkeys(start for family in FAMILIES.values() for start in family.projector))
+_SEEING = (*dict.fromkeys(start for family in FAMILIES.values() for start in family.vision), *_PROJECTING)
 _VISION_BLOCK = re.compile(r"(?:blocks|layers)\.(\d+)\.")
 
 

@@ -1,6 +1,6 @@
 """A loaded model as the probes see it: its decoder layers, its vision tokens, its prompts as they enter layer 0.
 
-One adapter a model family (architecture.FAMILIES).
+Its parts are found in the model itself; what it does not say is in models/families.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ..core.errors import InputError
-from ..models.architecture import FAMILIES
+from ..models.families import FAMILIES, RESIZED, THOUSANDTHS
 
 
 def decoder_layers(model) -> list:
@@ -219,20 +219,15 @@ def _grids(model, inputs) -> list[tuple[int, int]]:
     return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
 
 
-# Families whose boxes are in thousandths of the image, whatever its size.
-_IN_THOUSANDTHS = {"qwen3_vl", "qwen3_vl_moe", "glm4v", "glm4v_moe", "internvl"}
-
-
 def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]:
     """(x, y) factors from the coordinates that a family answers in to pixels of the original image.
 
-    inputs: of the processor, its first image is meant; size: (width, height) of the original. Qwen2.5-VL answers in pixels of
-    the image as its processor resized it; Qwen3-VL, GLM-4V and InternVL in thousandths of the image.
+    inputs: of the processor, its first image is meant; size: (width, height) of the original.
     """
-    family = model.config.model_type
-    if family in _IN_THOUSANDTHS:
+    boxes = FAMILIES[model.config.model_type].boxes
+    if boxes == THOUSANDTHS:
         return size[0] / 1000, size[1] / 1000
-    if family == "qwen2_5_vl":
+    if boxes == RESIZED:
         patch = model.config.vision_config.patch_size
         _, rows, columns = inputs["image_grid_thw"][0].tolist()
         return size[0] / (columns * patch), size[1] / (rows * patch)
