@@ -125,10 +125,10 @@ def check_place():
 
 def check_claims():
     """A statement that no study could test is found now, not after hours."""
-    from frankenstein.claims import claims  # takes a second
+    from frankenstein.claims import statements  # takes a second
 
     try:
-        claims.read(study.claims)
+        statements.read(study.claims)
     except InputError as error:
         raise WorkflowError(str(error))
 
