@@ -1,10 +1,10 @@
-"""Reasoning-to-vision attention of a long prompt: reduced inside the attention call, against output_attentions=True.
+"""Reasoning-to-vision attention for a long prompt: reduced inside the attention call versus output_attentions=True.
 
     OMP_NUM_THREADS=2 python benchmarks/attention.py
 
-28 layers, 4,096 tokens by default. Peaks are above the model, each way in a process of its own; output_attentions
-is left out where its tensors alone (layers x heads x tokens x tokens, float32) would not fit. The last
-line is one JSON object.
+28 layers and 4,096 tokens by default. Peak memory is measured above the loaded model, each method in its own process;
+output_attentions is skipped if its tensors alone (layers x heads x tokens x tokens, float32) would not fit. The last
+line is a JSON object.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def main() -> None:
 
 
 def measure(arguments) -> None:
-    """Print seconds, peak and the mass by layer of one way, as JSON."""
+    """Print seconds, peak memory and per-layer attention mass of one method, as JSON."""
     model = sweep.build(arguments.layers, arguments.hidden)
     suffix = arguments.tokens - arguments.vision_tokens - sweep.PREFIX
     inputs = sweep.inputs(arguments.vision_tokens, suffix, 1)
     keys = vision_mask(model, inputs["input_ids"])
-    asked = torch.arange(arguments.tokens - suffix // 2, arguments.tokens)  # the latter half is the response
+    asked = torch.arange(arguments.tokens - suffix // 2, arguments.tokens)  # 2nd half: the response
     if arguments.way == "naive":
         model.set_attn_implementation("eager")
     Path("/proc/self/clear_refs").write_text("5")

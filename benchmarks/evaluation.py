@@ -1,10 +1,10 @@
-"""Batched generation against one sample at a time on the mini model, and answers graded a second.
+"""Batched versus one-at-a-time generation on the mini model, and answers graded per second.
 
     OMP_NUM_THREADS=2 python benchmarks/evaluation.py
 
-The model is the mini study's, untrained: it never stops early, so every response has all its tokens. Plain numbers are
-graded from whole responses; LaTeX that sympy must compare, in a pool of two processes, their start not counted. The last
-line is one JSON object.
+The model is the mini study's, untrained: it never stops early, so every response has the maximum length. Plain numbers
+are graded from full responses; LaTeX that needs sympy is compared in a pool of two processes, excluding their start-up.
+The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def main() -> None:
         "latex_answers_per_second": len(formulas) / max(whole - started, 1e-9),
     }
     print(
-        f"{len(prompts)} responses of {parsed.new_tokens} tokens: one at a time {single:.2f} s, as one batch {batch:.2f} s"
+        f"{len(prompts)} responses of {parsed.new_tokens} tokens: one at a time {single:.2f} s, batched {batch:.2f} s"
     )
     print(json.dumps({key: float(f"{value:.3g}") for key, value in result.items()}))
 

@@ -1,10 +1,10 @@
-"""Seeded checkpoints at the widths of Qwen2.5-VL-7B, of as many layers as wanted: Base, IN and RL, bfloat16, sharded.
+"""Random seeded checkpoints with Qwen2.5-VL-7B's widths and any number of layers: Base, IN and RL, bfloat16, sharded.
 
     python benchmarks/generated.py DIRECTORY --layers 4 --blocks 4
 
-IN is Base with a dense update of rank 64 and noise; RL is IN with a sparse one (five of six entries unchanged), as
-supervised and reinforcement learning leave them (shared/numerics.md, section 2). The weights are random: what such a
-model says means nothing, what it costs is real.
+IN is Base plus a dense update (rank 64 plus noise); RL is IN plus a sparse update (five of six entries unchanged), as
+produced by supervised and reinforcement learning. The weights are random, so outputs are meaningless, but costs are
+realistic.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ STAGES = ("base", "in", "rl")
 
 
 def config(layers: int, blocks: int, vocabulary: int = 152064, scale: int = 1):
-    """Qwen2.5-VL-7B's own, but for the counts of layers and of vision blocks; widths divided by scale."""
+    """Qwen2.5-VL-7B's own configuration, except for the numbers of layers and vision blocks; widths divided by scale."""
     from transformers import Qwen2_5_VLConfig
 
     return Qwen2_5_VLConfig(
@@ -56,7 +56,7 @@ def config(layers: int, blocks: int, vocabulary: int = 152064, scale: int = 1):
 
 
 def _tensors(name: str, shape, stages: int):
-    """One parameter at each stage, bfloat16."""
+    """One parameter at each stage, as bfloat16."""
     import torch
 
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
@@ -78,7 +78,7 @@ def _tensors(name: str, shape, stages: int):
 
 
 def write(folder: Path, configuration, stages=STAGES) -> list[Path]:
-    """Checkpoint directories of the first stages, a shard a layer and one for the rest; what stands there is kept."""
+    """Write checkpoint directories for the first stages, one shard per layer and one for the rest; existing ones are kept."""
     import torch
     from safetensors.torch import save_file
     from transformers import Qwen2_5_VLForConditionalGeneration
@@ -88,7 +88,7 @@ def write(folder: Path, configuration, stages=STAGES) -> list[Path]:
         return paths
     with torch.device("meta"):
         model = Qwen2_5_VLForConditionalGeneration(configuration)
-    # The names of the Hub's own files.
+    # Parameter names as in the Hub's files.
     shapes = {
         name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): tensor.shape
         for name, tensor in model.state_dict().items()
@@ -116,8 +116,8 @@ if __name__ == "__main__":
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--vocabulary", type=int, default=152064)
-    parser.add_argument("--scale", type=int, default=1, help="divides the widths")
-    parser.add_argument("--stages", nargs="+", default=STAGES, help="names of up to three directories")
+    parser.add_argument("--scale", type=int, default=1, help="factor that divides the widths (default: 1)")
+    parser.add_argument("--stages", nargs="+", default=STAGES, help="names of up to three output directories")
     parsed = parser.parse_args()
     shape = config(parsed.layers, parsed.blocks, parsed.vocabulary, parsed.scale)
     print(*write(parsed.directory, shape, parsed.stages), sep="\n")

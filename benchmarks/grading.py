@@ -1,10 +1,11 @@
-"""How often the graders say what a careful person, or the benchmark itself, says: each figure from files that anybody can have.
+"""Agreement of the graders with careful humans or the benchmark itself, measured on publicly available files.
 
     python benchmarks/grading.py --data ../shared/data
 
-DATA has grading/cases.jsonl (task, response, gold fields, expected), grading/refusals.jsonl (response), mathvista/*responses*.json (a
-system's responses with MathVista's own extraction and verdict, as lupantech/MathVista publishes them) and gsm8k/test.jsonl; what is
-not there is left out. Without --data the cases and refusals of the tests. The last line is one JSON object.
+DATA contains grading/cases.jsonl (task, response, gold fields, expected), grading/refusals.jsonl (response),
+mathvista/*responses*.json (a system's responses with MathVista's own extraction and verdict, as published by
+lupantech/MathVista) and gsm8k/test.jsonl; missing files are skipped. Without --data, uses the cases and refusals of the
+tests. The last line is a JSON object.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from frankenstein.grading import graders, records
 from frankenstein.grading.outcome import ABSTAINED, RIGHT, UNGRADED, Grade
 
 TESTS = Path(__file__).parent.parent / "tests"
-# Golds that a refusal may be taken for, of every kind of task.
+# Gold answers that a refusal might be mistaken for, for every kind of task.
 GOLDS = [
     *(("mathvista", {"question_type": "multi_choice", "answer_type": "text", "choices": choices, "answer": choice})
       for choices in (["5 cm", "6 cm", "7 cm", "8 cm"], ["Yes", "No"], ["A", "B", "C", "D"], ["red", "black"], ["0", "1", "2", "3"])
@@ -31,7 +32,7 @@ GOLDS = [
 
 
 def refusals(path: Path) -> tuple[int, int]:
-    """(refusals that are right for some gold, refusals)."""
+    """(number of refusals graded right for some gold answer, number of refusals)."""
     responses = [record["response"] for _, record in jsonl.read(path)]
 
     def right(response: str) -> bool:
@@ -42,7 +43,7 @@ def refusals(path: Path) -> tuple[int, int]:
 
 
 def mathvista(path: Path) -> dict:
-    """Agreement with MathVista's own verdicts: given its extraction, and from the raw response where that is an answer."""
+    """Agreement with MathVista's own verdicts, from its extraction and, for responses that answer, from the raw response."""
     rows = [{"id": key, **row} for key, row in json.loads(path.read_text()).items() if "true_false" in row]
 
     def agreement(pairs):
@@ -50,7 +51,7 @@ def mathvista(path: Path) -> dict:
 
     given = list(zip(graders.grade_all("mathvista", rows, use_extraction=True), rows, strict=True))
     raw = list(zip(graders.grade_all("mathvista", rows), rows, strict=True))
-    # Answered: neither we nor the official reader take it for a refusal.
+    # Answered: neither our grader nor the official one considers it a refusal.
     readable = [{**row, "response": str(row["extraction"])} for row in rows]
     official = graders.grade_all("mathvista", readable)
     answered = [
@@ -70,7 +71,7 @@ def mathvista(path: Path) -> dict:
 
 
 def gsm8k(path: Path) -> float:
-    """Share of the published solutions, in four endings, that are right for their own answer."""
+    """Share of the published solutions, each with four endings, that are graded right for their own answer."""
     made = []
     rows = [row for _, row in jsonl.read(path)]
     for ending in ("\nA: {}", "\n#### {}", " The answer is {}.", "\n\\boxed{{{}}}"):
@@ -84,7 +85,7 @@ def gsm8k(path: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of the data (see above)")
+    parser.add_argument("--data", type=Path, help="data folder (see above)")
     data = parser.parse_args().data
     found = {}
     own = {"cases.jsonl": "grading_cases.jsonl", "refusals.jsonl": "refusals.jsonl"}
@@ -98,19 +99,19 @@ def main() -> None:
             found[f"cases {where}"] = lines[-1]
         if files["refusals.jsonl"].exists():
             right, count = refusals(files["refusals.jsonl"])
-            print(f"refusals of {where}: {right} of {count} right for any of {len(GOLDS)} golds")
+            print(f"refusals of {where}: {right} of {count} graded right for any of {len(GOLDS)} gold answers")
             found[f"refusals right {where}"] = right
     for path in sorted((data / "mathvista").glob("*responses*.json")) if data else []:
         figures = mathvista(path)
         found[path.name] = figures
         print(
-            f"{path.name}: of {figures['rows']} rows {figures['given_extraction']:.2%} as MathVista's verdict given its extraction, "
-            f"{figures['raw']:.2%} from the raw response; of {figures['answered']} answered {figures['answered_graded']:.2%} graded, "
-            f"and of these {figures['answered_graded_agreement']:.2%} as MathVista's verdict"
+            f"{path.name}: agreement with MathVista's verdicts on {figures['rows']} rows: {figures['given_extraction']:.2%} given its "
+            f"extraction, {figures['raw']:.2%} from the raw response; {figures['answered_graded']:.2%} of "
+            f"{figures['answered']} answered rows graded, {figures['answered_graded_agreement']:.2%} of these in agreement"
         )
     if data and (data / "gsm8k" / "test.jsonl").exists():
         found["gsm8k"] = gsm8k(data / "gsm8k" / "test.jsonl")
-        print(f"gsm8k: {found['gsm8k']:.2%} of the published solutions in four endings right")
+        print(f"gsm8k: {found['gsm8k']:.2%} of the published solutions (with four endings) graded right")
     print(json.dumps(found))
 
 

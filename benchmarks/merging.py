@@ -1,10 +1,10 @@
-"""A hybrid of two 5 GB parents at 7B widths: ours, copied and linked, against cp, safetensors and mergekit.
+"""Merging two 5 GB parents with 7B widths: ours, copied and linked, versus cp, safetensors and mergekit.
 
     python benchmarks/merging.py [--mergekit PATH/TO/mergekit-yaml]      (15 GB of disk)
 
-Each way is a process of its own, on parents in the page cache, with nothing left to write to the disk before it starts;
-seconds and peak RSS are that process's, start and imports included. cp copies as many bytes as the hybrid has. Each way
-is taken `--repeats` times, in turns; the median counts. The last line is one JSON object.
+Each method runs in its own process, with the parents in the page cache and no pending disk writes at its start; seconds
+and peak RSS are that process's, including start-up and imports. cp copies as many bytes as the hybrid has. Each method
+runs `--repeats` times, interleaved with the others; medians are reported. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ save_file(made, out / "model.safetensors")
 
 
 def timed(command: list[str], out: Path) -> tuple[float, float, float]:
-    """(seconds, peak RSS in MB, GB written to the disk) of a command that writes to `out`, which is then removed."""
+    """(seconds, peak RSS in MB, GB written to disk) of a command that writes to `out`, which is then removed."""
     os.sync()
     free, start = shutil.disk_usage(out.parent).free, time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -52,7 +52,7 @@ def timed(command: list[str], out: Path) -> tuple[float, float, float]:
 
 
 def mergekit_config(parents: list[Path], layers: int, cut: int) -> dict:
-    """The same hybrid for mergekit: its modules: form, every module named, or it drops the vision tower."""
+    """The same hybrid for mergekit, in its `modules:` form with every module named (otherwise it drops the vision tower)."""
     instruct, reinforced = ({"model": str(path)} for path in parents)
     slices = [
         {"sources": [{**instruct, "layer_range": [0, cut]}]},
@@ -74,16 +74,16 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--vocabulary", type=int, default=152064)
-    parser.add_argument("--scale", type=int, default=1, help="divides the widths")
+    parser.add_argument("--scale", type=int, default=1, help="factor that divides the widths (default: 1)")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--directory", type=Path, help="where parents are kept (a temporary directory)")
-    parser.add_argument("--mergekit", help="mergekit-yaml of an environment that has mergekit 0.1.5")
+    parser.add_argument("--directory", type=Path, help="directory for the parents (default: a temporary one)")
+    parser.add_argument("--mergekit", help="path of mergekit-yaml in an environment with mergekit 0.1.5")
     parsed = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = parsed.directory or Path(folder)
         sizes = {"--layers": parsed.layers, "--blocks": parsed.blocks, "--vocabulary": parsed.vocabulary}
         sizes = [str(word) for pair in {**sizes, "--scale": parsed.scale}.items() for word in pair]
-        # In another process: what a process has used counts for those that it starts.
+        # In another process, because a process's memory use counts for the processes it starts.
         generate = [sys.executable, str(Path(__file__).with_name("generated.py")), str(place), *sizes]
         subprocess.run([*generate, "--stages", "in", "rl"], check=True, stdout=subprocess.DEVNULL)
         parents = [place / "in", place / "rl"]
@@ -102,7 +102,7 @@ def main() -> None:
             config.write_text(json.dumps(mergekit_config(parents, parsed.layers, cut)))
             ways["mergekit"] = [parsed.mergekit, str(config), str(out), "--lazy-unpickle", "--low-cpu-memory"]
             ways["mergekit"] += ["--no-copy-tokenizer", "--no-write-model-card"]
-        first, _, _ = timed([*link, *donors], out)  # makes the stores, and brings the parents into the page cache
+        first, _, _ = timed([*link, *donors], out)  # creates the stores and loads the parents into the page cache
         shutil.rmtree(out)
         measured: dict[str, list] = {way: [] for way in ways}
         for _ in range(parsed.repeats):
@@ -113,7 +113,7 @@ def main() -> None:
     print(f"{'':14}{'seconds':>10}{'peak MB':>10}{'GB written':>12}")
     for way, (seconds, peak, written) in median.items():
         print(f"{way:14}{seconds:10.2f}{peak:10.0f}{written:12.2f}")
-    print(f"both stores, once, and the first link: {first:.2f} s")
+    print(f"creating both stores (once) and the first linked hybrid: {first:.2f} s")
     copy = median["ours, copy"][0]
     result = {
         "copy_vs_cp": copy / median["cp"][0],

@@ -1,6 +1,6 @@
-"""The slow, obvious twin of the sweep engine: hooks on one layer at a time, transformers' own generate.
+"""Slow, straightforward reference for the sweep engine: hooks on one layer at a time, transformers' own generate.
 
-What the public scripts do, less their defects. Tests compare the engine with it; benchmarks time it.
+Does what the public scripts do, without their defects. Tests compare the engine with it; benchmarks time it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def hooked(*handles):
 
 
 def generate(model, inputs, max_new_tokens, every=False):
-    """(tokens without the end token, first logits [vocabulary]) of a batch, by transformers' generate.
+    """(tokens without the end token, first logits [vocabulary]) for a batch, by transformers' generate.
 
-    every: logits of every step instead, [steps, vocabulary].
+    every: return the logits of every step instead, [steps, vocabulary].
     """
     output = model.generate(
         **inputs,
@@ -49,9 +49,9 @@ def generate(model, inputs, max_new_tokens, every=False):
 
 
 def swap(model, targets, sources, image, max_new_tokens, change=lambda states: states, every=False):
-    """{layer: answers}: the hidden states of image `image` that enter that layer are the source's. Prefill only.
+    """{layer: answers} with the source's hidden states of image `image` entering that layer, in prefill only.
 
-    change: what is done to the source's states [vision tokens of the batch, hidden] before.
+    change: function applied beforehand to the source's states [vision tokens of the batch, hidden].
     """
     masks = [image_mask(model, inputs, image) for inputs in (targets, sources)]
     states = []
@@ -80,7 +80,7 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
 
 
 def image_mask(model, inputs, image):
-    """bool [batch, tokens]: the vision tokens of one image of each prompt."""
+    """Mask of the vision tokens of one image per prompt: bool [batch, tokens]."""
     mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
     for row, ids in enumerate(inputs["input_ids"]):
         span = vision_spans(model, ids)[image]
@@ -89,9 +89,9 @@ def image_mask(model, inputs, image):
 
 
 def swap_cache(model, target, source, layers, max_new_tokens, image=0):
-    """One pair: the source's keys and values of the vision span at `layers`, in a cache of transformers, then text.
+    """One pair: the source's vision-span keys and values at `layers`, in a transformers cache, then the text.
 
-    target, source: one prompt each; as many vision tokens in both. -> (tokens, first logits)
+    target, source: one prompt each, with equally many vision tokens. Returns (tokens, first logits).
     """
     span, other = (vision_spans(model, inputs["input_ids"][0])[image] for inputs in (target, source))
     positions, caches = [], []
@@ -125,7 +125,7 @@ def swap_cache(model, target, source, layers, max_new_tokens, image=0):
 
 
 def skip(model, inputs, layers, max_new_tokens, every=False):
-    """Answers with `layers` identities: each still runs, and what it adds to the residual stream is dropped."""
+    """Answers with `layers` as identities: each still runs, but its contribution to the residual stream is dropped."""
 
     def identity(module, args, kwargs, output):
         hidden = _hidden(args, kwargs)

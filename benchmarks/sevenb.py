@@ -1,10 +1,10 @@
-"""The GPU rules' work at the widths of a 7B model, on this machine's CPU: seconds and memory of each, once.
+"""The GPU rules' work at the widths of a 7B model, run once each on this machine's CPU: seconds and memory.
 
     OMP_NUM_THREADS=2 python benchmarks/sevenb.py --layers 2 --blocks 2
 
 A generated checkpoint (benchmarks/generated.py: Qwen2.5-VL-7B's widths and vocabulary, few layers, bfloat16) is loaded as
 every rule loads one, and one prompt with an image goes through generation, a swap sweep, a skip sweep and the reduction of
-attention, each in a process of its own. What it says means nothing. The last line is one JSON object.
+attention, each in its own process. The outputs are meaningless. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAYS = ("generate", "swap", "skip", "attention")
 
 
 def inputs(model, vision_tokens: int, suffix: int, seed: int) -> dict:
-    """One prompt: an image between texts. The benchmark's own token numbers, for there is no tokenizer."""
+    """One prompt: an image between texts. Token ids are made up, because there is no tokenizer."""
     made = bench.inputs(vision_tokens, suffix, seed)
     own = {bench.IMAGE: model.config.image_token_id, bench.IMAGE + 2: model.config.vision_start_token_id}
     for theirs, ours in own.items():
@@ -39,7 +39,7 @@ def inputs(model, vision_tokens: int, suffix: int, seed: int) -> dict:
 
 
 def measure(parsed) -> None:
-    """Print seconds, and the peak above the model, of one way, as JSON."""
+    """Print seconds and memory of one method, as JSON."""
     model = AutoModelForImageTextToText.from_pretrained(parsed.checkpoint, dtype="auto", local_files_only=True).eval()
     model.generation_config.eos_token_id = None
     target, source = (inputs(model, parsed.vision_tokens, parsed.suffix, seed) for seed in (1, 2))
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=152064)
-    parser.add_argument("--scale", type=int, default=1, help="divides the widths")
+    parser.add_argument("--scale", type=int, default=1, help="factor that divides the widths (default: 1)")
     parser.add_argument("--vision-tokens", type=int, default=300)
     parser.add_argument("--suffix", type=int, default=40)
     parser.add_argument("--new-tokens", type=int, default=8)

@@ -1,9 +1,9 @@
-"""Every layer's swap and skip: the sweep engine against one generate a layer, in one run.
+"""Swapping and skipping at every layer: the sweep engine versus one generate call per layer, in one run.
 
     OMP_NUM_THREADS=2 python benchmarks/sweep.py
 
-A Qwen2.5-VL with random weights, one pair of images. Ratios are medians over paired repeats: naive and ours
-take turns. The last line is one JSON object.
+A Qwen2.5-VL with random weights and one pair of images. Ratios are medians over paired repeats, alternating between
+the naive method and ours. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def build(layers: int, hidden: int):
 
 
 def inputs(vision_tokens: int, suffix: int, seed: int) -> dict:
-    """One prompt: text, an image of `vision_tokens`, text. Images differ by seed, text does not."""
+    """One prompt: text, an image of `vision_tokens`, text. The seed changes the image but not the text."""
     rows = max(n for n in range(1, int(vision_tokens**0.5) + 1) if vision_tokens % n == 0)
     text = torch.randint(1, IMAGE, (1, PREFIX + suffix), generator=torch.Generator().manual_seed(0))
     vision = torch.full((1, vision_tokens), IMAGE)
@@ -88,7 +88,7 @@ def inputs(vision_tokens: int, suffix: int, seed: int) -> dict:
 
 
 def ways(arguments) -> dict:
-    """name -> a function that returns {layer: (tokens, first logits)}; -1: nothing swapped or skipped."""
+    """name -> function returning {layer: (tokens, first logits)}; layer -1 swaps or skips nothing."""
     model = build(arguments.layers, arguments.hidden)
     decoder = Decoder(model)
     target, source = (inputs(arguments.vision_tokens, arguments.suffix, seed) for seed in (1, 2))
@@ -116,7 +116,7 @@ def ways(arguments) -> dict:
 
 
 def resident(field: str) -> float:
-    """MB of this process, from /proc (Linux)."""
+    """Memory of this process in MB, from /proc (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 
@@ -129,13 +129,13 @@ def main() -> None:
     parser.add_argument("--suffix", type=int, default=32, help="text tokens after the image")
     parser.add_argument("--new-tokens", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peak", help=argparse.SUPPRESS)  # run one way alone, print its peak memory
+    parser.add_argument("--peak", help=argparse.SUPPRESS)  # run a single method and print its peak memory
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     with torch.inference_mode():
         run = ways(arguments)
         if arguments.peak:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of building the model
+            Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which so far is that of building the model
             before = resident("VmHWM")
             run[arguments.peak]()
             print(resident("VmHWM") - before)
@@ -143,7 +143,7 @@ def main() -> None:
 
         seconds: dict[str, list[float]] = {name: [] for name in run}
         difference, equal = 0.0, True
-        run["swap ours"](), run["skip ours"]()  # warm
+        run["swap ours"](), run["skip ours"]()  # warm-up
         for _ in range(arguments.repeats):
             made = {}
             for name, way in run.items():

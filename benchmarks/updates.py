@@ -1,10 +1,10 @@
-"""Spectra and geometry of weight updates: one layer of a 7B model, both stages, ours against the public way.
+"""Spectra and geometry of weight updates: one layer of a 7B model, both stages, ours versus the public method.
 
     python benchmarks/updates.py            (about a quarter of an hour; the machine must be idle)
 
-The public way: whole state dicts in memory, torch.linalg.svdvals of each float32 delta, two threads; and the same on
-the transpose of wide matrices. Ours: two processes of one thread, streamed from bfloat16 safetensors. The last line
-is one JSON object; errors are against svdvals in float64, of one matrix a shape.
+The public method: whole state dicts in memory and torch.linalg.svdvals of each float32 delta, with two threads; also
+with wide matrices transposed. Ours: two single-threaded processes, streaming from bfloat16 safetensors. The last line is
+a JSON object; errors are relative to svdvals in float64, for one matrix per shape.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def shapes(hidden: int, kv: int, intermediate: int) -> dict[str, tuple[int, int]
 
 
 def write_checkpoints(folder: Path, wanted: dict[str, tuple[int, int]]) -> list[Path]:
-    """Base; IN: a dense update of rank 64 and noise; RL: a sparse one (five of six entries unchanged). bfloat16."""
+    """Base; IN: a dense update (rank 64 plus noise); RL: a sparse update (five of six entries unchanged). bfloat16."""
     import torch
     from safetensors.torch import save_file
 
@@ -67,7 +67,7 @@ def public(paths: list[Path], transpose: bool) -> tuple[float, dict]:
 
 
 def work(arguments):
-    """One process's share: ({(stage, name): singular values}, peak MB of the process)."""
+    """One process's share of the work: ({(stage, name): singular values}, peak MB of the process)."""
     from frankenstein.updates import matrices
 
     paths, block, blocks, top = arguments
@@ -75,19 +75,19 @@ def work(arguments):
         (stage, f"model.{record['parameter']}"): sigma
         for stage, record, sigma, _ in matrices.updates(*paths, block, blocks, top)
     }
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent's
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would include the parent's peak
     return made, int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def started(seconds: float) -> None:
-    """Import what is needed, and keep the process busy so that the other one starts too."""
+    """Import dependencies, and keep this process busy so that the other one starts too."""
     from frankenstein.updates import matrices  # noqa: F401
 
     time.sleep(seconds)
 
 
 def ours(paths: list[Path], blocks: int, top: int) -> tuple[float, dict, float]:
-    """(seconds, spectra, peak MB of a process); processes have started and imported before the clock starts."""
+    """(seconds, spectra, peak MB of a process); processes are started and imports done before timing begins."""
     os.environ |= dict.fromkeys(THREADS, "1")
     spectra, peak = {}, 0.0
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -100,7 +100,7 @@ def ours(paths: list[Path], blocks: int, top: int) -> tuple[float, dict, float]:
 
 
 def gemm(size: int) -> float:
-    """GFLOP/s of the machine's own float64 matrix product, two threads."""
+    """GFLOP/s of a float64 matrix product on this machine, two threads."""
     import torch
 
     a = torch.randn(size, size, dtype=torch.float64)
@@ -137,7 +137,7 @@ def main() -> None:
                 exact = torch.linalg.svdvals(stages[number + 1][key].double() - stages[number][key].double()).numpy()
                 for label, found in (("ours", spectra), ("public", theirs)):
                     errors[label].append(np.abs(found[stage, key] - exact) / exact)
-    # Of a Gram matrix one triangle, and its reduction to tridiagonal form.
+    # One triangle of a Gram matrix, and its reduction to tridiagonal form.
     flops = sum(min(shape) ** 2 * max(shape) + 4 / 3 * min(shape) ** 3 for shape in wanted.values())
     floor = 2 * flops / speed / 1e9
     print(f"{'':24}{'seconds':>10}{'worst relative error':>24}")

@@ -1,10 +1,10 @@
-# Base, IN and RL that are there already, or are fetched from the Hub into its cache: checked whole, then named by a
+# Existing Base, IN and RL checkpoints, local or fetched into the Hub cache: checked for completeness, then recorded in a
 # manifest. Nothing is copied.
 
 
 rule adopt_checkpoint:
     input:
-        # What is there now, so that a checkpoint trained anew in its place is noticed.
+        # The current files, so that a checkpoint retrained in place is detected.
         files=lambda wildcards: jobs.given_files(wildcards.checkpoint),
     output:
         manifest=paths.manifest,

@@ -1,4 +1,4 @@
-# What the chapters share: the checked configuration, its jobs, and checks before the first job.
+# Shared by all chapters: the validated configuration, its jobs, and the checks before the first job.
 import os
 import sys
 from pathlib import Path
@@ -18,11 +18,11 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 jobs = Jobs(study)
-paths = jobs.paths  # where every file lies: workflow/frankenstein/study/layout.py
+paths = jobs.paths  # the location of every file: workflow/frankenstein/study/layout.py
 LOG, BENCHMARK = f"{paths.results}/logs", f"{paths.results}/benchmarks"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 BEGAN = time()
-# What the report shows, in the order in which the rules say so.
+# Contents of the report, in the order in which the rules register them.
 FIGURES, TABLES = [], []
 
 

@@ -1,4 +1,4 @@
-# Benchmarks and probe pairs in one record format, beside their images: the mini study's, and the public ones.
+# Benchmarks and probe pairs, the mini study's and public ones, in a common record format with images beside them.
 
 
 rule dataset:

@@ -1,9 +1,9 @@
-# Section 2.2: generate (model) -> grade (no model) -> score. They meet only in files.
+# Section 2.2: generate (model) -> grade (no model) -> score. The stages communicate only through files.
 
 
 rule settle_prompt:
     input:
-        # Where training here began: what is trained has its chat template.
+        # The checkpoint training started from, whose chat template trained checkpoints keep.
         manifest=lambda wildcards: jobs.manifest(
             study.untrained(study.template_from(wildcards.recipe))
         ),
@@ -34,7 +34,7 @@ rule generate:
         **jobs.asked(),
         manifest=paths.manifest,
         prompts=lambda wildcards: jobs.prompts(wildcards.checkpoint),
-        # A hybrid may go once its responses are made.
+        # A hybrid may be deleted once its responses are generated.
         model=lambda wildcards: (
             paths.model.format(checkpoint=wildcards.checkpoint)
             if "." in wildcards.checkpoint
@@ -147,7 +147,6 @@ rule score:
     params:
         roles=jobs.roles(),
         abilities=study.abilities.model_dump(),
-        seed=study.seed,
         code=code("score.py"),
     script:
         "../workflow/scripts/score.py"

@@ -1,4 +1,4 @@
-# Section 3.1: which layers see, which reason. Vision-token swapping and layer skipping on the Base.
+# Section 3.1: which layers see and which reason, by vision-token swapping and layer skipping on the Base.
 
 
 rule swap_vision_tokens:

@@ -1,4 +1,4 @@
-# Section 3.3: the six hybrids of IN and RL, and the study's own, each a checkpoint like any other.
+# Section 3.3: the paper's six hybrids of IN and RL and the study's own, each an ordinary checkpoint.
 
 
 rule shard_for_links:
@@ -41,7 +41,7 @@ rule merge:
             attempt
             * costs.copy_minutes(study, f"{wildcards.recipe}.{wildcards.hybrid}")
         ),
-        # What a hybrid takes on the disk: linked, next to nothing.
+        # Disk space of a hybrid: next to nothing if linked.
         disk_mb=lambda wildcards: (
             costs.weights_mb(study, f"{wildcards.recipe}.{wildcards.hybrid}")
             if study.merging.layout == "copy"

@@ -1,5 +1,5 @@
-# Every figure and table of the paper, each with the numbers beneath it as CSV; the claims; and the report.
-# A figure is a module of its name in workflow/frankenstein/report/figures, a table a function in report/tables.py.
+# Every figure and table of the paper, each with its underlying numbers as CSV; the claims; and the report.
+# Each figure is a module of that name in workflow/frankenstein/report/figures, each table a function in report/tables.py.
 
 
 rule figure2:

@@ -1,5 +1,5 @@
-# The mini study's own stages: Base (pretraining), IN (supervised chains), RL (GRPO), RL with a region frozen; and RL on
-# prompts of one's own, of any checkpoint, on one GPU or several.
+# The mini study's stages: Base (pretraining), IN (supervised chains), RL (GRPO), RL with a frozen region; and RL of any
+# checkpoint on user-provided prompts, on one or more GPUs.
 
 
 rule pretrain:
@@ -13,7 +13,7 @@ rule pretrain:
         f"{BENCHMARK}/pretrain/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("pretrain")),
-    priority: 1  # what everything waits for goes first
+    priority: 1  # everything else waits for this
     conda:
         "../envs/frankenstein.yaml"
     threads: 2
@@ -23,7 +23,7 @@ rule pretrain:
         runtime=60,
     params:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
-        # The tokenizer must know the words of every prompt.
+        # The tokenizer must cover the words of every system prompt.
         system_prompts=study.system_prompts(),
         code=code("pretrain.py"),
     script:
@@ -44,7 +44,7 @@ rule finetune:
         f"{BENCHMARK}/finetune/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=one_of(study.sources("sft")),
-    priority: 1  # what everything waits for goes first
+    priority: 1  # everything else waits for this
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -75,7 +75,7 @@ rule reinforce:
         checkpoint=one_of(
             name for name in study.sources("grpo") if study.checkpoints[name].questions
         ),
-    priority: 1  # what everything waits for goes first
+    priority: 1  # everything else waits for this
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -115,7 +115,7 @@ rule reinforce_prompts:
             for name in study.sources("grpo")
             if study.checkpoints[name].prompt_file
         ),
-    priority: 1  # what everything waits for goes first
+    priority: 1  # everything else waits for this
     conda:
         "../envs/frankenstein.yaml"
     resources:

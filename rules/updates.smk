@@ -15,7 +15,7 @@ rule weight_updates:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 2000,  # a matrix, whatever the model
+        mem_mb=lambda wildcards, attempt: attempt * 2000,  # one matrix at a time, whatever the model
         runtime=lambda wildcards, attempt: (
             attempt * costs.update_minutes(study, wildcards.recipe)
         ),

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What became of a job, in one word that Snakemake knows. A controller that does not answer now may answer later; of a job that
-# it has forgotten (MinJobAge) nothing is known any more.
+# Prints a job's state as one word that Snakemake understands. A controller that does not respond now may respond later, so the job counts
+# as running; a job that the controller no longer knows (MinJobAge) counts as failed.
 state=$(squeue --noheader --states=all --format=%T --jobs "$1" 2>&1) || case $state in
 *"Invalid job id"*) state="" ;;
 *) echo running; exit 0 ;;

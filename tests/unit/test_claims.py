@@ -141,7 +141,7 @@ def probes(read_at: dict, n=60, seed=0) -> pd.DataFrame:
 
 
 def test_what_the_base_can_not_do_is_claimed_nothing_of():
-    able = probes({"recognition": 2, "ocr": 4, "grounding": 5, "counting": 4})
+    able = probes({"recognition": 2, "ocr": 1, "grounding": 2, "counting": 0})
     wrong = able.assign(right=able.right & ((able.function != "counting") | (able.id < 20)))
     found = of_claim(3, measured(swaps=wrong, skips=skips("late")))
     assert list(found.verdict) == [SUPPORTED, SUPPORTED, SUPPORTED, MISSING, SUPPORTED]
@@ -169,17 +169,32 @@ def skips(region: str, n=60, seed=0) -> pd.DataFrame:
 
 
 def test_a_layer_that_alone_reads_the_image_is_where_swapping_shows_it():
-    early = probes({"recognition": 2, "ocr": 4, "grounding": 5, "counting": 4})
+    early = probes({"recognition": 2, "ocr": 1, "grounding": 2, "counting": 0})
     found = of_claim(3, measured(swaps=early, skips=skips("late")))
     assert (found.verdict == SUPPORTED).all()
     failed = early.assign(failed=early.function == "ocr")
     found = of_claim(3, measured(swaps=failed, skips=skips("late")))
     assert list(found.verdict) == [SUPPORTED, MISSING, SUPPORTED, SUPPORTED, SUPPORTED]
     assert found.why.iloc[1] == "every sample failed"
+    # A swap at any layer up to the reading one changes the answer; it is read in that one alone.
+    mid = probes({"recognition": 4, "ocr": 4, "grounding": 4, "counting": 4})
+    found = of_claim(3, measured(swaps=mid, skips=skips("late")))
+    assert list(found.verdict[:4]) == [CONTRADICTED, UNDECIDED, UNDECIDED, UNDECIDED]
     late = probes({"recognition": 8, "ocr": 8, "grounding": 8, "counting": 8})
     found = of_claim(3, measured(swaps=late, skips=skips("early")))
-    assert found.verdict.iloc[-1] == CONTRADICTED
-    assert set(found.verdict.iloc[:4]) == {UNDECIDED}
+    assert list(found.verdict) == [UNDECIDED, CONTRADICTED, CONTRADICTED, CONTRADICTED, CONTRADICTED]
+
+
+def test_a_model_that_reads_alike_in_all_layers_is_no_early_reader():
+    """Its change rate falls with depth, and says nothing of where it reads."""
+    rows = [
+        {"id": i, "function": function, "mode": "none" if layer < 0 else "hidden_state_at_layer", "layer": layer,
+         "changed": 0 <= layer <= i % 9, "failed": False, "right": layer < 0, "unchangeable": False}
+        for function in ("recognition", "ocr", "grounding", "counting") for i in range(90) for layer in range(-1, 9)
+    ]  # fmt: skip
+    found = of_claim(3, measured(swaps=pd.DataFrame(rows), skips=skips("late")))
+    assert set(found.verdict[:4]) == {UNDECIDED}
+    assert found.estimate.iloc[:4].abs().max() < 1e-12
 
 
 def planted(tiny, folder, change) -> None:
@@ -228,11 +243,39 @@ def test_an_update_planted_in_mid_is_found_there_and_a_spread_one_is_nowhere(tin
         "statement"
     )
     assert list(found.verdict) == [SUPPORTED, UNDECIDED]
-    assert found.estimate.iloc[0] > 3
+    assert found.estimate.iloc[0] > 2.9
     assert abs(found.estimate.iloc[1]) < 0.1
 
 
-def test_equal_energy_spread_or_concentrated_is_told_by_the_slope(tiny, tmp_path):
+def test_energy_that_is_highest_in_late_does_not_peak_in_mid():
+    """Mid is above the mean of the others, and Late above Mid."""
+    rows = [
+        {"recipe": "one", "stage": stage, "component": "layer", "layer": layer, "matrix": "q", "frobenius": np.exp(level / 2)}
+        for stage in ("IN", "RL") for layer, level in enumerate([-3] * 3 + [1] * 3 + [1.2] * 3)
+    ]  # fmt: skip
+    found = of_claim(4, Measurements(REGIONS, ("one",), updates=pd.DataFrame(rows), seed=1))
+    assert set(found.verdict) == {UNDECIDED}
+    assert (found.estimate < 0).all()
+
+
+def test_an_update_of_low_rank_is_concentrated_and_one_of_nothing_says_nothing(tiny, tmp_path):
+    """A slope over the ranks that there are called a rank-8 update flatter than a full one, and one of zero steeper."""
+
+    def low_rank(layer, shape):
+        generator = torch.Generator().manual_seed(layer)
+        return 1e-3 * torch.randn(shape[0], 8, generator=generator) @ torch.randn(8, shape[1], generator=generator)
+
+    planted(tiny, tmp_path / "in", spread(1e-3))
+    planted(tmp_path / "in", tmp_path / "rl", low_rank)
+    frame = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
+    assert (of_claim(5, Measurements(REGIONS, ("one",), updates=frame, seed=1)).verdict == SUPPORTED).all()
+    same = of_weights(tiny, tmp_path / "in", tmp_path / "in")
+    found = of_claim(5, Measurements(REGIONS, ("one",), updates=same, seed=1))
+    assert set(found.verdict) == {MISSING}
+    assert set(found.why) == {"no two spectra to compare"}
+
+
+def test_equal_energy_spread_or_concentrated_is_told_by_the_spectrum(tiny, tmp_path):
     planted(tiny, tmp_path / "in", spread(1e-3))
     planted(tmp_path / "in", tmp_path / "rl", concentrated(1e-3, range(9)))
     frame = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
@@ -256,10 +299,10 @@ def test_rl_that_is_in_changes_nothing(tiny, tmp_path):
     rl = (
         statements.check_all(claim(4), nothing)
         .set_index(["statement", "recipe"])
-        .loc["RL's energy a layer in Mid above the rest"]
+        .loc["RL's energy per layer peaks in Mid"]
     )
-    assert rl.verdict["one"] == UNDECIDED
-    assert rl.verdict["two"] == MISSING
+    assert rl.why["one"] == "the update of RL is exactly zero"
+    assert rl.why["two"] == "no update of RL"
 
 
 def nothing_in_layers(seed: int, n=12) -> dict[str, pd.DataFrame]:
@@ -267,16 +310,16 @@ def nothing_in_layers(seed: int, n=12) -> dict[str, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     cells = [(i, layer) for i in range(n) for layer in range(9)]
     swaps = [
-        {"id": i, "function": function, "mode": "hidden_state_at_layer", "layer": layer, "changed": rng.random() < 0.5, "failed": False}
+        {"id": i, "function": function, "mode": "hidden_state_at_layer", "layer": layer, "changed": layer <= read, "failed": False}
         for function in ("recognition", "ocr", "grounding", "counting")
-        for i, layer in cells
+        for i in range(n) for read in [rng.integers(9)] for layer in range(9)
     ]  # fmt: skip
     swaps += [{**row, "mode": "none", "layer": -1, "changed": False} for row in swaps if row["layer"] == 0]
     swaps = [{**row, "right": row["layer"] < 0, "unchangeable": False} for row in swaps]
     skips = [{"task": "t", "id": i, "layer": layer, "wrong": rng.random() < 0.5, "failed": False} for i, layer in cells]
     updates = [
         {"recipe": recipe, "stage": stage, "component": "layer", "layer": layer, "matrix": matrix,
-         "frobenius": rng.lognormal(), "slope": rng.normal()}
+         "frobenius": rng.lognormal(), "slope": rng.normal(), "stable_rank": rng.lognormal(), "spectral": 1.0, "rounding_floor": 0.0}
         for recipe in ("one", "two") for stage in ("IN", "RL") for layer in range(9) for matrix in "qkvogud"
     ]  # fmt: skip
     return {"swaps": pd.DataFrame(swaps), "skips": pd.DataFrame(skips), "updates": pd.DataFrame(updates)}
@@ -301,8 +344,6 @@ def test_of_many_nothings_at_most_one_in_twenty_is_a_claim(monkeypatch):
         found = statements.check_all(PAPER, null)
         for number in false:
             false[number] += bool((found[found.claim == number].verdict != UNDECIDED).any())
-    # Nine layers have 84 partitions: claim 4 can not be decided by two recipes (test_what_few_layers_cannot_tell).
-    assert false.pop(4) == 0
     assert sum(false.values()) > 0  # it could have been more
     for number, count in false.items():
         assert binomtest(count, draws, 0.05, alternative="greater").pvalue > 0.01, (number, count)
@@ -340,7 +381,7 @@ def test_other_examples_are_no_pairs():
 def test_the_papers_own_cells_decide_nothing():
     """N = 100: no difference of Tables 2 and 3 that its findings on merging and freezing rest on can be told from zero."""
     found = paper.of_paper(PAPER, reference.read(ROOT / "workflow" / "claims" / "reference.yaml"))
-    assert len(found) == 10
+    assert len(found) == 18
     assert set(found.verdict) == {UNDECIDED}
     assert ((found.low < 0) & (found.high > 0)).all()
     assert found.needed.min() > 200

@@ -79,7 +79,7 @@ def test_of_noise_at_most_one_in_twenty_has_a_window_beyond():
     for seed in range(60):
         squares = np.random.default_rng(seed).lognormal(size=28)
         rows = [
-            {"recipe": "one", "stage": "IN", "component": "layer", "layer": layer, "matrix": "q", "frobenius": value**0.5, "slope": 0}
+            {"recipe": "one", "stage": "IN", "component": "layer", "layer": layer, "matrix": "q", "frobenius": value**0.5, "slope": 0, "stable_rank": 1, "spectral": 1, "rounding_floor": 0}
             for layer, value in enumerate(squares)
         ]  # fmt: skip
         found = controls.windows(Measurements(Regions((10, 19), 28), ("one",), updates=pd.DataFrame(rows), seed=seed))

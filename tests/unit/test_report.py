@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from test_claims import claim, concentrated, hits, measured, of_weights, planted, spread
+from test_claims import claim, concentrated, hits, measured, of_weights, planted
 
 from frankenstein.claims import claims, scoring, statements
 from frankenstein.claims.measurements import Measurements
@@ -32,22 +32,20 @@ def said(found: Measurements, config=TWO, stated=PAPER) -> str:
 @pytest.mark.slow
 def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
     planted(tiny, tmp_path / "in", concentrated(1e-2, range(3, 6)))
-    planted(tmp_path / "in", tmp_path / "rl", spread(1e-3))
-    one = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
-    both = pd.concat([one, one.assign(recipe="two")])
-    nine = Regions((3, 6), 9)
-    found = Measurements(nine, ("one", "two"), updates=both, seed=1)
+    planted(tmp_path / "in", tmp_path / "rl", concentrated(1e-2, range(3, 6)))
+    deep = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
+    deep = deep[deep.component == "layer"]
+    few = deep[deep.layer % 3 < 2].assign(layer=lambda frame: frame.layer - frame.layer // 3)
+    found = Measurements(Regions((2, 4), 6), ("one",), updates=few, seed=1)
     assert (
-        "Claim 4 cannot be decided in this study: with 9 layers a permutation of layers has no p below 0.024"
+        "Claim 4 cannot be decided in this study: with 6 layers a permutation of layers has no p below 0.044"
         in said(found)
     )
-    assert set(statements.check_all(claim(4), found).verdict) == {
-        statements.UNDECIDED
-    }  # as it says: Mid's is a hundred times the rest's
-    assert "cannot be decided" not in said(Measurements(nine, ("one",), updates=one, seed=1))
-    deep = both[both.component == "layer"]
-    deep = pd.concat([deep.assign(layer=3 * deep.layer + i) for i in range(3)])
-    assert "cannot be decided" not in said(Measurements(Regions((9, 18), 27), ("one", "two"), updates=deep, seed=1))
+    # As it says: Mid's is a hundred times the rest's.
+    assert set(statements.check_all(claim(4), found).verdict) == {statements.UNDECIDED}
+    many = Measurements(Regions((3, 6), 9), ("one",), updates=deep, seed=1)
+    assert "cannot be decided" not in said(many)
+    assert set(statements.check_all(claim(4), many).verdict) == {statements.SUPPORTED}
 
 
 def test_a_seed_that_moves_as_much_as_rl_is_said():
@@ -135,12 +133,12 @@ def test_the_answer_says_how_much_data_would_tell():
     answer = answers.answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     finite = tested.needed[np.isfinite(tested.needed)]
     assert answer["sentence"] == (
-        "0 of 4 tests support the claim, 4 are undecided; at the observed effect sizes, "
+        "In these checkpoints, 0 of 4 tests support the claim, 4 are undecided; at the observed effect sizes, "
         f"{finite.min():,.0f} to {finite.max():,.0f} examples would be needed (100 available); 2 estimates are exactly zero."
     )
     assert answer["statements"][2]["needed_shown"] == "no N"
     assert answer["statements"][0]["shown"] == "+4.0 [{:+.1f}, {:+.1f}]".format(*100 * tested.loc[0, ["low", "high"]])
-    assert answer["statements"][2]["shown"] == "+0.0 [+0.0, +0.0]"
+    assert answer["statements"][2]["shown"] == "+0.0 [-2.7, +2.7]"
 
 
 def test_a_value_and_its_interval_are_one_cell():
@@ -160,7 +158,7 @@ def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
     answer = answers.answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
     assert answer["verdict"] == "supported"
     assert answer["sentence"] == (
-        "2 of 2 tests support the claim; 2 further tests could not be run, so no conclusion is drawn for two."
+        "In these checkpoints, 2 of 2 tests support the claim; 2 further tests could not be run, so no conclusion is drawn for two."
     )
     nothing = statements.check_all(claim(6), measured())
     answer = answers.answer(claims.summarize_claims(claim(6), nothing).iloc[0].to_dict(), nothing)
@@ -208,6 +206,6 @@ def test_what_moves_m_vis_is_said(instruct, rl, said):
     examples = [tasks.Example(str(i), task, "?", "1") for task in "vmt" for i in range(100)]
     abilities = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
     grades, roles = {"in": answered(**instruct), "rl": answered(**rl)}, {"in": [("one", "IN")], "rl": [("one", "RL")]}
-    made = scoring.score(grades, roles, abilities, examples, 1)
+    made = scoring.score(grades, roles, abilities, examples)
     (sentence,) = answers.moves(made["vision"], made["paired"])
     assert sentence == said

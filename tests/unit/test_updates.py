@@ -174,11 +174,24 @@ def test_spectra_of_the_four_kinds_of_update(tmp_path, shape, kind):
     if kind == "zero":
         assert not sigma.any()
         return
-    above = exact > matrices.GRAM_FLOOR * exact[0] * 100 if kind == "low rank" else exact > 0
+    above = exact > matrices.gram_floor(min(shape)) * exact[0]
     error = np.abs(sigma - exact) / exact
     assert error[:50][above[:50]].max() < 1e-8
     assert error[above].max() < 1e-5
-    assert record["rank"] >= above.sum()
+    assert record["rank"] == above.sum()
+
+
+@pytest.mark.parametrize("rank", [1, 8, 16, 32, 64])
+@pytest.mark.parametrize("shape", [(96, 64), (300, 200), (64, 1024)])
+def test_an_update_of_integers_has_the_rank_that_it_has(tmp_path, rank, shape):
+    """Exact in float32: nothing but the arithmetic of the spectrum can add a rank."""
+    rng = np.random.default_rng(rank)
+    delta = rng.integers(-3, 4, (shape[0], rank)) @ rng.integers(-3, 4, (rank, shape[1]))
+    for name, tensor in (("before", np.zeros(shape)), ("after", delta)):
+        (tmp_path / name).mkdir()
+        save_file({NAME: torch.tensor(tensor, dtype=torch.float32)}, tmp_path / name / "model.safetensors")
+    ((_, record, _, _),) = matrices.updates(tmp_path / "before", tmp_path / "after", None)
+    assert record["rank"] == np.linalg.matrix_rank(delta.astype(float)) == rank
 
 
 def test_a_zero_update_gives_zeros(tiny):
@@ -186,6 +199,7 @@ def test_a_zero_update_gives_zeros(tiny):
         assert not sigma.any()
         assert space is None
         numbers = {key: value for key, value in record.items() if isinstance(value, float)}
+        assert np.isnan(numbers.pop("slope"))
         assert all(np.isfinite(list(numbers.values())))
         of_weights = {"weight_norm", "rounding_floor"}
         assert not any(value for key, value in numbers.items() if key not in of_weights)

@@ -35,7 +35,7 @@ def test_results_carried_to_a_fresh_clone_are_up_to_date(micro, tmp_path):
 
 
 CLAIMED = {"test_claims", "write_report"}
-TABLES = {"table2", "table3", "attention_differences", "energy", "overlaps", "regions"}
+TABLES = {"table2", "table3", "attention_differences", "energy", "regions"}
 OF_SWEEPS = {
     "swap_vision_tokens",
     "skip_layers",
@@ -63,7 +63,7 @@ FIGURES_BY_LAYER = {
 SCORED = {"grade", "score", "figure2", "table2", "table3", "doses"} | CLAIMED
 
 
-OF_UPDATES = {"weight_updates", "energy", "overlaps", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
+OF_UPDATES = {"weight_updates", "energy", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
 
 
 @pytest.mark.parametrize(

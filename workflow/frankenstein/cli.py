@@ -1,4 +1,4 @@
-"""The command `frankenstein`: single analyses for people who want no workflow."""
+"""The `frankenstein` command: individual analyses without running the workflow."""
 
 from __future__ import annotations
 
@@ -11,111 +11,147 @@ from pathlib import Path
 from .core import jsonl
 from .core.errors import InputError
 
-# What a command needs it imports itself: a merge needs neither torch nor pandas.
+# Each command imports its own dependencies: a merge needs neither torch nor pandas.
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="frankenstein", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("updates", help="what changed in the weights, matrix by matrix, as one parquet table")
+    command = commands.add_parser("updates", help="measure weight updates per matrix; writes one table")
     command.add_argument("--base", type=Path, required=True, help="checkpoint directory (safetensors)")
-    command.add_argument("--in", type=Path, required=True, dest="instruct", help="after supervised training")
-    command.add_argument("--rl", type=Path, help="after reinforcement learning")
-    command.add_argument("-o", "--out", type=Path, required=True, help="table to write (.parquet or .csv)")
-    command.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes of one thread (all cores)")
+    command.add_argument(
+        "--in", type=Path, required=True, dest="instruct", help="checkpoint after supervised fine-tuning"
+    )
+    command.add_argument("--rl", type=Path, help="checkpoint after reinforcement learning")
+    command.add_argument("-o", "--out", type=Path, required=True, help="output table (.parquet or .csv)")
+    command.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count(),
+        help="number of single-threaded worker processes (default: all cores)",
+    )
     command.set_defaults(run=_updates)
 
     command = commands.add_parser(
-        "merge", help="a hybrid of checkpoints, byte for byte, with an account of every tensor"
-    )
-    command.add_argument("--in", type=Path, dest="instruct", help="donor IN, after supervised training")
-    command.add_argument("--rl", type=Path, help="donor RL, after reinforcement learning")
-    command.add_argument("--base", type=Path, help="donor BASE")
-    command.add_argument("--donor", action="append", default=[], metavar="NAME=DIR", help="any other donor")
-    command.add_argument("--cuts", help="first layer of the second, third ... region: 10,19 (even regions)")
-    command.add_argument(
-        "--rest", default="early", help="early, a donor, or part=donor,part=donor: what is in no layer"
+        "merge", help="merge checkpoints into a hybrid, byte-exact, recording the source of every tensor"
     )
     command.add_argument(
-        "--config-from", metavar="NAME", help="donor of config, tokenizer, processor (the embeddings')"
+        "--in", type=Path, dest="instruct", help="donor IN: the checkpoint after supervised fine-tuning"
+    )
+    command.add_argument("--rl", type=Path, help="donor RL: the checkpoint after reinforcement learning")
+    command.add_argument("--base", type=Path, help="donor BASE: the checkpoint before both")
+    command.add_argument(
+        "--donor", action="append", default=[], metavar="NAME=DIR", help="an additional donor; may be repeated"
     )
     command.add_argument(
-        "--link", type=Path, metavar="DIR", help="hard links to files kept in DIR, written once a parent"
+        "--cuts", help="first layer of the second, third, ... region, e.g. 10,19 (default: regions of equal size)"
     )
-    command.add_argument("--dry-run", action="store_true", help="check the donors, say what would be written")
-    command.add_argument("spec", help="IN:RL:RL, IN+RL@14-17, IN+RL@attention, IN:0.5:RL ... (config/README.md)")
-    command.add_argument("out", type=Path, help="directory to write")
+    command.add_argument(
+        "--rest",
+        default="early",
+        help="source of everything outside the decoder layers: early (default), a donor, or part=donor,part=donor",
+    )
+    command.add_argument(
+        "--config-from",
+        metavar="NAME",
+        help="donor of config, tokenizer and processor (default: the embeddings' donor)",
+    )
+    command.add_argument(
+        "--link",
+        type=Path,
+        metavar="DIR",
+        help="hard-link files stored in DIR (written once per parent) instead of copying",
+    )
+    command.add_argument("--dry-run", action="store_true", help="check the donors and print what would be written")
+    command.add_argument(
+        "spec", help="hybrid, e.g. IN:RL:RL, IN+RL@14-17, IN+RL@attention, IN:0.5:RL (see config/README.md)"
+    )
+    command.add_argument("out", type=Path, help="output directory")
     command.set_defaults(run=_merge)
 
-    command = commands.add_parser("verify", help="read a hybrid back against its account and its parents")
+    command = commands.add_parser(
+        "verify", help="check every tensor of a hybrid against its merge manifest and its parents"
+    )
     command.add_argument("directory", type=Path)
     command.set_defaults(run=_verify)
 
-    command = commands.add_parser("inspect", help="a checkpoint in a few lines; of a hybrid, who gave what")
+    command = commands.add_parser(
+        "inspect", help="summarize a checkpoint; for a hybrid, also list which donor supplied each part"
+    )
     command.add_argument("directory", type=Path)
     command.set_defaults(run=_inspect)
 
-    command = commands.add_parser("grade", help="verdicts on responses to a benchmark, by rules, without a judge")
-    command.add_argument("--task", choices=("mathvista", "mathverse", "mathvision", "logicvista", "math500", "gsm8k"))
+    command = commands.add_parser("grade", help="grade responses to a benchmark with rules (no judge model)")
+    command.add_argument(
+        "--task", metavar="BENCHMARK", help="benchmark whose rules grade the responses, e.g. mathvista"
+    )
     command.add_argument(
         "responses",
         type=Path,
         nargs="?",
-        help="JSON lines: id, response, and the gold fields, inline or by --examples",
+        help="JSON lines with id, response and the gold fields (inline, or from --examples)",
     )
     command.add_argument(
         "--check",
         type=Path,
         metavar="CASES",
-        help="grade the graders: JSON lines of task, response, gold fields and the verdict expected of a careful person",
+        help="test the graders instead: JSON lines with task, response, gold fields and the verdict a careful human would give",
     )
-    command.add_argument("--examples", type=Path, help="gold records by id (.jsonl, or MathVista's testmini.json)")
-    command.add_argument("--use-extraction", action="store_true", help="grade the records' own extraction")
-    command.add_argument("-o", "--out", type=Path, help="JSON lines: id, extracted, verdict, reason")
-    command.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes for sympy (all cores)")
-    command.add_argument("--time-limit", type=float, default=5.0, help="seconds an answer in sympy (5)")
+    command.add_argument(
+        "--examples", type=Path, help="gold records, matched by id (.jsonl, or MathVista's testmini.json)"
+    )
+    command.add_argument(
+        "--use-extraction", action="store_true", help="grade the answer already extracted in each record"
+    )
+    command.add_argument("-o", "--out", type=Path, help="output JSON lines: id, extracted, verdict, reason")
+    command.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="number of sympy worker processes (default: all cores)"
+    )
+    command.add_argument("--time-limit", type=float, default=5.0, help="seconds per answer in sympy (default: 5)")
     command.set_defaults(run=_grade)
 
-    command = commands.add_parser("import", help="responses that another harness made, as records to grade")
+    command = commands.add_parser("import", help="convert another harness's responses to records for grading")
     command.add_argument("--from", required=True, dest="harness", choices=("lmms-eval", "vlmevalkit"))
-    command.add_argument("file", type=Path, help="lmms-eval's samples (.jsonl), VLMEvalKit's predictions (.xlsx, .tsv)")
+    command.add_argument("file", type=Path, help="lmms-eval samples (.jsonl) or VLMEvalKit predictions (.xlsx, .tsv)")
     command.add_argument(
         "--examples",
         type=Path,
-        help="the rows that lmms-eval was asked, whose logs lack them: a study's data/TASK.jsonl",
+        help="the benchmark rows behind lmms-eval logs that do not contain them, e.g. a study's data/TASK.jsonl",
     )
     command.add_argument(
         "--benchmark",
         metavar="NAME",
-        help="these are a benchmark's as it is published (mathvista ..., .parquet or .jsonl)",
+        help="--examples is this benchmark's published file (mathvista, ...; .parquet or .jsonl)",
     )
-    command.add_argument("-o", "--out", type=Path, required=True, help="JSON lines: id, response, gold fields")
+    command.add_argument("-o", "--out", type=Path, required=True, help="output JSON lines: id, response, gold fields")
     command.set_defaults(run=_import)
 
-    command = commands.add_parser("export", help="a study's responses to a task as lmms-eval's logged samples")
+    command = commands.add_parser(
+        "export", help="write a study's responses to a task in lmms-eval's logged-samples format"
+    )
     command.add_argument("--examples", type=Path, required=True, help="results/STUDY/data/TASK.jsonl")
     command.add_argument("--condition", default="image", choices=("image", "black", "shuffled", "described", "text"))
     command.add_argument(
-        "responses", type=Path, nargs="+", help="results/STUDY/responses/CHECKPOINT.*.jsonl, all shards"
+        "responses", type=Path, nargs="+", help="all shards: results/STUDY/responses/CHECKPOINT.*.jsonl"
     )
-    command.add_argument("-o", "--out", type=Path, required=True, help="JSON lines")
+    command.add_argument("-o", "--out", type=Path, required=True, help="output JSON lines")
     command.set_defaults(run=_export)
 
-    command = commands.add_parser("compare", help="two systems' verdicts on the same examples, paired")
-    command.add_argument("a", type=Path, help="verdicts of `frankenstein grade`")
-    command.add_argument("b", type=Path)
+    command = commands.add_parser("compare", help="paired comparison of two systems' verdicts on the same examples")
+    command.add_argument("a", type=Path, help="verdicts from `frankenstein grade`")
+    command.add_argument("b", type=Path, help="verdicts of the other system on the same examples")
     command.set_defaults(run=_compare)
 
     command = commands.add_parser(
-        "pin", help="write today's revisions on the Hub into a study's file, where it has none"
+        "pin", help="pin unpinned Hub revisions in a study's configuration to today's commits"
     )
     command.add_argument("config", type=Path)
     command.set_defaults(run=_pin)
 
-    command = commands.add_parser("plan", help="what a study will cost: jobs, GPU-hours, downloads, disk, memory")
+    command = commands.add_parser("plan", help="estimate the cost of a study: jobs, GPU-hours, downloads, disk, memory")
     command.add_argument("config", type=Path)
     command.add_argument("--snakefile", type=Path, default=Path("Snakefile"))
-    command.add_argument("--gpu-memory", type=int, default=80, help="GB of the GPUs at hand (80)")
+    command.add_argument("--gpu-memory", type=int, default=80, help="memory per available GPU in GB (default: 80)")
     command.set_defaults(run=_plan)
 
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -131,7 +167,7 @@ def _updates(parsed) -> None:
     if parsed.out.suffix not in (".parquet", ".csv"):
         raise InputError(f"{parsed.out}: ends neither in .parquet nor in .csv")
     if parsed.jobs < 1:
-        raise InputError(f"--jobs {parsed.jobs}: at least one")
+        raise InputError(f"--jobs {parsed.jobs}: must be at least 1")
     from .updates.table import updates_table
 
     table = updates_table(parsed.base, parsed.instruct, parsed.rl, parsed.jobs)
@@ -174,7 +210,7 @@ def _import(parsed) -> None:
     from .grading import interchange
 
     if parsed.examples is not None and parsed.harness != "lmms-eval":
-        raise InputError("--examples goes with --from lmms-eval: tables of VLMEvalKit hold the rows' own answers")
+        raise InputError("--examples goes with --from lmms-eval: VLMEvalKit tables already contain the gold answers")
     if parsed.benchmark is not None:
         if parsed.benchmark not in BENCHMARKS:
             raise InputError(f"--benchmark {parsed.benchmark}: none of {', '.join(BENCHMARKS)}")
@@ -182,7 +218,7 @@ def _import(parsed) -> None:
             source = BENCHMARKS[parsed.benchmark]
             at = f" at {source.revision}" if source.revision else ""
             files = " or ".join(source.files.values())
-            raise InputError(f"--benchmark goes with --examples FILE, here {files} of {source.repo}{at} on the Hub")
+            raise InputError(f"--benchmark needs --examples FILE: {files} of {source.repo}{at} on the Hub")
     if parsed.examples is None:
         records = list(interchange.READERS[parsed.harness](parsed.file))
     else:
@@ -228,16 +264,16 @@ def _compare(parsed) -> None:
         try:
             rows = [(str(record["id"]), record["verdict"] == RIGHT) for _, record in jsonl.read(path)]
         except KeyError as error:
-            raise InputError(f"{path}: no verdicts of `frankenstein grade`: no {error}") from None
+            raise InputError(f"{path}: no verdicts of `frankenstein grade`: field {error} is missing") from None
         if not rows or len({key for key, _ in rows}) < len(rows):
-            raise InputError(f"{path}: {'an id stands twice' if rows else 'empty'}")
+            raise InputError(f"{path}: {'duplicate id' if rows else 'empty'}")
         sides.append(pd.DataFrame(rows, columns=["id", "correct"]).assign(metric="accuracy"))
     row = scoring.paired(*sides).iloc[0]
-    gain = scoring.difference(*sides, seed=0).iloc[0]
+    gain = scoring.difference(*sides).iloc[0]
     print(f"n = {row.n}: both right {row.n11}, only {parsed.a} {row.n10}, only {parsed.b} {row.n01}, neither {row.n00}")
     print(
         f"{parsed.b} - {parsed.a}: {gain.difference:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}] "
-        f"(95 % paired bootstrap), McNemar's exact p = {row.p_mcnemar:.3g}"
+        f"(95 % paired interval), McNemar's exact p = {row.p_mcnemar:.3g}"
     )
 
 
@@ -251,7 +287,7 @@ def _plan(parsed) -> None:
     from .study import plan
 
     if not parsed.snakefile.exists():
-        raise InputError(f"{parsed.snakefile}: no such file; run this from the repository, or give --snakefile")
+        raise InputError(f"{parsed.snakefile}: no such file; run from the repository root, or give --snakefile")
     print(plan.plan(parsed.config, parsed.snakefile, 1000 * parsed.gpu_memory))
 
 
@@ -279,7 +315,7 @@ def _rest_of(text: str) -> str | dict[str, str]:
         return text
     parts = [part.partition("=") for part in text.split(",")]
     if odd := [part for part, equals, _ in parts if not equals]:
-        raise InputError(f"--rest {text}: {odd[0]!r} is not part=donor")
+        raise InputError(f"--rest {text}: {odd[0]!r} should be part=donor")
     return {part: donor for part, _, donor in parts}
 
 
@@ -290,7 +326,7 @@ def _merge(parsed) -> None:
     try:
         cuts = tuple(map(int, parsed.cuts.split(","))) if parsed.cuts else None
     except ValueError:
-        raise InputError(f"--cuts {parsed.cuts}: not layers parted by commas, like 10,19") from None
+        raise InputError(f"--cuts {parsed.cuts}: not comma-separated layers, e.g. 10,19") from None
     options = {"cuts": cuts, "rest_from": _rest_of(parsed.rest), "config_from": parsed.config_from}
     made = plan.plan(donors, parsed.spec, **options)
     layout = "link" if parsed.link else "copy"

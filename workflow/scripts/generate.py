@@ -17,7 +17,7 @@ examples = {task: tasks.read_examples(files[f"examples.{task}"]) for task in par
 asked = {task: tasks.fingerprint(part) for task, part in examples.items()}
 for task in params.described:
     examples[task] = descriptions.described(examples[task], files[f"descriptions.{task}"])
-for task in params.shuffled:  # before the shards part: another image may be another shard's
+for task in params.shuffled:  # before sharding: the other image may belong to another shard
     examples[task] = prompts.with_other_images(examples[task], folder, params.seed)
 requests = [
     (example, condition)

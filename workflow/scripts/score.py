@@ -9,7 +9,7 @@ files = dict(snakemake.input.items())
 
 
 def read(kind):
-    """checkpoint -> its verdicts, of the rules ("grades") or of the judge ("judged")."""
+    """checkpoint -> its verdicts, from the rules ("grades") or the judge ("judged")."""
     return {
         name.removeprefix(f"{kind}."): pd.read_csv(path, keep_default_na=False, dtype={"id": str})
         for name, path in files.items()
@@ -23,7 +23,6 @@ made = scoring.score(
     snakemake.params.roles,
     snakemake.params.abilities,
     examples,
-    snakemake.params.seed,
     read("judged") or None,
 )
 for name, path in snakemake.output.items():

@@ -42,14 +42,15 @@ def p_layers(profile: pd.DataFrame, regions: Regions, more: str, less: str | Non
 
 def _quantities(measured: Measurements) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """quantity, of what, layer profile: all that the study has."""
-    wanted = [("change rate", name, layer_samples.swap_changes, (name,)) for name in _functions(measured)]
+    wanted = [("image reading", name, layer_samples.image_reads, (name,)) for name in _functions(measured)]
     wanted.append(("error rate", "layer skipped", layer_samples.skip_errors, ()))
     for recipe in measured.recipes:
         wanted.append(("attention mass, RL - IN", recipe, layer_samples.attention_change, (recipe,)))
         wanted += [
-            ("log energy", f"{recipe}, {stage}", layer_samples.log_energy, (recipe, stage)) for stage in ("IN", "RL")
+            ("update energy", f"{recipe}, {stage}", layer_samples.energy, (recipe, stage)) for stage in ("IN", "RL")
         ]
         wanted.append(("slope, RL - IN", recipe, layer_samples.slope_change, (recipe,)))
+        wanted.append(("log stable rank, RL - IN", recipe, layer_samples.concentration_change, (recipe,)))
     for quantity, of, profile, arguments in wanted:
         try:
             found = profile(measured, *arguments)
@@ -68,7 +69,7 @@ def windows(measured: Measurements) -> pd.DataFrame:
 
     quantity, of, first, last (layers of the window), value (its mean less that of all layers), low, high (95 % t interval
     over units), n, unit, random_low, random_high: of 95 % of random orders of the layers no window lies beyond (all windows
-    at once). log energy is one value a layer, and has no interval.
+    at once). update energy is one value per layer, and has no interval.
     """
     columns = ["quantity", "of", "first", "last", "value", "low", "high", "n", "unit", "random_low", "random_high"]
     if measured.regions is None:
@@ -83,7 +84,7 @@ def windows(measured: Measurements) -> pd.DataFrame:
         means = np.lib.stride_tricks.sliding_window_view(orders, size, axis=1).mean(-1)
         rounding = 1e-12 * np.ptp(profile)  # no window is beyond by that
         low, high = np.quantile(means.min(1), 0.025) - rounding, np.quantile(means.max(1), 0.975) + rounding
-        unit = layer_samples.MATRICES if quantity.startswith("slope") else layer_samples.EXAMPLES
+        unit = layer_samples.MATRICES if quantity.startswith(("slope", "log stable")) else layer_samples.EXAMPLES
         for first in range(layers - size + 1):
             values = centred.loc[:, first : first + size - 1].mean(axis=1).dropna()
             row = {"quantity": quantity, "of": of, "first": first, "last": first + size - 1, "value": values.mean()}

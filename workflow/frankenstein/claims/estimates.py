@@ -10,6 +10,8 @@ from math import ceil, inf
 import numpy as np
 from scipy import stats
 
+from ..core.intervals import paired
+
 LEVEL, POWER = 0.05, 0.8  # two-sided
 _RESAMPLES = 4999
 _AT_ONCE = 10**7  # values that are resampled at once: 80 MB a copy
@@ -79,24 +81,29 @@ def interval(samples: tuple, statistic: Callable, seed: int, paired: bool = Fals
 
 
 def of_mean(values, unit: str, seed: int) -> Estimate:
-    """The mean of paired differences, one a unit: percentile bootstrap; p of a sign-flip permutation test.
+    """The mean of paired differences, one per unit: percentile bootstrap interval; p of a sign-flip permutation test.
 
-    Where differences are -1, 0 or 1 the permutation test is McNemar's, and exact (a binomial).
+    Where differences are -1, 0 or 1, two rates on the same units, the interval is Bonett and Price's (intervals.paired) and the
+    permutation test is McNemar's exact one (a binomial).
     """
     values = np.asarray(values, float)
     n, mean = len(values), float(values.mean()) if len(values) else np.nan
     if n < 2 or np.isnan(mean):
         return Estimate(mean, np.nan, np.nan, 1.0, 1.0, n, unit)
     moved = values[values != 0]
-    if not len(moved):
-        return Estimate(0.0, 0.0, 0.0, 1.0, 1.0, n, unit, deviation=0.0)
-    if set(np.abs(moved)) == {1.0}:
-        won = int((moved > 0).sum())
-        greater, less = (stats.binomtest(won, len(moved), alternative=side).pvalue for side in ("greater", "less"))
-    else:
-        greater, less = _permuted((values,), np.mean, "samples", seed)
+    won = int((moved > 0).sum())
     deviation = values.std(ddof=1) if np.ptp(values) else 0.0  # of equal values it is rounding, not quite zero
-    return Estimate(mean, *interval((values,), np.mean, seed), greater, less, n, unit, deviation, _digest(values))
+    if set(np.abs(moved)) <= {1.0}:  # of no discordant pair too: nothing seen is not nothing there
+        bounds = paired(won, len(moved) - won, n)
+        low, high = bounds["low"], bounds["high"]
+        greater, less = (
+            (stats.binomtest(won, len(moved), alternative=side).pvalue if len(moved) else 1.0)
+            for side in ("greater", "less")
+        )
+    else:
+        low, high = interval((values,), np.mean, seed)
+        greater, less = _permuted((values,), np.mean, "samples", seed)
+    return Estimate(mean, low, high, greater, less, n, unit, deviation, _digest(values) if len(moved) else "")
 
 
 def of_difference(one: np.ndarray, other: np.ndarray, unit: str, seed: int) -> Estimate:

@@ -41,16 +41,36 @@ def _probed(frame: pd.DataFrame, hit: str) -> pd.DataFrame:
     return frame.assign(unit=frame.task + " " + frame.id.astype(str), value=frame[hit].astype(float))[_COLUMNS]
 
 
-def swap_changes(measured: Measurements, function: str) -> pd.DataFrame:
-    """Whether a swap at the layer changed the Base's answer, by pair, in the paper's mode. Failed samples are left out, and so are
-    pairs that no swap can change. LookupError where the Base can't do the function: what its answers change to says nothing."""
+def _swapped(measured: Measurements, function: str) -> pd.DataFrame:
+    """Records of swapping in the paper's mode that say something of a function. LookupError where the Base can't do it: what
+    its answers change to says nothing."""
     swaps = wanted(measured.swaps, "no localization")
     part = wanted(swaps[swaps.function == function], f"no pairs of {function}")
     part = wanted(part[~part.unchangeable.astype(bool)], f"no swap can change a pair of {function}")
     if (right := able(part)[function]) < ABLE:
         raise LookupError(f"the Base has only {right:.0%} of the {function} pairs right without a swap")
     part = wanted(part[part["mode"] == "hidden_state_at_layer"], "hidden_state_at_layer is none of the modes")
-    return _probed(part.assign(task=function), "changed")
+    return part.assign(task=function)
+
+
+def swap_changes(measured: Measurements, function: str) -> pd.DataFrame:
+    """Whether a swap at the layer changed the Base's answer, by pair. Failed samples and pairs that no swap can change are left out."""
+    return _probed(_swapped(measured, function), "changed")
+
+
+def image_reads(measured: Measurements, function: str) -> pd.DataFrame:
+    """Where the image is read, by pair: whether a swap at the layer changes the answer, minus whether one at the next layer does.
+
+    A swap at layer l replaces the image for all layers from l on, so that its change rate falls with depth whatever the layers
+    do; what it falls by from l to l + 1 is what layer l reads. Behind the last layer nothing is read. A pair with a failed
+    sample is left out.
+    """
+    frame = swap_changes(measured, function)
+    table = frame.pivot(index="unit", columns="layer", values="value").dropna()
+    if table.empty:
+        raise LookupError("every sample failed")
+    reads = table - table.shift(-1, axis=1, fill_value=0.0)
+    return reads.reset_index().melt(id_vars="unit", var_name="layer")[_COLUMNS]
 
 
 def skip_errors(measured: Measurements) -> pd.DataFrame:
@@ -64,20 +84,37 @@ def _updates(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
     return wanted(frame, f"no update of {stage}")
 
 
-def log_energy(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
-    """Log of a layer's squared Frobenius norm over its matrices: one value a layer, as all of the layer was measured.
-
-    A layer that was not changed at all counts as a millionth of the least that was; -inf where none was.
-    """
+def energy(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
+    """Squared Frobenius norm of a layer's update over its matrices, relative to the mean over layers: one value per layer, as
+    all of the layer was measured. 1 is the mean layer, 0 a layer that was not changed. LookupError for an update of zero."""
     squares = _updates(measured, recipe, stage).assign(square=lambda f: f.frobenius**2).groupby("layer").square.sum()
-    changed = squares[squares > 0]
-    values = np.log(np.maximum(squares, changed.min() * 1e-6)) if len(changed) else squares * 0.0 - np.inf
-    return values.rename("value").reset_index().assign(unit="layer")[_COLUMNS]
+    if not squares.any():
+        raise LookupError(f"the update of {stage} is exactly zero")
+    return (squares / squares.mean()).rename("value").reset_index().assign(unit="layer")[_COLUMNS]
+
+
+def _both_updates(measured: Measurements, recipe: str, column: str) -> tuple[pd.Series, pd.Series]:
+    """A column of IN's and of RL's updates by (layer, matrix), NaN where rounding of the stored weights alone may be as large."""
+    sides = []
+    for stage in ("IN", "RL"):
+        frame = _updates(measured, recipe, stage).set_index(["layer", "matrix"])
+        sides.append(frame[column].where(frame.spectral > frame.rounding_floor))
+    return sides[0], sides[1]
 
 
 def slope_change(measured: Measurements, recipe: str) -> pd.DataFrame:
-    """Slope of the log spectrum, RL's less IN's, by weight matrix; lower: RL's is steeper."""
-    both = {stage: _updates(measured, recipe, stage).set_index(["layer", "matrix"]).slope for stage in ("IN", "RL")}
-    change = (both["RL"] - both["IN"]).dropna().rename("value").reset_index()
-    change = wanted(change, "an update of exactly zero has no slope")
+    """Slope of the log spectrum, RL's minus IN's, per weight matrix; lower: RL's is steeper.
+
+    An update of rank 1, or of zero, has no slope. One of low rank has one over its own ranks alone: see concentration_change.
+    """
+    before, after = _both_updates(measured, recipe, "slope")
+    change = wanted((after - before).dropna().rename("value").reset_index(), "no two spectra to compare")
+    return change.rename(columns={"matrix": "unit"})[_COLUMNS]
+
+
+def concentration_change(measured: Measurements, recipe: str) -> pd.DataFrame:
+    """Log of the update's stable rank (sum sigma^2 / sigma_1^2), RL's minus IN's, per weight matrix; lower: RL's update is
+    concentrated on fewer directions, whatever its rank."""
+    before, after = (np.log(side.where(side > 0)) for side in _both_updates(measured, recipe, "stable_rank"))
+    change = wanted((after - before).dropna().rename("value").reset_index(), "no two spectra to compare")
     return change.rename(columns={"matrix": "unit"})[_COLUMNS]

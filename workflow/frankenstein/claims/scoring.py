@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest
 
 from ..core.errors import InputError
 from ..core.intervals import paired as paired_interval
@@ -136,19 +136,15 @@ def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def difference(a: pd.DataFrame, b: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """b - a on the same examples: metric, n, difference, low, high (95 % paired bootstrap), p_mcnemar (exact)."""
+def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """b - a on the same examples: metric, n, difference, low, high (95 %, paired: Bonett and Price), p_mcnemar (exact)."""
     rows = []
     for row in paired(a, b).to_dict("records"):
-        gain = np.repeat([0, -1, 1], [row["n11"] + row["n00"], row["n10"], row["n01"]])
-        low = high = float(gain.mean())
-        if gain.any():
-            interval = bootstrap(
-                (gain,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(seed)
-            ).confidence_interval
-            low, high = interval.low, interval.high
-        found = {"difference": gain.mean(), "low": low, "high": high, "p_mcnemar": row["p_mcnemar"]}
-        rows.append({"metric": row["metric"], "n": row["n"], **found})
+        gain = (row["n01"] - row["n10"]) / row["n"]
+        bounds = paired_interval(row["n01"], row["n10"], row["n"])
+        rows.append(
+            {"metric": row["metric"], "n": row["n"], "difference": gain, **bounds, "p_mcnemar": row["p_mcnemar"]}
+        )
     return pd.DataFrame(rows)
 
 
@@ -161,7 +157,6 @@ def score(
     roles: dict[str, list[tuple[str, str]]],
     abilities: dict[str, str],
     examples: list[Example],
-    seed: int,
     judged: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Tables of every checkpoint in every role that it plays.
@@ -206,7 +201,7 @@ def score(
         steps += [("IN", role) for role in member if role not in ("Base", "IN")]
         steps += [("RL", role) for role in member if role not in ("Base", "IN", "RL")]
         for old, new in steps:
-            table = difference(results[member[old]], results[member[new]], seed)
+            table = difference(results[member[old]], results[member[new]])
             tables["differences"].append(_labelled(table, recipe=recipe, **{"from": old, "to": new}))
         for a, b in itertools.combinations(member, 2):
             table = paired(results[member[a]], results[member[b]])

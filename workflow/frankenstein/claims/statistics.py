@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.errors import InputError
+from ..core.regions import NAMES
 from . import controls, layer_samples
 from .estimates import Estimate, of_difference, of_mean
 from .layer_samples import EXAMPLES, LAYERS, MATRICES, wanted
@@ -34,6 +35,7 @@ class Statistic:
         return inspect.getdoc(self.compute).replace("\n", " ").split(". ")[0].rstrip(".")
 
 
+PERMUTATIONS = 9999  # of layers
 STATISTICS: dict[str, Statistic] = {}
 
 
@@ -113,11 +115,16 @@ def attention_gain(measured: Measurements, recipe: str, region: str, less: str |
 @statistic(
     axis="rate",
     of_base=True,
-    profile=lambda m, recipe, of: (layer_samples.swap_changes(m, of["function"]), of["more"], of["less"]),
+    profile=lambda m, recipe, of: (layer_samples.image_reads(m, of["function"]), of["more"], of["less"]),
 )
 def swap_contrast(measured: Measurements, recipe: str, function: str, more: str, less: str) -> Estimate:
-    """Change rate under vision-token swapping in one region's layers minus another's, on the Base, in the paper's mode."""
-    return _contrast(measured, layer_samples.swap_changes(measured, function), more, less)
+    """How much of the image the Base reads in one region's layers minus another's: by how much the change rate under swapping
+    falls per layer.
+
+    Not the change rate itself: hidden states that are swapped at a layer stay swapped in all later ones, so that it falls
+    with depth also where only late layers read.
+    """
+    return _contrast(measured, layer_samples.image_reads(measured, function), more, less)
 
 
 @statistic(
@@ -129,19 +136,52 @@ def skip_contrast(measured: Measurements, recipe: str, more: str, less: str) -> 
 
 
 @statistic(
-    axis="log squared Frobenius norm",
-    profile=lambda m, recipe, of: (layer_samples.log_energy(m, recipe, of["stage"]), of["more"], controls.REST),
+    axis="update energy of the mean layer",
+    profile=lambda m, recipe, of: (
+        layer_samples.energy(m, recipe, of["stage"]),
+        of["more"],
+        of.get("less", controls.REST),
+    ),
 )
-def energy_contrast(measured: Measurements, recipe: str, stage: str, more: str) -> Estimate:
-    """Mean log energy (squared Frobenius norm) of a region's layers minus that of all others; permutation of layers.
+def energy_contrast(measured: Measurements, recipe: str, stage: str, more: str, less: str | None = None) -> Estimate:
+    """Update energy per layer (squared Frobenius norm over its mean) in one region minus another's (minus all other layers');
+    permutation of layers.
 
     Layers are taken to be exchangeable. Neighbours are alike, so that p is too small where the profile is smooth.
     """
-    frame = layer_samples.log_energy(measured, recipe, stage)
-    if np.isinf(frame.value).all():
-        return Estimate(0.0, np.nan, np.nan, 1.0, 1.0, len(frame), LAYERS)
-    inside = frame.layer.map(measured.regions.of) == more
-    return of_difference(frame.value[inside].to_numpy(), frame.value[~inside].to_numpy(), LAYERS, measured.seed)
+    frame = layer_samples.energy(measured, recipe, stage)
+    region = frame.layer.map(measured.regions.of)
+    inside, outside = region == more, region == less if less else region != more
+    return of_difference(frame.value[inside].to_numpy(), frame.value[outside].to_numpy(), LAYERS, measured.seed)
+
+
+@statistic(axis="update energy of the mean layer")
+def energy_peak(measured: Measurements, recipe: str, stage: str, region: str) -> Estimate:
+    """Update energy per layer (squared Frobenius norm over its mean) in a region minus that of the higher of the other two: above
+    zero only where it peaks there; permutation of layers.
+
+    Layers are taken to be exchangeable, as in energy_contrast.
+    """
+    frame = layer_samples.energy(measured, recipe, stage).set_index("layer").value
+    labels = np.array([NAMES.index(measured.regions.of(layer)) for layer in frame.index])
+    rng = np.random.default_rng(measured.seed)
+    drawn = np.vstack([labels, rng.permuted(np.tile(labels, (PERMUTATIONS, 1)), axis=1)])
+    means = np.stack([(drawn == at) @ frame.to_numpy() / (labels == at).sum() for at in range(len(NAMES))])
+    mine = NAMES.index(region)
+    peaks = means[mine] - np.delete(means, mine, axis=0).max(axis=0)
+    rounding = 1e-12 * np.ptp(frame)
+    greater, less = ((peaks >= peaks[0] - rounding).mean(), (peaks <= peaks[0] + rounding).mean())
+    if np.ptp(frame) == 0:
+        greater = less = 1.0
+    return Estimate(float(peaks[0]), np.nan, np.nan, float(greater), float(less), len(frame), LAYERS)
+
+
+def _over_matrices(measured: Measurements, frame: pd.DataFrame, region: str) -> Estimate:
+    part = frame[frame.layer.map(measured.regions.of) == region]
+    if part.empty:
+        raise LookupError(f"no two spectra to compare in {region}")
+    found = of_mean(part.value, MATRICES, measured.seed)
+    return replace(found, deviation=np.nan)  # there are no more matrices to be had
 
 
 @statistic(
@@ -153,6 +193,16 @@ def slope_difference(measured: Measurements, recipe: str, region: str) -> Estima
 
     Matrices are taken to be independent: p is too small where all of one kind (all q_proj, say) have an effect in common.
     """
-    frame = layer_samples.slope_change(measured, recipe)
-    found = of_mean(frame.value[frame.layer.map(measured.regions.of) == region], MATRICES, measured.seed)
-    return replace(found, deviation=np.nan)  # there are no more matrices to be had
+    return _over_matrices(measured, layer_samples.slope_change(measured, recipe), region)
+
+
+@statistic(
+    axis="log stable rank",
+    profile=lambda m, recipe, of: (layer_samples.concentration_change(m, recipe), of["region"], None),
+)
+def concentration_difference(measured: Measurements, recipe: str, region: str) -> Estimate:
+    """Log stable rank of the update, RL's minus IN's, paired by weight matrix over a region's layers; lower is more concentrated.
+
+    Unlike a slope it cannot be fooled by an update of low rank. Matrices are taken to be independent, as in slope_difference.
+    """
+    return _over_matrices(measured, layer_samples.concentration_change(measured, recipe), region)

@@ -1,1 +1,1 @@
-"""What every chapter stands on: errors, files, logs, intervals, regions of layers, the hash of our code."""
+"""Shared foundations: errors, files, logs, intervals, layer regions, code hashes."""

@@ -1,5 +1,5 @@
-"""The one error that a user can mend."""
+"""The error for invalid user input."""
 
 
 class InputError(Exception):
-    """Something given to us is wrong. The message is one line: what, where, and what to do next."""
+    """Invalid user input. The one-line message says what is wrong, where, and what to do next."""

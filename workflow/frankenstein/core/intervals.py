@@ -1,4 +1,4 @@
-"""95 % intervals of rates and of means."""
+"""95 % confidence intervals for rates and means."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from scipy.stats import binomtest
 
 
 def wilson(k: int, n: int) -> dict[str, float]:
-    """low and high of the 95 % Wilson interval of k successes in n."""
+    """Bounds (low, high) of the 95 % Wilson interval for k successes in n trials."""
     interval = binomtest(k, n).proportion_ci(0.95, method="wilson")
     return {"low": interval.low, "high": interval.high}
 
 
 def paired(n10: int, n01: int, n: int) -> dict[str, float]:
-    """low and high of the 95 % interval of (n10 - n01) / n, the difference of two rates on the same n units.
+    """Bounds (low, high) of the 95 % interval for (n10 - n01) / n, the difference between two rates on the same n units.
 
-    n10, n01: units that only the first, or only the second, has. The adjusted Wald interval of Bonett and Price (2012): with
-    p = (n10 + 1) / (n + 2) and q = (n01 + 1) / (n + 2) it is p - q ± z sqrt((p + q - (p - q)^2) / (n + 2)), cut at -1 and 1.
-    Not a point where no unit is discordant, as the bootstrap's is.
+    n10, n01: units that succeed only in the first, or only in the second. The adjusted Wald interval of Bonett and Price
+    (2012): with p = (n10 + 1) / (n + 2) and q = (n01 + 1) / (n + 2) it is p - q ± z sqrt((p + q - (p - q)^2) / (n + 2)),
+    clipped to [-1, 1]. Unlike the bootstrap's, it does not collapse to a point when no unit is discordant.
     """
     p, q = (n10 + 1) / (n + 2), (n01 + 1) / (n + 2)
     half = stats.norm.ppf(0.975) * np.sqrt((p + q - (p - q) ** 2) / (n + 2))
@@ -26,7 +26,7 @@ def paired(n10: int, n01: int, n: int) -> dict[str, float]:
 
 
 def student(values) -> dict[str, float]:
-    """low and high of the 95 % t interval of a mean; NaN for fewer than two values."""
+    """Bounds (low, high) of the 95 % t interval for a mean; NaN for fewer than two values."""
     if len(values) < 2:
         return {"low": np.nan, "high": np.nan}
     mean, half = np.mean(values), stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)

@@ -1,4 +1,4 @@
-"""JSON lines: one record a line, and files whose writer was stopped."""
+"""JSON lines: one record per line, including files whose writer was interrupted."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .errors import InputError
 
 
 def read(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
-    """(line number, record) of each line; blank lines are left out.
+    """Yield (line number, record) for each line, skipping blank lines.
 
-    torn: a last line without a newline that is no JSON is left out too, for its writer was stopped within it.
-    Raises InputError: the file, the line, and what is wrong.
+    torn: also skip a last line that lacks a newline and is not valid JSON, left by an interrupted writer. Raises
+    InputError naming the file, the line and the problem.
     """
     lines = Path(path).read_bytes().split(b"\n")
     for number, line in enumerate(lines, 1):
@@ -31,5 +31,5 @@ def read(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
 
 
 def line(record: dict) -> str:
-    """A record as its line."""
+    """A record serialized as one line."""
     return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"

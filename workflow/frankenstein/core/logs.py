@@ -1,4 +1,4 @@
-"""What a job prints, in its log file, under a line that says what it ran on; an InputError as the one line that it is."""
+"""Job logs: stdout and stderr in one file, headed by a line describing the machine; an InputError is logged as one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RAN_ON = "ran on: "
 
 
 def machine() -> str:
-    """Python, torch, transformers, processor and GPUs of this machine; no name of it."""
+    """Versions of Python, torch and transformers, and this machine's processor and GPUs, but not its name."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers")]
     model = [line for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     processor = model[0].partition(":")[2].strip() if model else platform.processor() or platform.machine()
@@ -37,9 +37,9 @@ def _lines(path: str | Path) -> list[str]:
 
 
 def redirect(path: str) -> None:
-    """Send stdout and stderr to a file from here on, and an uncaught InputError there without its traceback.
+    """Redirect stdout and stderr to a file from now on; an uncaught InputError is written without its traceback.
 
-    By file descriptor: what took hold of stderr before (transformers' logger) writes there too.
+    Works on file descriptors, so anything already holding stderr (transformers' logger) is redirected too.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)

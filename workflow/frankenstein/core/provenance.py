@@ -1,6 +1,6 @@
-"""Which of our code a script depends on, so that editing a module reruns what uses it and nothing else.
+"""Code dependencies of a script, so that editing a module reruns the jobs that use it and no others.
 
-Snakemake sees a changed script, but not a changed module that the script imports.
+Snakemake detects a changed script, but not a change in a module that the script imports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ROOT = Path(__file__).parents[1]
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module of this library ("frankenstein.grading"), None for a name that is no module."""
+    """The file of a module of this library ("frankenstein.grading"); None for a name that is not a module."""
     if module.split(".")[0] != "frankenstein":
         return None
     path = _ROOT.joinpath(*module.split(".")[1:])
@@ -28,7 +28,7 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _imports(path: Path) -> frozenset[Path]:
-    """Files of this library that a file imports, wherever in it the import stands."""
+    """Files of this library that a file imports, at module level or anywhere inside it."""
     found: set[str] = set()
     package = ["frankenstein", *path.parent.relative_to(_ROOT).parts] if _ROOT in path.parents else []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -38,17 +38,17 @@ def _imports(path: Path) -> frozenset[Path]:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             names = {f"{module}.{alias.name}" for alias in node.names}
-            # A package whose modules alone are wanted (from . import figure3) is no more than their place.
+            # If only its modules are imported (from . import figure3), the package itself is not a dependency.
             found |= names if all(map(_file, names)) else {module, *names}
     files = {_file(name) for name in found}
-    if path.name == "__init__.py" and "importlib" in found:  # a package that loads its modules by name uses them all
+    if path.name == "__init__.py" and "importlib" in found:  # a package loading modules by name uses them all
         files |= set(path.parent.glob("*.py"))
     return frozenset(files - {None, path})
 
 
 @cache
 def modules(script: Path) -> tuple[Path, ...]:
-    """All files of this library that a script uses, directly or through another, sorted."""
+    """All files of this library that a script uses, directly or indirectly, sorted."""
     todo, seen = [Path(script)], set()
     while todo:
         for path in _imports(todo.pop()) - seen:
@@ -59,9 +59,10 @@ def modules(script: Path) -> tuple[Path, ...]:
 
 @cache
 def _meaning(path: Path) -> bytes:
-    """A module's lines without comments, docstrings and blank lines (by their places, which all versions of Python agree on).
+    """A module's lines without comments, docstrings and blank lines.
 
-    Within a text that is no docstring every line counts.
+    They are located by position, on which all Python versions agree. Inside a string that is not a docstring, every
+    line counts.
     """
     text = path.read_text()
     lines, inside = text.splitlines(), set()
@@ -82,7 +83,7 @@ def _meaning(path: Path) -> bytes:
             elif len(rows) > 1:
                 inside |= set(rows)
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("frankenstein")):
-            # Where a module of ours lies says nothing: what it holds is in the hash itself.
+            # The path of an imported module is irrelevant: its content is in the hash.
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         row, column = token.start
@@ -93,10 +94,10 @@ def _meaning(path: Path) -> bytes:
 
 
 def code_hash(script: Path, *by_name: str) -> str:
-    """sha256 (16 hex digits) of a script, or a module, and of the library code that it uses.
+    """sha256 (first 16 hex digits) of a script or module together with the library code it uses.
 
-    by_name: modules ("report.figures.figure3") that the script loads by name. A comment changes nothing, a constant does;
-    neither does where a file lies.
+    by_name: modules ("report.figures.figure3") that the script loads by name. Changing a constant changes the hash;
+    changing a comment or moving a file does not.
     """
     roots = [Path(script), *(_file(f"frankenstein.{name}") for name in by_name)]
     files = {_meaning(path) for root in roots for path in (root, *modules(root))}

@@ -1,4 +1,4 @@
-"""Early, Mid and Late as cut points."""
+"""The Early, Mid and Late regions, defined by cut points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("early", "mid", "late")
 class Regions:
     """Three contiguous regions of the decoder: layers [0, cuts[0]), [cuts[0], cuts[1]), [cuts[1], layers).
 
-    Raises InputError where a region would be empty.
+    Raises InputError if a region would be empty.
     """
 
     cuts: tuple[int, int]
@@ -31,17 +31,17 @@ class Regions:
 
     @classmethod
     def of_manifest(cls, manifest: str, cuts: tuple[int, int]) -> Regions:
-        """The regions of the checkpoint that a manifest describes."""
+        """Regions for the checkpoint described by a manifest."""
         return cls(tuple(cuts), json.loads(Path(manifest).read_text())["layers"])
 
     @classmethod
     def read(cls, path: str | Path) -> Regions:
-        """The regions that `write` has written."""
+        """Read regions written by `write`."""
         found = json.loads(Path(path).read_text())
         return cls(tuple(found["cuts"]), found["layers"])
 
     def write(self, path: str | Path) -> None:
-        """Cuts and number of layers, as JSON."""
+        """Write the cuts and the number of layers as JSON."""
         Path(path).write_text(json.dumps({"cuts": list(self.cuts), "layers": self.layers}) + "\n")
 
     def range(self, name: str) -> range:

@@ -1,9 +1,9 @@
-"""What a checkpoint is in a recipe, as tables and claims name it: Base, IN, RL, a hybrid by its donors, and these."""
+"""Names of a checkpoint's role in tables and claims: Base, IN, RL, a hybrid named by its donors, and those below."""
 
-# IN trained once more with another seed: what RL changes is set beside what a seed changes.
+# IN retrained with another seed: the seed-to-seed baseline for RL's effects.
 RETRAINED = "IN, retrained"
 
 
 def frozen(region: str) -> str:
-    """RL that was trained with a region ("early") frozen."""
+    """RL trained with a region (e.g. "early") frozen."""
     return f"RL, {region.capitalize()} frozen"

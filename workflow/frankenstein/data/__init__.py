@@ -1,1 +1,1 @@
-"""Examples, benchmarks as published, probe pairs, and the metrics that are made of them."""
+"""Examples, public benchmarks, probe pairs, and the metrics computed from them."""

@@ -1,6 +1,6 @@
-"""The public benchmarks' files to tasks: rows as examples, the paper's sample of them, images beside them.
+"""Converting published benchmark files to tasks: rows to examples, the paper's sampling, and images as files.
 
-A benchmark's files are parquet with embedded images (the Hub's), JSON lines, or JSON beside a folder of images.
+Benchmark files are parquet with embedded images (as on the Hub), JSON lines, or JSON with a folder of images.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .tasks import Example
 
 
 def question(example: Example) -> str:
-    """What an example asks, without the lettered choices behind it."""
+    """An example's question, without the lettered choices that follow it."""
     return example.prompt.removesuffix(f"\nChoices:{lettered(example.choices)}") if example.choices else example.prompt
 
 
 def rows(path: Path) -> Iterator[tuple[str, dict]]:
-    """(where it stands, row) of each row of a published file: .parquet, .jsonl, or .json (a list, or an object by id).
+    """Yield (location, row) for each row of a published file: .parquet, .jsonl, or .json (a list, or an object by id).
 
-    A row without an id of its own has its place in the file, counted from 0.
+    A row without an id gets its 0-based position in the file.
     """
     path = Path(path)
     if path.suffix == ".parquet":
@@ -58,10 +58,10 @@ def rows(path: Path) -> Iterator[tuple[str, dict]]:
 
 
 def read(benchmark: str, files: list[Path], as_published: bool) -> list[Example]:
-    """Every row of a benchmark as an example, its `image` as it stands there (bytes in a dict, or a path); ids are unique.
+    """All rows of a benchmark as examples with unique ids; `image` is left as in the row (bytes in a dict, or a path).
 
-    as_published: the benchmark's own wording of the question (MathVista's query with its hint, MathVerse's query_cot)
-    instead of question and lettered choices. Raises InputError for a row without a field or without its image.
+    as_published: use the benchmark's own wording of the question (MathVista's query with its hint, MathVerse's
+    query_cot) instead of the question plus lettered choices. Raises InputError for a row lacking a field or its image.
     """
     source, examples, seen = BENCHMARKS[benchmark], [], set()
     first = 0
@@ -69,7 +69,7 @@ def read(benchmark: str, files: list[Path], as_published: bool) -> list[Example]
         before = first
         for where, row in rows(path):
             first += 1
-            if isinstance(row["id"], int) and len(files) > 1:  # its place is in all the files
+            if isinstance(row["id"], int) and len(files) > 1:  # position across all files
                 row["id"] += before
             try:
                 example = source.example(row, as_published)
@@ -86,9 +86,9 @@ def read(benchmark: str, files: list[Path], as_published: bool) -> list[Example]
 
 
 def sample(examples: list[Example], category: str | None, n: int | None, seed: int, where: str) -> list[Example]:
-    """Examples of a category, and of these n drawn as the paper draws them: RandomState(seed).choice, sorted (Appendix C).
+    """Filter by category, then sample n examples as the paper does: RandomState(seed).choice, sorted (Appendix C).
 
-    Raises InputError for a category that is not there, and for more than there are.
+    Raises InputError for an unknown category, or if n exceeds the number of examples.
     """
     if category is not None:
         known = sorted({example.category or "" for example in examples})
@@ -103,9 +103,10 @@ def sample(examples: list[Example], category: str | None, n: int | None, seed: i
 
 
 def write(examples: list[Example], path: Path, images: Path, root: Path) -> None:
-    """A JSONL file of examples and their images in the folder `images` beside it, bytes as published.
+    """Write examples to a JSONL file, and their images (bytes as published) to the folder `images` beside it.
 
-    root: the folder that image paths of the published rows start from. Raises InputError for an image that is not there or does not open.
+    root: the folder that image paths in the published rows are relative to. Raises InputError for an image that is
+    missing or cannot be opened.
     """
     images.mkdir(parents=True, exist_ok=True)
     written = []
@@ -133,7 +134,7 @@ def _bytes(example: Example, root: Path) -> bytes:
         if found.get("bytes"):
             return found["bytes"]
         found = found.get("path") or ""
-    path = Path(os.path.normpath(root / str(found)))  # not resolved: the folder of images may be a link
+    path = Path(os.path.normpath(root / str(found)))  # not resolved, since the image folder may be a symlink
     if not path.is_relative_to(os.path.normpath(root)):
         raise InputError(f"{path}: the image of {example.benchmark} {example.id!r} is outside {root}")
     if not path.is_file():
@@ -154,9 +155,9 @@ def dataset(
     instruction: str = "",
     as_published: bool = False,
 ) -> None:
-    """Make a task of a benchmark's published files: examples of a category, a sample or all, to `path` and `images`.
+    """Create a task from a benchmark's published files: all examples, a category or a sample, to `path` and `images`.
 
-    instruction: text before each question.
+    instruction: text prepended to each question.
     """
     found = sample(read(benchmark, files, as_published), category, n, seed, f"{task} ({benchmark})")
     asked = [replace(example, task=task, prompt=instruction + example.prompt) for example in found]

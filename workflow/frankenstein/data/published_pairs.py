@@ -1,4 +1,4 @@
-"""The paper's probe pairs, as its repository publishes them."""
+"""The paper's probe pairs, as published in its repository."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAIRS = (
 
 
 def fetch_pairs(url: str, commit: str, folder: str, out: Path) -> None:
-    """A folder of a git repository at a commit, to `out`; git checks every file's hash. Raises InputError without git."""
+    """Fetch a folder of a git repository at a commit to `out`; git verifies the file hashes. Raises InputError without git."""
     if shutil.which("git") is None:
         raise InputError(f"fetching {url} needs git; install it, or clone {commit[:12]} elsewhere and set probes.path")
     with tempfile.TemporaryDirectory(dir=out.parent) as clone:
@@ -35,10 +35,10 @@ def fetch_pairs(url: str, commit: str, folder: str, out: Path) -> None:
 
 
 def pairs(path: Path, out: Path, images: Path, n: int) -> None:
-    """The first n published probe pairs of a function, to `out` and their images to the folder `images` beside it.
+    """Copy the first n published probe pairs of a function to `out`, and their images to the folder `images` beside it.
 
-    path: a data.jsonl of the public set (fields of tasks.Pair), its images beside it. Raises InputError where there are
-    fewer, and for an image that is not there or does not open.
+    path: a data.jsonl of the public set (fields as in tasks.Pair), with its images beside it. Raises InputError if
+    there are fewer than n pairs, or if an image is missing or cannot be opened.
     """
     found = tasks.read_pairs(path)
     if len(found) < n:

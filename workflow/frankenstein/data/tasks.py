@@ -1,4 +1,4 @@
-"""Benchmarks and probe pairs in one record format, as JSON lines beside their images."""
+"""Benchmarks and probe pairs in a common record format: JSON lines with the images beside them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ FUNCTIONS = ("recognition", "ocr", "grounding", "counting")
 class Example:
     """One question of a task. `image` is a path relative to the JSONL file, None for text tasks.
 
-    benchmark: the public benchmark that it is of, None for the mini study's own. grading: the rule that grades it
-    (grading.rules.RULES); None: the mini study's (grading.short). question_type, answer_type, precision and unit are what rules go by.
+    benchmark: the public benchmark it comes from; None for the mini study's own questions. grading: name of the rule
+    that grades it (grading.rules.RULES); None for the mini study's rule (grading.short). question_type, answer_type,
+    precision and unit are used by the grading rules.
     """
 
     id: str
@@ -44,9 +45,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Pair:
-    """A probe pair: two images that differ in one attribute, one prompt (paper, Appendix D).
+    """A probe pair: two images that differ in one attribute, and one prompt (paper, Appendix D).
 
-    The fields and `meta` keys are those of the published pairs: target_answer and source_answer, or
+    Fields and `meta` keys match the published pairs: target_answer and source_answer, or
     target_text and source_text, or target_bbox_xyxy and source_bbox_xyxy.
     """
 
@@ -62,7 +63,7 @@ class Pair:
         return {"grounding": "box", "counting": "number"}.get(self.task, "text")
 
     def answer(self, side: str) -> str:
-        """The gold answer of "target" or "source" as text."""
+        """The gold answer for side "target" or "source", as text."""
         for key in (f"{side}_answer", f"{side}_text"):
             if key in self.meta:
                 return str(self.meta[key])
@@ -70,7 +71,7 @@ class Pair:
 
 
 def with_description(description: str, prompt: str) -> str:
-    """The text of f(b, d, p) in the mini study's words: description and prompt (paper, Section 2.2)."""
+    """The text of f(b, d, p) in the mini study's wording: description and prompt (paper, Section 2.2)."""
     return f"the image shows {description}. {prompt}"
 
 
@@ -82,7 +83,7 @@ def described(example: Example) -> str:
 
 
 def text_in(example: Example, condition: str) -> str:
-    """The user's text of an example in a condition. Raises ValueError where the example lacks what that needs."""
+    """The user text of an example under a condition. Raises ValueError if the example lacks what the condition needs."""
     if condition != "text" and example.image is None:
         raise ValueError(f"{example.id}: no image for the condition {condition!r}")
     if condition != "described":
@@ -113,7 +114,7 @@ def _read(path: Path, kind) -> list:
 
 
 def fingerprint(examples: Iterable[Example]) -> str:
-    """16 hex digits of sha256 over the records: which questions, in which wording, with which gold answers."""
+    """First 16 hex digits of the sha256 of the records: identifies the questions, their wording and the gold answers."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(json.dumps(asdict(example), sort_keys=True).encode() + b"\0")
@@ -121,19 +122,19 @@ def fingerprint(examples: Iterable[Example]) -> str:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Raises InputError for an empty file or a line that is no example."""
+    """Read a task's examples. Raises InputError for an empty file or a line that is not an example."""
     return _read(path, Example)
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Probe pairs; a literal image marker in a published prompt is removed (the processor adds its own)."""
+    """Read probe pairs, removing literal image markers from published prompts (the processor adds its own)."""
     return [
         Pair(**{**asdict(pair), "prompt": pair.prompt.replace("<image>", "").strip()}) for pair in _read(path, Pair)
     ]
 
 
 def open_image(path: Path) -> Image.Image:
-    """The image as RGB, decoded. Raises InputError naming the file."""
+    """The decoded image as RGB. Raises InputError, naming the file, if it cannot be opened."""
     try:
         with Image.open(path) as image:
             return image.convert("RGB")

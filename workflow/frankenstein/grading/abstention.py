@@ -1,4 +1,4 @@
-"""Whether a text says that its question can't be answered: an outcome of its own, told before any answer is read from it."""
+"""Detecting abstention, i.e. a text saying that its question cannot be answered; checked before any answer is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TELL = (
     r"helped?|assist(?:ed)?|interpret(?:ed)?|evaluated?|recogni[sz]ed?|establish(?:ed)?|derived?|deduced?|estimated?|"
     r"guess(?:ed)?|find (?:an?|the)|read (?:it|the|any)|understand|figure (?:it )?out|accurately|reliably|respond|complete)\b"
 )
-# Something can't be told; the image can't be seen; it is needed, black, missing; there is not enough to go by.
+# Something cannot be told; the image cannot be seen, is requested, black or missing; information is insufficient.
 _UNABLE = [
     rf"{_CANNOT} {_TELL}",
     rf"{_CANNOT} (?:\w+ly )?(?:be )?(?:see[n]?|view(?:ed)?|access(?:ed)?|open(?:ed)?|load(?:ed)?|display(?:ed)?|look at|perceive[d]?|observe[d]?)\b(?! (?:an?|any) (?:\w+ ){{1,2}}in the)",
@@ -48,7 +48,7 @@ _UNABLE = [
     r"看不[到见見清出]|没有(?:图|圖|提供|给出|足够|任何|可见)|未(?:提供|给出|显示|上传)|(?:图|圖|画面)[^，。,.]{0,6}?(?:黑|空白|不清|缺失|看不)|不(?:知道|清楚|确定|確定)|抱歉|对不起|對不起|请(?:提供|上传|重新)|請(?:提供|上傳)|信息不足|条件不足|缺少",
 ]
 _UNABLE_RE = re.compile("|".join(f"(?:{pattern})" for pattern in _UNABLE), re.I)
-# As all that is said.
+# Abstentions only when they are the entire answer.
 _ALONE_RE = re.compile(
     r"(?:the answer is |it is |it's |answer: )?(?:n\s?[/.]?\s?a\.?|not applicable|none|nil|null|unknown|unclear|unsure|uncertain|undetermined|undecidable|indeterminate|"
     r"none of (?:the|these|those|them|the above|the options|the choices|the given \w+|the provided \w+|the listed \w+)(?: (?:above|options|choices|answers|given|listed|provided))?|"
@@ -60,14 +60,14 @@ _REASON = re.compile(r"[,;]?\s+(?:since|because|due to|given that|as (?:the|ther
 
 
 def unable(text: str) -> bool:
-    """Whether a text says, anywhere in it, that something can't be told or seen."""
+    """Whether a text says anywhere that something cannot be told or seen."""
     return _UNABLE_RE.search(text) is not None
 
 
 def abstains(text: str) -> bool:
-    """Whether an answer is that there is none: "Cannot be determined", "N/A", "None of the above", "The image is black."
+    """Whether an answer is an abstention: "Cannot be determined", "N/A", "None of the above", "The image is black."
 
-    A reason behind an answer is not looked at: "0 since the image is black" answers, and "Unknown, since ..." does not.
+    Reasons following an answer are ignored: "0 since the image is black" is an answer, "Unknown, since ..." is not.
     """
     head = _REASON.split(text.strip(), maxsplit=1)[0].strip() or text
     plain = re.sub(r"\\[a-z]+|[${}\\*_`\"“”]", " ", head)

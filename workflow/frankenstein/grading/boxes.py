@@ -1,4 +1,4 @@
-r"""Boxes as vision-language models write them: "x1,y1,x2,y2" in any brackets, (x1,y1),(x2,y2), Qwen's and GLM's JSON and tags."""
+r"""Bounding boxes in the notations of vision-language models: "x1,y1,x2,y2" in any brackets, (x1,y1),(x2,y2), Qwen's and GLM's JSON and tags."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Box = tuple[float, float, float, float]
 
 
 def box(text: str) -> Box | None:
-    """The one box x1,y1,x2,y2 that a text names, in its own coordinates, with x1 < x2 and y1 < y2; None for none or several."""
+    """The single box x1,y1,x2,y2 in a text, in the text's own coordinates, with x1 < x2 and y1 < y2; None if none or several."""
     text = re.sub(
         r"bbox_2d|<\|?/?[a-z_]+\|?>|\b[xy]\s?_?\{?(?:[12]|min|max)\}?\s*[=:]|\\(?:left|right|[,;! ])", " ", text
     )
@@ -26,7 +26,7 @@ def box(text: str) -> Box | None:
 
 
 def _bracketed(text: str) -> bool:
-    """Whether the four numbers of a text with others stand in brackets: "object 1 is at [20, 20, 40, 40]"."""
+    """Whether exactly one bracketed group of four numbers occurs: "object 1 is at [20, 20, 40, 40]"."""
     return len(re.findall(r"[\[(]\s*(?:" + _NUMBER + r"[\s,]+){3}" + _NUMBER + r"\s*[\])]", text)) == 1
 
 

@@ -1,4 +1,4 @@
-"""One of several: the choice that an answer names, by its letter, its words, its number or its formula."""
+"""Multiple choice: which choice an answer names, by letter, words, number or formula."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .extraction import PROSE, Answer, bare, corrected, same_text, sentences, wi
 from .latex import plain_latex
 from .numbers import number, numbers
 
-_LONG = 1000  # characters of a sentence, and sentences of a response, that are looked at, its last
+_LONG = 1000  # trailing characters of a sentence, and trailing sentences of a response, that are examined
 _PARTS = 50
-# Read, and none of the choices: a number where all choices are numbers, a letter beyond them, several at once.
+# Readable but not one of the choices: a number when all choices are numbers, a letter beyond them, several at once.
 OTHER = -1
 
 _NEGATED = re.compile(
@@ -36,7 +36,7 @@ _WHY = re.compile(
 
 
 def _letter(text: str, last: str) -> int | None:
-    r"""The option that a text is nothing but the letter of: B, (B), b., \text{(B)}, [B], option B."""
+    r"""The option a text names if it is a bare letter: B, (B), b., \text{(B)}, [B], option B."""
     found = re.fullmatch(
         rf"(?:(?:option|choice|answer|figure|选项?|answer choice)\s*)?[(（\[]?\s*([A-{last}a-{last.lower()}])\s*[)）\]]?[.:,)。]*",
         text,
@@ -46,9 +46,9 @@ def _letter(text: str, last: str) -> int | None:
 
 
 def letters_named(text: str, options: int) -> list[int]:
-    """The options that a text names by letter, distinct and in order: (B), B., B) 40, option B, A and B; counted from 0.
+    """0-based options that a text names by letter, distinct and in order: (B), B., B) 40, option B, A and B.
 
-    Options that it rules out are none, nor is the article "A" or the pronoun "I".
+    Excludes options the text rules out, the article "A" and the pronoun "I".
     """
     last = chr(ord("A") + options - 1)
     text = without_text(bare(text)).strip()
@@ -84,7 +84,7 @@ def _distinct(letters: list[str]) -> list[int]:
 
 
 def of_text(text: str, choices: list[str]) -> int | None:
-    """The choice that a short text names, counted from 0; OTHER where it names something else or several; None where no rule reads it."""
+    """0-based choice named by a short text; OTHER if it names something else or several; None if no rule can read it."""
     *_, concluded = _SO.split(text)
     attempts = corrected(text)
     if concluded.strip() and concluded != text:
@@ -101,7 +101,7 @@ def _of_text(text: str, choices: list[str]) -> int | None:
     wanted = same_text(text)
     letter = re.fullmatch(r"\W*([A-I])\W*", without_text(text)) if len(text) < 40 else None
     position = ord(letter[1]) - ord("A") if letter else len(choices)
-    # A capital letter is the letter of the list, unless the choices are letters themselves, and this one's case.
+    # A capital letter refers to the list position, unless the choices themselves are letters of this case.
     if position < len(choices) and letter[1] not in [choice.strip(" ().") for choice in choices]:
         return position
     if wanted and plain.count(wanted) == 1:
@@ -137,7 +137,7 @@ def _of_text(text: str, choices: list[str]) -> int | None:
 
 
 def _numeric(text: str, values: list) -> int | None:
-    """Of numbers, the one that a text comes to: behind its last equals sign, or the last that is a choice."""
+    """Among numeric choices, the last one that the text names."""
     named = [number(found) for found in numbers(text)]
     if len(set(named)) > 1 and re.search(r"\b(?:and|or)\b|,", text) and not re.search(r"=|\b(?:is|so|are)\b", text):
         return OTHER
@@ -148,7 +148,7 @@ def _numeric(text: str, values: list) -> int | None:
 
 
 def _within(wanted: str, plain: list[str]) -> int | None:
-    """The one choice whose words stand in a text; the first of several in the clause that comes before a reason."""
+    """The single choice whose words occur in a text, searching the clause before any stated reason first."""
     head = _WHY.split(wanted, maxsplit=1)[0]
     for part in (head, wanted):
         found: dict[int, tuple[int, int]] = {}
@@ -157,7 +157,7 @@ def _within(wanted: str, plain: list[str]) -> int | None:
                 if not _DENIED.search(part[: match.start()]) and (words not in ("yes", "no") or _alone(part, match)):
                     found[at] = match.span()
                     break
-        # A choice within another's words is not named by them: "less" in "less than".
+        # A choice contained in a longer matching choice does not count: "less" in "less than".
         whole = [
             at
             for at, (start, end) in found.items()
@@ -171,13 +171,13 @@ def _within(wanted: str, plain: list[str]) -> int | None:
 
 
 def _alone(text: str, match: re.Match) -> bool:
-    """Whether a yes or no opens or ends a clause: "no" is a common word."""
+    """Whether a yes or no begins or ends a clause, since "no" is a common word."""
     begins = re.search(r"(?:^|[.:,;!])\s*\W?$", text[: match.start()])
     return bool(begins or re.match(r"\W*$|\s*[,;:]", text[match.end() :]))
 
 
 def of(answer: Answer, choices: list[str]) -> tuple[int | None, str | None]:
-    """(the choice that a final answer names, the text that says so); OTHER and None as in of_text."""
+    """(choice named by a final answer, the text naming it); OTHER and None as in of_text."""
     text = answer.text
     if answer.mark != PROSE:
         if (found := of_text(text, choices)) not in (None, OTHER):
@@ -187,7 +187,7 @@ def of(answer: Answer, choices: list[str]) -> tuple[int | None, str | None]:
             for part in (*reversed([part for part in parts if CONCLUDES.search(part)]), parts[-1], parts[0]):
                 if (inner := of_text(part, choices)) not in (None, OTHER):
                     return inner, part
-        # What is boxed may be a step: a letter that is stated anywhere says more.
+        # A boxed expression may be an intermediate step: an explicitly stated letter takes precedence.
         for stated in extraction.statements(answer.body):
             if not _NEGATED.search(stated) and len(letters := letters_named(stated, len(choices))) == 1:
                 return letters[0], stated
@@ -216,7 +216,7 @@ def of(answer: Answer, choices: list[str]) -> tuple[int | None, str | None]:
 
 
 def _lists(part: str, options: int) -> bool:
-    """Whether a line only lists a choice, or several: "(A) 5 cm", "Choices:"."""
+    """Whether a line merely lists choices: "Choices:", or several letters at once."""
     return re.match(r"\W*(?:choices|options)\b", part, re.I) is not None or len(letters_named(part, options)) > 1
 
 
@@ -233,5 +233,5 @@ def letter_set(text: str, options: int = 9) -> set[str]:
         return set(text.strip().upper())
     if found := letters_named(text, options):
         return {chr(ord("A") + at) for at in found}
-    # The article "A" begins a sentence; a letter is followed by a mark, a conjunction or nothing.
+    # An answer letter, unlike the article "A", is followed by punctuation, "&" or nothing.
     return set(re.findall(rf"(?<![\w'])([A-{last}])(?=\s*(?:[.,:;)&/]|$))", text))

@@ -1,8 +1,8 @@
-r"""From a response to its final answer: the one way, for every task, for RL's rewards, for the probes and for the judge.
+r"""Extracting the final answer from a response: the single implementation for all tasks, RL rewards, probes and the judge.
 
-A response has at most one final answer: the last that is marked as one outside its thinking, by a tag, a box or a
-statement ("The answer is ..."). Marks and markup are unwrapped by the rules below, in any nesting, and by nothing else. Never
-eval, and time linear in the response.
+A response has at most one final answer: the last one marked as such outside its thinking, by a tag, a box or a
+statement ("The answer is ..."). Marks and markup are unwrapped only by the rules below, in any nesting. Never uses
+eval; runs in time linear in the response length.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from . import abstention
 
-_READ = 20_000  # characters of what stands outside the thinking that are read, its last
+_READ = 20_000  # trailing characters read of the text outside the thinking
 TAG, BOX, STATED, PROSE = "tag", "box", "statement", "prose"
 
 _THINK = re.compile(r"<(/?)think(?:ing)?>", re.I)
 _OPEN, _CLOSE = re.compile(r"<answer>", re.I), re.compile(r"</answer>", re.I)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])|<\|begin_of_box\|>")
-# Blanks and line ends within the marks and around what they hold.
+# Blanks and line ends inside the marks and around their content.
 _INSIDE = re.compile(
     r"(<answer>|\\\[|\\\()\s{1,9}|(\{)[ \t]{0,9}\n\s{0,9}|\s{1,9}(</answer>|\\\]|\\\))|[ \t]{0,9}\n\s{0,9}(\})", re.I
 )
@@ -40,7 +40,7 @@ _STATED = re.compile(
     re.I | re.M,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])(?:\*\*)?\s+(?=[A-Z(*\\$\"'“])|(?<=[。！？])|\n+")
-# What an assistant says beside the answer.
+# Phrases that assistants add to an answer.
 _POLITE = re.compile(
     r"(?:sure[,.! ]|i hope|hope this|let me know|do you have|is there anything|feel free|i can help|please note)", re.I
 )
@@ -51,17 +51,17 @@ _CORRECTED = re.compile(
 )
 
 
-# What nobody ends with: it was cut off.
+# Words that cannot end a sentence: the text was cut off.
 _DANGLING = re.compile(r"(?:\d\s*[-+*/×÷=]|\s[-+×÷=]|,|\b(?:and|or|the|then|of|with|because))$", re.I)
 _UNFINISHED = re.compile(r"\b(?:is|are|would|will|has|have|be|to|which|that|as|for|from|by|at|on|in)$", re.I)
-_WORDS = 6  # a shorter answer may end in such a word
+_WORDS = 6  # shorter answers may end in such a word
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A response's final answer: its text (None: there is none, for this reason), what marked it, and all outside the thinking.
+    """A response's final answer: its text (None if there is none, with the reason), its mark, and all text outside the thinking.
 
-    mark: TAG, BOX, STATED, or PROSE where nothing marks an answer and `text` is everything outside the thinking.
+    mark: TAG, BOX, STATED, or PROSE if no answer is marked, in which case `text` is everything outside the thinking.
     """
 
     text: str | None
@@ -71,9 +71,9 @@ class Answer:
 
 
 def outside_thinking(response: str) -> tuple[str, str]:
-    """(what stands outside <think> blocks, why it may lack the answer: "" or that the thinking never ends).
+    """(text outside <think> blocks, why it may lack the answer: "" or that the thinking never ends).
 
-    A </think> without its <think> ends a block that the prompt began.
+    A </think> without <think> closes a block that was opened in the prompt.
     """
     parts, at, thinking = [], 0, False
     for tag in _THINK.finditer(response):
@@ -91,7 +91,7 @@ def outside_thinking(response: str) -> tuple[str, str]:
 
 
 def readable(text: str) -> str:
-    """Text without NUL, lone surrogates and runs of blanks; of one that never ends its end."""
+    """Text without NUL, lone surrogates and runs of blanks; only the end of an overlong text."""
     text = text[-_READ:].replace("\0", "").encode("utf-8", "replace").decode()
     text = _INSIDE.sub(lambda found: found[found.lastindex], text)
     lines = [line.rstrip() for line in re.sub(r"[^\S\n]{3,}", "  ", text).split("\n")]
@@ -99,9 +99,9 @@ def readable(text: str) -> str:
 
 
 def final_answer(response: str, truncated: bool = False) -> Answer:
-    """The final answer of a response; truncated: it ran out of tokens, so that what it had not marked yet is no answer.
+    """The final answer of a response; truncated: it hit the token limit, so unmarked text is not an answer.
 
-    Of several marks the last counts; a statement within a sentence that says it can't be told is none.
+    The last mark counts; a statement inside a sentence that says it cannot be told does not.
     """
     body, unfinished = outside_thinking(response)
     body = readable(body)
@@ -123,8 +123,8 @@ def final_answer(response: str, truncated: bool = False) -> Answer:
 
 
 def _marked(text: str, truncated: bool = False) -> tuple[str | None, str] | None:
-    """(what the last mark holds, which mark it is); the first is None for a box that is not closed."""
-    spans: list[tuple[int, int, str | None, str]] = []  # where it begins and ends, what it holds, which mark it is
+    """(content of the last mark, kind of mark); the content is None for an unclosed box."""
+    spans: list[tuple[int, int, str | None, str]] = []  # start, end, content, kind of mark
     if opened := _last(_OPEN, text):
         closed = _CLOSE.search(text, opened.end())
         end = closed.start() if closed else len(text)
@@ -137,7 +137,7 @@ def _marked(text: str, truncated: bool = False) -> tuple[str | None, str] | None
     if not spans:
         return None
     begins, ends, inner, mark = max(spans, key=lambda span: span[0])
-    # A box within a tag, a statement within a box: the outer mark is what counts, `unwrap` goes in.
+    # A box inside a tag, a statement inside a box: the outer mark counts, and `unwrap` descends into it.
     for start, end, held, name in sorted(spans):
         if name != mark and start <= begins < end:
             begins, ends, inner, mark = start, end, held, name
@@ -146,7 +146,7 @@ def _marked(text: str, truncated: bool = False) -> tuple[str | None, str] | None
     if mark == STATED and others and not _terse(inner):  # "This answer is consistent with the figure."
         begins, ends, inner, mark = max(others)
     if inner is None or (mark == STATED and truncated and not text[ends:].strip(" .*$})\n")):
-        return None, mark  # it may have been about to go on
+        return None, mark  # it may have been about to continue
     behind = re.match(rf"[\s.,;)*$}}]*(?:{_CORRECTED.pattern})", text[ends:], re.I)
     if behind and (corrected_to := text[ends + behind.end() :].strip()):
         return _marked(corrected_to, truncated) or (first_sentence(corrected_to), STATED)
@@ -154,7 +154,7 @@ def _marked(text: str, truncated: bool = False) -> tuple[str | None, str] | None
 
 
 def _terse(text: str) -> bool:
-    """Whether a statement is an answer by itself, and can overrule a box before it: a number, a formula, a letter, a word or two."""
+    """Whether a statement is terse enough to override an earlier box: a number, a formula, a letter, a word or two."""
     plain = text.strip(" *_\"'")
     return re.match(r"[-+\d$\\(\[]|[A-I](?![A-Za-z'])|(?:yes|no)\b", plain, re.I) is not None or (
         len(plain.split()) <= 3
@@ -174,7 +174,7 @@ def _last(pattern: re.Pattern, text: str) -> re.Match | None:
 
 
 def _boxed_at(text: str, box: re.Match) -> str | None:
-    r"""What a \boxed{...} holds, with the sign before it and the percent behind; None where its brace is not closed."""
+    r"""Content of a \boxed{...}, with a sign before it and a percent sign after it; None if its brace is not closed."""
     if box[0].startswith("<"):
         return text[box.end() :].partition("<|end_of_box|>")[0]
     rest = text[box.end() :].lstrip()
@@ -189,7 +189,7 @@ def _boxed_at(text: str, box: re.Match) -> str | None:
 
 
 def closing(text: str) -> int | None:
-    """Where the brace that a text begins with is closed; escaped braces are none."""
+    """Position closing the brace that a text begins with; escaped braces do not count."""
     depth = 0
     for brace in re.finditer(r"\\.|[{}]", text, re.S):
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
@@ -199,13 +199,13 @@ def closing(text: str) -> int | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""Inside the last \boxed{}, \fbox{} or \boxed 5; None where there is none, or it is not closed."""
+    r"""Content of the last \boxed{}, \fbox{} or \boxed 5; None if there is none or it is not closed."""
     box = _last(_BOX, text)
     return _boxed_at(text, box) if box else None
 
 
 def _statement(text: str) -> tuple[int, int, str] | None:
-    """(where it begins, where it ends, what is stated) of the last "the answer is ..." and the like that states something."""
+    """(start, end, content) of the last non-empty statement such as "the answer is ..."."""
     for match in reversed(list(_STATED.finditer(text))):
         stated = first_sentence(unmatched(match["rest"]))
         begins = max(text.rfind(mark, 0, match.start()) for mark in "\n.!?。") + 1
@@ -216,17 +216,17 @@ def _statement(text: str) -> tuple[int, int, str] | None:
 
 
 def statements(text: str) -> list[str]:
-    """All that a text states as its answer, the last first."""
+    """Everything a text states as its answer, last first."""
     return [first_sentence(unmatched(match["rest"])) for match in reversed(list(_STATED.finditer(text)))]
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a statement; a letter and a full stop begin it ("B. 40")."""
+    """The first sentence of a statement; a letter with a full stop only begins it ("B. 40")."""
     return _SENTENCE.split(text.strip(), maxsplit=1)[0] if not re.match(r"\W*[A-I]\.\s", text) else text.strip()
 
 
 def unmatched(text: str) -> str:
-    """Text without the marks at its ends that were opened before it or are closed behind it."""
+    """Text without unmatched marks at its ends, i.e. opened before it or closed after it."""
     text = text.strip()
     text = re.sub(r"^(?:\*\*|__|\$(?=[^$]*$)|[)}\]](?=\s))\s*", "", text)
     depth = 0
@@ -269,14 +269,14 @@ def _braces(text: str) -> str | None:
 
 
 def _inner_mark(text: str) -> str | None:
-    """A tag, a box or a statement within: what it holds."""
+    """Content of a tag, box or statement inside the text."""
     found = _marked(text)
     if found is None and (plain := without_text(text)) != text:
         found = _marked(plain)
     return found[0].strip() if found and found[0] is not None else None
 
 
-# Each takes one layer off a text, or says None where it is not there.
+# Each removes one layer from a text, or returns None if the layer is absent.
 RULES: dict[str, Callable[[str], str | None]] = {
     "tag, box, statement": _inner_mark,
     r"\text{...}": _command,
@@ -296,7 +296,7 @@ RULES: dict[str, Callable[[str], str | None]] = {
 
 
 def unwrap(text: str) -> str:
-    """A text without the layers that RULES name, outermost first, in any nesting."""
+    """A text with the layers named in RULES removed, outermost first, in any nesting."""
     text = text.strip()
     for _ in range(50):
         inner = next((found for rule in RULES.values() if (found := rule(text)) is not None and found != text), None)
@@ -307,7 +307,7 @@ def unwrap(text: str) -> str:
 
 
 def without_text(text: str) -> str:
-    r"""Text without \text{} and its kin, what they hold parted by a blank from what is before it."""
+    r"""Text without \text{} and similar commands, their content separated by a space from what precedes it."""
     for _ in range(3):
         text, changed = _TEXT.subn(r" \1", text)
         if not changed:
@@ -316,25 +316,25 @@ def without_text(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Text without markdown and without the dollars around LaTeX."""
+    """Text without markdown or the dollar signs around LaTeX."""
     text = re.sub(r"(?<![\w)])\*\*|\*\*(?![\w(])|__|`", "", text).strip()  # but 9**9
     return text.strip("$").strip() if text.startswith("$") and text.endswith("$") else text
 
 
 def same_text(text: str) -> str:
-    """Text for comparison: no case, no markup, no punctuation at the ends, single spaces."""
+    """Text normalized for comparison: no case, markup, or punctuation at the ends; single spaces."""
     text = without_text(bare(text)).replace("\\", "").replace("$", "")
     return " ".join(text.casefold().split()).strip(" .,:;!?\"'()")
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences and lines, without code blocks and without politeness."""
+    """Sentences and lines, without code blocks and polite phrases."""
     found = [bare(part) for part in _SENTENCE.split(_FENCE.sub(" ", text))]
     kept = [part for part in found if part and not _POLITE.match(part)]
     return kept or [part for part in found if part] or [bare(text)]
 
 
 def corrected(text: str) -> list[str]:
-    """A text's last word first, where it corrects itself ("(A), no wait, (C)"), and then the whole."""
+    """If a text corrects itself ("(A), no wait, (C)"), its final version first; then the whole text."""
     *_, last = _CORRECTED.split(text)
     return [last.strip(), text] if last.strip() and last != text else [text]

@@ -1,4 +1,4 @@
-"""Verdicts on responses to a public benchmark: each record by the rule that its benchmark names."""
+"""Grading responses to a public benchmark, each record by the rule its benchmark specifies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .outcome import Grade
 
 
 def with_rule(task: str, record: dict) -> dict:
-    """A gold record of a benchmark with its `grading`. Raises InputError for an unknown benchmark, or no answer to go by."""
+    """A benchmark's gold record with its `grading` rule added. Raises InputError for an unknown benchmark."""
     if task not in BENCHMARKS:
         raise InputError(f"no benchmark {task!r}; there are {', '.join(BENCHMARKS)}")
     return {"grading": BENCHMARKS[task].grading(record), **{k: v for k, v in record.items() if k != "grading"}}
 
 
 def grade(task: str, record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]:
-    """rules.grade of one record of a benchmark."""
+    """rules.grade for one record of a benchmark."""
     return rules.grade(with_rule(task, record), use_extraction)
 
 
@@ -28,7 +28,7 @@ def grade_all(
     jobs: int | None = None,
     time_limit: float = TIME_LIMIT,
 ) -> list[Grade]:
-    """rules.grade_all of records of a benchmark. Raises InputError with the task and the record's id."""
+    """rules.grade_all for records of a benchmark. InputErrors name the task and the record's id."""
     try:
         return rules.grade_all([with_rule(task, record) for record in records], use_extraction, jobs, time_limit)
     except InputError as error:

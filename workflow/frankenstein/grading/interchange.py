@@ -1,4 +1,4 @@
-"""Responses from and for other harnesses: lmms-eval's logged samples, VLMEvalKit's prediction tables."""
+"""Interchange with other harnesses: lmms-eval logged samples (import, export), VLMEvalKit prediction tables (import)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ..data.tasks import Example, text_in
 from .outcome import ABSTAINED, RIGHT, WRONG
 
 _GOLD = ("answer", "question_type", "answer_type", "choices", "options", "precision", "unit")
-_FAILED = "Failed to obtain answer via API"  # what VLMEvalKit writes where no response was made
+_FAILED = "Failed to obtain answer via API"  # what VLMEvalKit writes if no response was generated
 _IDS = ("pid", "unique_id", "sample_index", "question_id", "id")
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """What a line of lmms-eval's log says of a document that it leaves out; own: the ids that it names it by."""
+    """One line of an lmms-eval log without the document itself; own: ids under which the line refers to the document."""
 
     line: int
     doc_id: int
@@ -38,18 +38,18 @@ class _Sample:
 
 
 def from_lmms_eval(path: Path, examples: list[Example] | None = None) -> Iterator[dict]:
-    """Records id, response and gold fields of a samples file that lmms-eval wrote with --log_samples.
+    """Records of id, response and gold fields from a samples file written by lmms-eval with --log_samples.
 
-    The response as the model gave it is taken where it is logged: lmms-eval 0.7 leaves it out where its filters kept it
-    whole, and logs what its first filter made of it where the task has filters and it strips reasoning.
+    Uses the model's raw response if it is logged: lmms-eval 0.7 omits it if its filters left the response unchanged,
+    and logs the output of the first filter if the task has filters and it strips reasoning.
 
-    examples: the rows of the benchmark that was asked, all of its split (benchmark_rows). lmms-eval 0.7 logs no documents
-    (doc), and each sample is then joined to the row whose question stands in its prompt and whose answer is its target:
-    by the id that the sample names the document by, by its place (doc_id), or by the text alone. Without examples the
-    documents are the log's: the id is the document's own, or else doc_id.
+    examples: all rows of the evaluated benchmark split (benchmark_rows). lmms-eval 0.7 does not log documents (doc), so
+    each sample is joined to the row whose question occurs in its prompt and whose answer is its target: by the id under
+    which the sample refers to the document, by its position (doc_id), or by the text alone. Without examples, documents
+    are taken from the log, with the document's own id or else doc_id.
 
-    Raises InputError for a line that is no sample, for one without a document where there are no examples, and where it
-    is not certain which row a sample is of.
+    Raises InputError for a line that is not a sample, for a sample without a document if no examples are given, and if
+    the row a sample belongs to is ambiguous.
     """
     if examples is not None:
         yield from _joined(path, examples)
@@ -82,13 +82,13 @@ def _said(sample: dict) -> str | None:
 
 
 def benchmark_rows(path: Path, benchmark: str | None = None) -> list[Example]:
-    """The rows to join lmms-eval's samples to, in their order: of a study's data/TASK.jsonl, or a benchmark's published file.
+    """The rows to join lmms-eval samples to, in order, from a study's data/TASK.jsonl or a benchmark's published file.
 
-    Raises InputError for a row that is none of the benchmark's, and for a line that is no example.
+    Raises InputError for a row that is not from the benchmark, and for a line that is not an example.
     """
     if benchmark is None:
         return tasks.read_examples(path)
-    # Images are of no use here, and a benchmark's are hundreds of megabytes.
+    # Images are not needed here and would take hundreds of megabytes.
     return [replace(example, image=None) for example in published.read(benchmark, [path], as_published=False)]
 
 
@@ -96,7 +96,7 @@ def _joined(path: Path, examples: list[Example]) -> Iterator[dict]:
     samples = _samples(path)
     documents = max([_documents(path) or 0, *(sample.doc_id + 1 for sample in samples)])
     if documents > len(examples):
-        # The row of a sample may be missing, and another that asks the same would be taken for it.
+        # A sample's row may be missing, and another row with the same question would be mistaken for it.
         raise InputError(
             f"{path}: its task has {documents} documents or more, and there are {len(examples)} rows; give all of them"
         )
@@ -104,7 +104,7 @@ def _joined(path: Path, examples: list[Example]) -> Iterator[dict]:
     place_of = {example.id: place for place, example in enumerate(examples)}
     named = [{place_of[name] for name in sample.own if name in place_of} for sample in samples]
     numbered = [{sample.doc_id} for sample in samples]
-    # Ids and numbers are believed where they agree with the text throughout: one that does not may stand for something else.
+    # Ids and positions are trusted only if they agree with the text for every sample; otherwise they may mean something else.
     for told in (named, numbered) if _whole(path, examples) else (named,):
         if all(len(places & rows) == 1 for places, rows in zip(told, found, strict=True)):
             found = [places & rows for places, rows in zip(told, found, strict=True)]
@@ -128,11 +128,11 @@ def _joined(path: Path, examples: list[Example]) -> Iterator[dict]:
 
 
 def _samples(path: Path) -> list[_Sample]:
-    """The samples of a log, one a document. A task with several filters logs a document once for each of them."""
+    """The samples of a log, one per document. Tasks with several filters log each document once per filter."""
     by_document: dict[int, _Sample] = {}
     for line, logged in jsonl.read(path):
         try:
-            # Metrics stand beside the rest, and some benchmarks' hold their rows' fields (MathVista, MathVerse).
+            # Metrics are top-level fields, and some benchmarks' metrics contain row fields (MathVista, MathVerse).
             fields = [logged, *(value for value in logged.values() if isinstance(value, dict))]
             sample = _Sample(
                 line,
@@ -162,7 +162,7 @@ def _texts(value) -> Iterator[str]:
 
 
 def _documents(path: Path) -> int | None:
-    """How many documents the task had that wrote a log, by the results that lmms-eval writes beside; None: not there."""
+    """Number of documents in the logged task, from the results file that lmms-eval writes beside the log; None if absent."""
     date, _, task = Path(path).stem.partition("_samples_")
     results = Path(path).with_name(f"{date}_results.json")
     if not task or not results.exists():
@@ -176,7 +176,7 @@ def _documents(path: Path) -> int | None:
 
 
 def _whole(path: Path, examples: list[Example]) -> bool:
-    """Whether the rows are known to be all of a split, so that a document's number is its row's place."""
+    """Whether the rows are known to be a complete split, so that a document's number is its row's position."""
     if (documents := _documents(path)) is not None:
         return documents == len(examples)
     source = BENCHMARKS.get(examples[0].benchmark)
@@ -184,7 +184,7 @@ def _whole(path: Path, examples: list[Example]) -> bool:
 
 
 def _candidates(path: Path, samples: list[_Sample], examples: list[Example]) -> list[set[int]]:
-    """For each sample the rows whose question stands in its prompt and whose answer is its target. InputError for none."""
+    """Per sample, the rows whose question occurs in its prompt and whose answer is its target. InputError if none."""
     rows_of: dict[str, list[int]] = {}
     for place, example in enumerate(examples):
         if question := _plain(published.question(example)):
@@ -193,7 +193,7 @@ def _candidates(path: Path, samples: list[_Sample], examples: list[Example]) -> 
     for sample in samples:
         prompt = _plain(sample.prompt)
         asked = [question for question in rows_of if question in prompt and _stands_in(question, prompt)]
-        # What stands within another row's question was not asked for itself.
+        # A question contained in another matching row's question was not the one asked.
         asked = [q for q in asked if not any(q != other and _stands_in(q, other) for other in asked)]
         rows = [place for question in asked for place in rows_of[question]]
         agreeing = {place for place in rows if _agrees(sample.target, examples[place])}
@@ -213,18 +213,18 @@ def _candidates(path: Path, samples: list[_Sample], examples: list[Example]) -> 
 
 
 def _plain(text: str) -> str:
-    """Text without marks of images, which harnesses treat in ways of their own, and with single blanks."""
+    """Text without image markers, which harnesses treat differently, and with whitespace collapsed."""
     return " ".join(re.sub(r"<image ?\d*>|\bimage \d+\b", " ", text).split())
 
 
 def _stands_in(question: str, prompt: str) -> bool:
-    """Whether a question stands in a prompt, not from or to the middle of a word: 1+1 does not stand in 11+12."""
+    """Whether a question occurs in a prompt at word boundaries: 1+1 does not occur in 11+12."""
     edges = [r"\b" if re.match(r"\w", end) else "" for end in (question[0], question[-1])]
     return re.search(edges[0] + re.escape(question) + edges[1], prompt) is not None
 
 
 def _agrees(target: str, example: Example) -> bool:
-    """Whether a logged target is an example's answer, its letter or its choice; one that is not logged says nothing."""
+    """Whether a logged target matches an example's answer, by letter or choice; a missing target always matches."""
     if target in ("", "None"):
         return True
     answer, choices = example.answer, [str(choice) for choice in example.choices or []]
@@ -242,7 +242,7 @@ def _bare(text: str) -> str:
 
 
 def _short(text: str | None) -> str:
-    """A text to be shown in one line."""
+    """A text abbreviated to one line."""
     text = " ".join(str(text).split())
     return repr(text if len(text) <= 80 else f"{text[:40]} ... {text[-35:]}")
 
@@ -250,10 +250,10 @@ def _short(text: str | None) -> str:
 def to_lmms_eval(
     examples: Iterable[Example], records: Iterable[dict], verdicts: dict[str, str] | None = None
 ) -> Iterator[dict]:
-    """Logged samples as lmms-eval writes them, of one task in one condition; verdicts: id -> one of outcome.VERDICTS.
+    """Samples in lmms-eval's log format, for one task under one condition; verdicts: id -> one of outcome.VERDICTS.
 
-    records: of responses.read_all. Each has its document, which lmms-eval itself leaves out since 0.7, without the image.
-    acc is 1 for right, 0 for wrong and abstained, and null for ungraded.
+    records: from responses.read_all. Each sample includes its document (which lmms-eval itself omits since 0.7) without
+    the image. acc is 1 for right, 0 for wrong and abstained, and null for ungraded.
     """
     by_id = {record["id"]: record for record in records}
     for number, example in enumerate(examples):
@@ -282,13 +282,13 @@ def _hash(text: str) -> str:
 
 
 def from_vlmevalkit(path: Path) -> Iterator[dict]:
-    """Records id, response and gold fields of a table of VLMEvalKit's predictions: .xlsx, .tsv or .csv.
+    """Records of id, response and gold fields from a VLMEvalKit prediction table: .xlsx, .tsv or .csv.
 
-    The id is a pid or id column, or else VLMEvalKit's index; choices are its columns A, B, C ... where it has them. Raises
-    InputError for a table without prediction, or a file that is none of these.
+    The id is taken from a pid or id column, or else VLMEvalKit's index; choices from its columns A, B, C, ... if
+    present. Raises InputError for a table without predictions or a file of another type.
     """
     path = Path(path)
-    as_written = {"dtype": object, "keep_default_na": False, "na_values": [""]}  # None, NA and null are answers
+    as_written = {"dtype": object, "keep_default_na": False, "na_values": [""]}  # None, NA and null are valid answers
     try:
         if path.suffix == ".xlsx":
             table = pd.read_excel(path, **as_written)
@@ -313,12 +313,12 @@ def from_vlmevalkit(path: Path) -> Iterator[dict]:
 
 
 def _id(value) -> str:
-    """An id as text; 7.0 of a table is 7."""
+    """An id as text; 7.0 from a table becomes 7."""
     return re.sub(r"\.0$", "", str(value))
 
 
 def _gold(row: dict) -> dict:
-    """The gold fields that a row has; a list may have become its text."""
+    """The gold fields present in a row; lists may have been serialized as text."""
     gold = {key: row[key] for key in _GOLD if row.get(key) not in (None, "")}
     for key in ("choices", "options"):
         if isinstance(gold.get(key), str):

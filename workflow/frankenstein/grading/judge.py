@@ -1,4 +1,4 @@
-"""An optional judge for what the rules leave ungraded. Its verdicts stand apart from the rules', and beside them."""
+"""An optional judge model for responses the rules leave ungraded. Its verdicts are kept separate from the rules'."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Reference answer: {gold}
 Response: {response}
 
 Does the response's final answer mean the same as the reference answer? Say one word: right or wrong."""
-_READ = 4000  # characters of a response that the judge sees, its last
+_READ = 4000  # number of trailing characters of a response shown to the judge
 
 
 def judge(
@@ -34,10 +34,10 @@ def judge(
     store: ResponseCache,
     batch: int,
 ) -> pd.DataFrame:
-    """Verdicts on responses that the rules left ungraded: id, task, condition, verdict, said.
+    """Judge the responses that the rules left ungraded: id, task, condition, verdict, said (the judge's response).
 
-    engine: an engine (engines); graded: verdicts.grade_all of records (responses.read_all). A judge that says neither right
-    nor wrong leaves ungraded; a response that was never made is not put to it.
+    engine: see inference.engines; graded: verdicts.grade_all for these records (responses.read_all). If the judge says
+    neither right nor wrong, the response stays ungraded; missing responses are not judged.
     """
     golds = {(example.task, example.id): example for example in examples}
     columns = ["id", "task", "condition"]
@@ -60,12 +60,12 @@ def judge(
 
 
 def _seen(response: str) -> str:
-    """What the judge sees of a response: what stands outside its thinking, or of a response that only thinks, that."""
+    """The part of a response shown to the judge: the text outside its thinking, or the thinking if there is nothing else."""
     answer = final_answer(response)
     return (answer.body or readable(response))[-_READ:]
 
 
 def word(response: str) -> str:
-    """The verdict that a judge's response gives as its final answer; ungraded where it is neither right nor wrong."""
+    """The verdict given as final answer in a judge's response; ungraded if it is neither right nor wrong."""
     said = re.match(r"\W*(right|wrong)\b", final_answer(response).text or "", re.I)
     return {"right": RIGHT, "wrong": WRONG}[said[1].lower()] if said else UNGRADED

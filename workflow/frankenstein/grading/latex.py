@@ -1,6 +1,6 @@
-r"""Whether two pieces of mathematics are the same: as text, as numbers, as intervals, and by sympy (math-verify) where these can't tell.
+r"""Mathematical equality: as text, as numbers, as intervals, and through sympy (math-verify) if these are inconclusive.
 
-sympy runs in processes of its own that are killed when they take too long.
+sympy runs in separate processes that are killed on timeout.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .extraction import bare, unwrap
 from .numbers import number
 from .outcome import RIGHT, UNGRADED, WRONG, Grade
 
-TIME_LIMIT = 5.0  # seconds an answer, in sympy
-_MEMORY = 4 << 30  # bytes a process of sympy may take
-_LONGEST = 1000  # characters of an answer that sympy is asked about
+TIME_LIMIT = 5.0  # seconds per answer in sympy
+_MEMORY = 4 << 30  # memory limit of a sympy process in bytes
+_LONGEST = 1000  # maximum characters of an answer passed to sympy
 
 _RELATION = r"(?:\\leq?(?:slant)?(?![A-Za-z])|\\geq?(?:slant)?(?![A-Za-z])|\\lt(?![A-Za-z])|\\gt(?![A-Za-z])|\\neq?(?![A-Za-z])|<=|>=|[<>≤≥≠])"
 _SAME_RELATION = {r"\leq": "<=", r"\le": "<=", "≤": "<=", r"\geq": ">=", r"\ge": ">=", "≥": ">=", r"\lt": "<", r"\gt": ">", r"\leqslant": "<=", r"\geqslant": ">="}  # fmt: skip
-# (dimension, how many of its first unit): an answer in other units of the same kind is converted before it is compared.
+# (dimension, factor to its first unit): answers in other units of the same dimension are converted before comparison.
 _UNITS = {
     unit: (dimension, Fraction(factor))
     for dimension, units in {
@@ -42,7 +42,7 @@ _UNITS = {
 
 
 def plain_latex(text: str) -> str:
-    """LaTeX without what does not change its meaning: spaces, sizes, dollars, \\text, units of degree, a full stop."""
+    """LaTeX without parts that do not affect its meaning: spaces, sizes, dollars, \\text, degree signs, a full stop."""
     text = bare(text).strip(".")
     text = re.sub(r"\\(?:left|right|big|Big|bigg|Bigg|displaystyle|limits)(?![A-Za-z])|\\[!,;: ]|~|\\q?quad", "", text)
     text = re.sub(r"\\[dtc]frac", r"\\frac", text).replace("√", r"\sqrt").replace("π", r"\pi").replace("{,}", ",")
@@ -55,9 +55,10 @@ def plain_latex(text: str) -> str:
 
 
 def compare(said: str, gold: str, percent: bool = False) -> Grade | tuple[str, str]:
-    """The verdict on an answer, or (gold, answer) where only sympy can tell: see `settle`.
+    """The verdict on an answer, or (gold, answer) if only sympy can decide: see `settle`.
 
-    percent: the task asks for percent, so a share of one is the same. Raises nothing: what can't be read is told by sympy or not at all.
+    percent: the task asks for a percentage, so the equivalent fraction of one counts too. Never raises: unreadable
+    answers are left to sympy, or stay ungraded.
     """
     ours, theirs = plain_latex(said), plain_latex(gold)
     if (units := _in_units(said, gold)) is not None:
@@ -75,7 +76,7 @@ def compare(said: str, gold: str, percent: bool = False) -> Grade | tuple[str, s
     if len(said) > _LONGEST:
         return Grade(WRONG, said[:_LONGEST], "too long to be an answer")
     if not re.search(r"[\d\\^_=+*/<>≤≥]|^\W*\w\W*$", said):
-        return Grade(WRONG, said)  # words that are not the answer's
+        return Grade(WRONG, said)  # words that differ from the gold answer
     ours, theirs = (_as_interval(text) for text in (said, gold))
     if ours and theirs:
         if plain_latex(ours) == plain_latex(theirs):
@@ -87,7 +88,7 @@ def compare(said: str, gold: str, percent: bool = False) -> Grade | tuple[str, s
 
 
 def _in_units(said: str, gold: str) -> bool | None:
-    """Whether both are the same quantity; None unless both have units of one kind, and not the same."""
+    """Whether both are the same quantity; None unless they have different units of the same dimension."""
     sides = []
     for text in (said, gold):
         plain = (
@@ -111,7 +112,7 @@ def _in_units(said: str, gold: str) -> bool | None:
 
 
 def _alike(ours: str, theirs: str) -> bool:
-    """What sympy does not see: the base of a number, whether it is a set or a tuple, a bound or a value."""
+    """Whether both agree in what sympy ignores: number base, set or tuple, bound or value."""
     bases = [re.findall(r"\d_\{?(\d+)\}?", text) for text in (ours, theirs)]
     if bases[0] and bases[0] != bases[1]:
         return False
@@ -124,7 +125,7 @@ def _alike(ours: str, theirs: str) -> bool:
 
 
 def _as_interval(text: str) -> str | None:
-    r"""An inequality or a union of them in brackets: -2 \le x < 7 -> [-2,7), x > 3 -> (3,\infty); intervals as they are; else None."""
+    r"""Inequalities, or unions of them, as intervals: -2 \le x < 7 -> [-2,7), x > 3 -> (3,\infty); intervals unchanged; otherwise None."""
     text = unwrap(re.sub(r"\\(?:left|right)(?![A-Za-z])|\\[!,;: ]", "", text))
     text = re.sub(r"^[a-z]\s*\\in(?![a-z])\s*", "", text)
     if re.fullmatch(r"\s*[(\[].*,.*[)\]]\s*", text, re.S):
@@ -168,7 +169,7 @@ def _one_interval(text: str) -> str | None:
 
 
 def bomb(text: str) -> bool:
-    """Whether evaluating this exactly could take forever: powers of powers, large exponents, factorials."""
+    """Whether exact evaluation could take unbounded time: nested powers, large exponents, factorials."""
     plain = text.replace("**", "^").replace("{", "").replace("}", "")
     towers = re.search(r"\^[^+\-=,;]*\^", plain)
     large = any(len(digits) > 3 for digits in re.findall(r"\^\(?-?(\d+)", plain))
@@ -176,9 +177,9 @@ def bomb(text: str) -> bool:
 
 
 def equal_latex(gold: str, answer: str) -> bool:
-    r"""Whether two LaTeX expressions are the same mathematics (math-verify). Slow, and for a process of its own.
+    r"""Whether two LaTeX expressions are mathematically equal (math-verify). Slow; run in a separate process.
 
-    Degrees within \sin and its kin are degrees; i is the imaginary unit where no other letter is a variable.
+    Degree signs inside \sin etc. are honoured; i is the imaginary unit if there is no other variable.
     """
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
@@ -190,7 +191,7 @@ def equal_latex(gold: str, answer: str) -> bool:
             r"\1(\2 \\cdot \\frac{\\pi}{180})",
             bare(text),
         )
-        # Its own time limit needs signals; ours is from outside.
+        # math-verify's own time limit needs signals; ours is enforced from outside.
         sides.append(parse(f"${text}$", extraction_config=kinds, parsing_timeout=None))
     if not (sides[0] and sides[1]):
         return False
@@ -210,12 +211,12 @@ def _equal_complex(one, other) -> bool:
 
 
 def _prepare() -> None:
-    """A process for sympy: little memory, everything imported before an answer's time begins."""
+    """Initialize a sympy process: limit its memory, and import everything before any answer is timed."""
     import logging
     import resource
 
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that the time limit is not its own
-    pages = Path("/proc/self/statm")  # what is mapped already does not count
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns about its disabled time limit
+    pages = Path("/proc/self/statm")  # excluding what is already mapped
     mapped = int(pages.read_text().split()[0]) * resource.getpagesize() if pages.exists() else 0
     resource.setrlimit(resource.RLIMIT_AS, (mapped + _MEMORY, mapped + _MEMORY))
     equal_latex("1", "2")
@@ -226,10 +227,10 @@ _MAIN = threading.Lock()
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """A fresh process would run the caller's program once more to import its functions; it needs none of them.
+    """Context: keep fresh processes from re-running the caller's main program, whose functions they do not need.
 
-    Without this a program read from standard input could start no process, and one without `if __name__ == "__main__"` would
-    start itself.
+    Otherwise a program read from standard input could not start processes, and one without
+    `if __name__ == "__main__"` would start itself again.
     """
     with _MAIN:
         main = sys.modules["__main__"]
@@ -241,12 +242,12 @@ def _without_main() -> Iterator[None]:
 
 
 def settle(pairs: list[tuple[str, str]], jobs: int | None = None, time_limit: float = TIME_LIMIT) -> list[Grade]:
-    """Verdicts on (gold, answer) pairs that need sympy, in `jobs` processes (all cores), at most time_limit seconds each."""
+    """Verdicts on (gold, answer) pairs that need sympy, in `jobs` processes (default: all cores), time_limit seconds each."""
     if not pairs:
         return []
     from pebble import ProcessPool
 
-    # Fresh processes: a fork would begin with all that this one has mapped.
+    # Spawned, because a fork would inherit all of this process's mapped memory.
     fresh = multiprocessing.get_context("spawn")
     with (
         _without_main(),
@@ -261,5 +262,5 @@ def _result(future, said: str, limit: float) -> Grade:
         return Grade(RIGHT if future.result() else WRONG, said)
     except TimeoutError:
         return Grade(UNGRADED, said, f"sympy took more than {limit:g} s")
-    except Exception as error:  # a parser that fails, a process out of memory: ungraded, and counted
+    except Exception as error:  # parser failure or out of memory: ungraded, but counted
         return Grade(UNGRADED, said, f"sympy: {type(error).__name__}: {error}"[:200])

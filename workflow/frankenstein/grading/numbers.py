@@ -1,4 +1,4 @@
-r"""Numbers as people and models write them, read exactly: 1,234, -3, 50 %, 3/4, \frac12, 2^{10}, 1.2 x 10^3, twenty-five, 12 cm."""
+r"""Exact parsing of numbers as people and models write them: 1,234, -3, 50 %, 3/4, \frac12, 2^{10}, 1.2 x 10^3, twenty-five, 12 cm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from math import factorial, isqrt, pi
 from . import abstention
 from .extraction import PROSE, Answer, bare, corrected, sentences, unwrap, without_text
 
-_SHORT = 200  # characters of a correction that is an answer
-_LIMIT = 50  # digits of a number that anybody means
+_SHORT = 200  # maximum characters of a correction taken as an answer
+_LIMIT = 50  # maximum plausible number of digits
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
 _SMALL = [
     "zero",
@@ -39,7 +39,7 @@ _WORDS = {word: value for value, word in enumerate(_SMALL)} | {word: 10 * value 
 _TIMES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SIGN = r"(?:[-−–+]|minus\s+|negative\s+)?"
 _TIMES_RE = rf"(?:\s*(?:{'|'.join(_TIMES)})\b|k\b)?"
-# Not within a word or another number, nor part of an expression: not the 1 of Q1a, the 4 of 3.14, the 5 of 5:3, 5√3 or 10-12.
+# Not inside a word or another number, nor part of an expression: not the 1 of Q1a, the 4 of 3.14, the 5 of 5:3, 5√3 or 10-12.
 _ALONE = re.compile(
     rf"(?<![A-Za-z_\d.,/^:√])(?<![A-Za-z\d][-–])(?<![A-Za-z\d]\(){_SIGN}(?:\\?\$|[€£¥])?(?:{_NUMBER})(?:\s*/\s*\d+)?{_TIMES_RE}"
     r"(?![\d]|[A-Za-z]*\d|,\d|\.\d|\s*[√π^×]|\s*\\(?:sqrt|pi|frac|times|cdot)|:\d|\s?[-–]\s?\d|/\d|(?:st|nd|rd|th)\b)",
@@ -53,20 +53,20 @@ _WORD = re.compile(
     + r")\b(?![-\s]*(?:hundred|thousand|million|dozen|of\b|thirds?|quarters?|fifths?|halves|half|and a (?:half|quarter|third)))",
     re.I,
 )
-# "one" is a number where it counts something, and not in "the third one".
+# "one" is a number if it counts something, but not in "the third one".
 _ONE = re.compile(r"(?:^|(?<=is )|(?<=only )|(?<=just )|(?<=exactly ))one\b(?! of\b)", re.I)
-# Units of one letter; any other letter behind a number is a variable.
+# One-letter units; any other letter after a number is a variable.
 _UNITS = "mgshlLNJWVACFΩµ"
 _GREEK = {r"\Omega": "Ω", r"\omega": "ω", r"\mu": "µ", r"\ohm": "Ω"}
 _ORDINALS = ("st", "nd", "rd", "th")
-# Behind this a sentence says why, or what else.
+# Introduces a reason or additional information.
 _WHY = re.compile(
     r"[,;]?\s+(?:since|because|which|as|where|with|i\.e\.|given|if|whereas|while|but|compared)\b|[;(]|,\s+(?!\d{3}\b)"
 )
 _REASON = re.compile(
     r",?\s+(?:since|because|whereas|which (?:is|are|was|were) \S+ (?:more|less|fewer|times|of|\w+er))\b"
 )
-# Behind this it comes to what follows from what it has said.
+# Introduces a conclusion.
 _SO = re.compile(
     r"[,;.]?\s*\b(?:so|therefore|thus|hence|giving|for a total of|(?:which|this|that) (?:means(?: that)?|comes to|makes?|gives|leaves)|,\s*or)\b,?\s+",
     re.I,
@@ -80,13 +80,13 @@ _COUNTS = re.compile(
     r"\d\s*(?:=|\\times|[+*×÷])|=\s*[-$\\(]*\d|\bso\b|\bstep\b|\b(?:comes?|amounts?) to\b|\bleaves?\b", re.I
 )
 _THEN = re.compile(r"\b(?:so|therefore|thus|hence)\b", re.I)
-# "The value of f(4) is 16.", with reasons to follow.
+# "The value of f(4) is 16.", followed by reasons.
 _DIRECT = re.compile(r"(?:the|there|it)\b.*?\b(?:is|are|was|were)\b[^.=]*?[\d][^.=]*\.?", re.I)
 _CHECK = re.compile(r"\W*(?:we can )?(?:check|verify|to (?:check|verify)|let's (?:check|verify))\b", re.I)
 _ASIDE = re.compile(r"(?:note|remember|for example|please)\b", re.I)
 _STEP = re.compile(r"(?:step\s*)?\d+\s*[.:)]|let|first|we\b|to find", re.I)
 _LISTED = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+", re.M)
-# More or less than a number, or one of a range, is not that number.
+# A number in a comparison or range is not the answer itself.
 _BOUND = re.compile(
     r"\b(?:at (?:least|most)|(?:more|less|\w+er) than|over|under|above|below|up to|"
     r"between|within|exceed(?:s|ing)?|a (?:minimum|maximum) of|no (?:more|less|fewer) than)\s+(?:or equal to\s+)?\W{0,2}"
@@ -99,7 +99,7 @@ _BOUNDED = re.compile(
 )
 # One of two, or a range: "3 or 4", "10 to 12", "10-12".
 _EITHER = re.compile(r"\d\s*(?:\bor\b|\bto\b|[-–])\s*\d", re.I)
-# "3, 4", "3 and 4", "3 red; 4 blue" name no one number.
+# "3, 4", "3 and 4", "3 red; 4 blue" do not name a single number.
 _SEVERAL = re.compile(r"\d\s*(?:[^\W\d]+\s*)?(?:[,;、]\s+|[;、]|&|\band\b|和)\s*[-−]?\d")
 _ABOUT = re.compile(
     r"^(?:approximately|approx\.?|about|around|roughly|nearly|almost|circa|ca\.|exactly|only|just|a total of|大约|约|共|\\approx|\\simeq|\\sim|≈|~)\s*|"
@@ -109,7 +109,7 @@ _ABOUT = re.compile(
 
 
 def _plain(text: str) -> str:
-    r"""A number's text without what does not change it: \text{}, spacing, degrees, percent, currency, "about"."""
+    r"""A number's text without parts that do not affect its value: \text{}, spacing, degrees, percent, currency, "about"."""
     text = without_text(bare(text))
     text = text.replace("−", "-").replace("–", "-").replace("{,}", ",").replace("，", ",")
     text = re.sub(
@@ -132,10 +132,10 @@ def _plain(text: str) -> str:
 
 
 def number(text: str, units: bool = True) -> Fraction | None:
-    r"""The text as one number, exactly. None where it is anything else, such as 3x, 5:3, 72 or 73, at least 3, 3rd, 3 + 4.
+    r"""The exact value of a text that is a single number. None for anything else, such as 3x, 5:3, 72 or 73, at least 3, 3rd, 3 + 4.
 
-    A currency before it and, with `units`, words behind it are left out (12 cm); products, quotients, powers, factorials
-    and square roots that come out are worked out; what is longer than anybody means is no number.
+    Ignores a leading currency and, with `units`, trailing words (12 cm); evaluates products, quotients, powers,
+    factorials and square roots with exact results; implausibly long digit strings are not numbers.
     """
     if len(text) > 8 * _LIMIT:
         return None
@@ -173,7 +173,7 @@ def number(text: str, units: bool = True) -> Fraction | None:
 
 
 def _is_unit(text: str | None, allowed: bool) -> bool:
-    """Whether what stands behind a number is its unit: words, not a variable, not another number, no ordinal."""
+    """Whether the text after a number is its unit: words, but no variable, other number or ordinal suffix."""
     text = (text or "").strip(" -")
     if not text:
         return True
@@ -231,9 +231,9 @@ _TOKEN = re.compile(
 
 
 def _worked_out(text: str, real: bool = False) -> Fraction | float | None:
-    r"""Value of a product, quotient, power, factorial or root of numbers; real: square roots and \pi as floats too.
+    r"""Value of a product, quotient, power, factorial or root of numbers; with `real`, also square roots and \pi as floats.
 
-    Sums are none of these: 5-3 may be a range. None for what is no such expression, or has more digits than anybody means.
+    Sums are excluded, because 5-3 may be a range. None for any other expression, or an implausible number of digits.
     """
     if len(text) > 2 * _LIMIT:
         return None
@@ -315,7 +315,7 @@ def _factor(tokens: list, real: bool):
 
 
 def _argument(tokens: list, real: bool):
-    r"""Of \frac and \sqrt: in braces, or one digit (\frac12)."""
+    r"""The argument of \frac or \sqrt: in braces, or a single digit (\frac12)."""
     kind, text = tokens[0]
     if kind == 1 and len(text) > 1 and text.isdigit():
         return Fraction(text[0]), [(1, text[1:]), *tokens[1:]]
@@ -338,7 +338,7 @@ def real(text: str) -> float | None:
 
 
 def numbers(text: str) -> list[str]:
-    """Numbers that stand alone in a text, as they are written, in order."""
+    """Standalone numbers in a text, as written, in order."""
     return [found.strip() for found in _ALONE.findall(bare(text))]
 
 
@@ -347,9 +347,9 @@ def _named(clause: str) -> list[str]:
 
 
 def sole(text: str) -> str | None:
-    """The number that an answer consists of, or is the only one it names, or begins with before it says why; else None.
+    """The number an answer consists of, names as its only number, or begins with before giving a reason; else None.
 
-    Of an equation it is what stands behind the last sign, of "3.14 ≈ π" the side that is a number.
+    For an equation, the part after the last equals sign; for "3.14 ≈ π", the numeric side.
     """
     for attempt in corrected(text):
         if (found := _sole(attempt)) is not None:
@@ -383,7 +383,7 @@ def _sole(text: str) -> str | None:
 
 
 def _said(sentence: str) -> str | None:
-    """The number that a sentence comes to: behind its last "so", its last equals sign or "is", before it says why; else its first."""
+    """The number a sentence concludes with: after its last "so", equals sign or "is", before any reason; else its first."""
     sentence = re.sub(
         r"^\W*(?:step\s*)?\d+\s*[.:)]\s+|,\s+\S+ of (?:which|whom|these|them)\b.*", "", sentence, flags=re.I
     )
@@ -397,13 +397,13 @@ def _said(sentence: str) -> str | None:
         return found
     if numbers(start := _REASON.split(sentence, maxsplit=1)[0]):
         sentence = start
-    # "7 in total: 3 red and 4 blue" says 7 and of what.
+    # "7 in total: 3 red and 4 blue" states 7 and its breakdown.
     head, colon, parts = sentence.partition(":")
     if colon and len(_named(parts)) > 1 and "=" not in parts and len(_named(head)) == 1:
         sentence = head
     *before, last = re.split(_VERB, sentence)
     for part, behind in ((last, bool(before)), *((part, False) for part in reversed(before))):
-        # What a verb leads to comes first; what leads to a verb comes last: "Of the 300 pounds, 20 are left."
+        # After the last verb first, then in the clause just before a verb: "Of the 300 pounds, 20 are left."
         clauses = (_WHY.split(part.strip(), maxsplit=1)[0], part) if behind else (part.rpartition(", ")[2], part)
         for clause in clauses:
             if _EITHER.search(clause):
@@ -414,9 +414,9 @@ def _said(sentence: str) -> str | None:
 
 
 def of(answer: Answer) -> str | None:
-    """The number that a final answer names, as it is written; what is marked and is no one number is returned whole.
+    """The number named by a final answer, as written; a marked answer that is not a single number is returned whole.
 
-    None where there is none at all.
+    None if there is no number at all.
     """
     text = answer.text.replace("{,}", ",")
     if answer.mark != PROSE:
@@ -436,7 +436,7 @@ def of(answer: Answer) -> str | None:
 
 
 def _said_alone(text: str) -> str | None:
-    """Of a sentence in words that concludes or equates, what it comes to."""
+    """The result of a verbal sentence that concludes or equates."""
     if (
         _BOUND.search(text)
         or not re.search(r"=|\b(?:is|are|so|therefore|thus|has|have|makes?|equals)\b", text)
@@ -447,7 +447,7 @@ def _said_alone(text: str) -> str | None:
 
 
 def _bold(text: str) -> str | None:
-    """The one number that a text has in bold."""
+    """The single bold number in a text."""
     strong = [found for found in re.findall(r"\*\*(.+?)\*\*", text) if number(found) is not None]
     return strong[-1] if len({number(found) for found in strong}) == 1 else None
 
@@ -459,7 +459,7 @@ def _in_prose(text: str) -> str | None:
     if number(text) is not None:
         return text
     if not re.search(r"[A-Za-z一-鿿=]", text):
-        return None  # digits in a row answer nothing
+        return None  # digits without words are not an answer
     lines = [part for part in sentences(text) if not _ASIDE.match(part) and not abstention.unable(part)]
     parts = [part for part in lines if not _LISTED.match(part)] or lines
     if not parts:
@@ -471,7 +471,7 @@ def _in_prose(text: str) -> str | None:
         if found := _said(part):
             return found
         if _BOUNDED.search(part):
-            return part  # it concludes that it is more, or less
+            return part  # it concludes with an inequality
     if (bold := _bold(text)) is not None and not _THEN.search(text.rpartition("**")[2]):
         return bold
     if (
@@ -481,7 +481,7 @@ def _in_prose(text: str) -> str | None:
         and len(_named(parts[0])) == 1
     ):
         return _named(parts[0])[0]
-    # Who counts comes to the number at the end; who does not says it first, and then why.
+    # A calculation ends with its result; other answers state it first and then explain.
     if told and _COUNTS.search(text) and (found := _said(told[-1])):
         return found
     first = [] if _STEP.match(parts[0]) else parts[:1]

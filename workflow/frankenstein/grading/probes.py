@@ -1,6 +1,6 @@
-"""What the probes' answers say: whether a swap changed one, and whether one with a layer skipped is right (paper, Appendix D).
+"""Grading the probes: whether a swap changed the answer, and whether it is right with a layer skipped (paper, Appendix D).
 
-Answers are read as everywhere else (extraction). One that can't be read has failed; it is never unchanged.
+Answers are extracted as everywhere else (extraction). An unreadable answer counts as failed, never as unchanged.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _NAMES_NO = {"recognition": "yes or no", "grounding": "box", "counting": "number
 
 
 def read_records(paths: list[Path]) -> pd.DataFrame:
-    """Records of the probes, one JSON object a line. pandas' own reader would turn the answer "3" into a number."""
+    """Probe records, one JSON object per line. (pandas' own reader would turn the answer "3" into a number.)"""
     return pd.DataFrame([json.loads(line) for path in paths for line in Path(path).read_text().splitlines()])
 
 
 def read(
     response: str, pair: Pair, to_canvas: tuple[float, float] = (1.0, 1.0), truncated: bool = False
 ) -> tuple[str | Fraction | tuple | None, str]:
-    """(what a response to a pair's prompt says, why it says nothing).
+    """(answer read from a response to a pair's prompt, reason if there is none).
 
-    recognition: "yes" or "no"; counting: a number; grounding: x1,y1,x2,y2 in pixels of the original image, of which to_canvas
-    has the x and y factor from the coordinates of the model's family; ocr: the text, as it is compared.
+    recognition: "yes" or "no"; counting: a number; grounding: x1,y1,x2,y2 in pixels of the original image, using the x
+    and y factors in to_canvas from the model family's box coordinates; ocr: the text, normalized for comparison.
     """
     answer = final_answer(response, truncated)
     if answer.text is None:
@@ -52,7 +52,7 @@ def read(
 
 
 def changed(before, after, pair: Pair) -> bool | None:
-    """Whether a swap changed the answer, both as `read` says them, by the paper's rule for the function; None if it can't be told.
+    """Whether a swap changed the answer (both from `read`), by the paper's rule for the function; None if undecidable.
 
     recognition: the answer is "no"; grounding: the box meets the SOURCE's gold box at IoU above the pair's own
     threshold (0.5); counting: the count differs; ocr: the text differs.
@@ -67,13 +67,13 @@ def changed(before, after, pair: Pair) -> bool | None:
 
 
 def _gold(pair: Pair, side: str):
-    """The gold answer of "target" or "source", as `read` says it."""
+    """The gold answer for side "target" or "source", in the form returned by `read`."""
     text = pair.answer(side)
     return {"grounding": box, "counting": number}.get(pair.task, same_text)(text)
 
 
 def unchangeable(pair: Pair) -> bool:
-    """Whether both images have the same answer, so that no swap can change it: the same word printed twice, say."""
+    """Whether both images have the same answer, so that no swap can change it (e.g. the same word printed twice)."""
     target, source = _gold(pair, "target"), _gold(pair, "source")
     if pair.task == "grounding":
         return iou(target, source) > pair.meta.get("iou_threshold", 0.5)
@@ -81,8 +81,8 @@ def unchangeable(pair: Pair) -> bool:
 
 
 def changed_as_published(before: str, after: str) -> bool:
-    """The public script's rule, for comparison: any difference of text, except that of two texts of which one is long
-    (20 characters or more) and one holds the other. Case and closing punctuation are no matter."""
+    """The public script's rule, for comparison: any textual difference counts, unless one text is long (20 characters
+    or more) and one contains the other. Case and closing punctuation are ignored."""
     one, other = (text.lower().strip().rstrip(".,!?;:") for text in (before, after))
     if max(len(one), len(other)) >= 20 and (one in other or other in one):
         return False
@@ -92,14 +92,14 @@ def changed_as_published(before: str, after: str) -> bool:
 def swap_table(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
     """Swap records with their verdicts: id, function, mode, layer, response, truncated, changed, text_changed, right, failed, reason, unchangeable, ...
 
-    changed: by the paper's rules; text_changed: by the public script's (changed_as_published); right: the
-    answer is the target's gold one; failed: no verdict, for `reason` (a sample that crashed, an answer that can't be read);
+    changed: by the paper's rules; text_changed: by the public script's (changed_as_published); right: whether the answer
+    is the target's gold answer; failed: no verdict, for `reason` (the sample crashed, or the answer is unreadable);
     unchangeable: both images have the same answer.
     """
     by_id = {pair.id: pair for pair in pairs}
     unswapped = records[records["mode"] == "none"].set_index("id")
     columns = ("changed", "text_changed", "right", "failed", "reason", "unchangeable")
-    said: dict[tuple, tuple] = {}  # one answer stands in many rows
+    said: dict[tuple, tuple] = {}  # many rows share one answer
 
     def understood(row, pair: Pair):
         key = (pair.id, row.response, row.truncated)
@@ -128,7 +128,7 @@ def swap_table(records: pd.DataFrame, pairs: list[Pair]) -> pd.DataFrame:
 def skip_table(records: pd.DataFrame, examples: list[Example], jobs: int | None = None) -> pd.DataFrame:
     """Skip records with their verdicts: id, task, layer, response, truncated, verdict, wrong, failed, error.
 
-    wrong: not right, an answer that says it can't be told and one that was cut off too; failed: ungraded. jobs: of verdicts.grades.
+    wrong: not right, including abstentions and truncated answers; failed: ungraded. jobs: see verdicts.grades.
     """
     golds = {(example.task, example.id): example for example in examples}
     answered = [

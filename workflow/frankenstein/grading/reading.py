@@ -1,4 +1,4 @@
-"""From a final answer to its verdict, unless it says that there is none."""
+"""Grading a final answer, or recognizing it as an abstention."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .extraction import PROSE, Answer, same_text
 from .numbers import number
 from .outcome import ABSTAINED, UNGRADED, Grade
 
-_LONGEST = 1000  # characters of an answer that a verdict quotes
-# After such words an answer may follow although the text said that it can't tell.
+_LONGEST = 1000  # maximum characters of an answer quoted in a verdict
+# Words after which an answer may follow even though the text said it cannot tell.
 _GUESS = re.compile(
     r"\b(?:guess|assum\w+|however|but|still|nonetheless|nevertheless|based on|likely|probably|typically|(?:answer|it|value) (?:would|must) be|judging by|going by|according to|i(?:'d| would))\b|=|"
     r"\b(?:therefore|thus|hence|in conclusion)\b",
@@ -19,10 +19,10 @@ _GUESS = re.compile(
 
 
 def with_abstention(answer: Answer, read, known: list[str]):
-    """What `read` makes of an answer, unless it says that there is none; an answer in the words of a choice is that choice.
+    """Apply `read` to an answer unless it is an abstention; an answer in the words of a choice always counts as that choice.
 
-    A response that marks no answer and says somewhere that it can't tell is read from there on, where it guesses all the
-    same; else it abstains.
+    If a response marks no answer and says somewhere that it cannot tell, only a guess that follows is read; without
+    one, it is an abstention.
     """
     said = answer.text
     if same_text(said) in {same_text(text) for text in known if text}:
@@ -41,7 +41,7 @@ def with_abstention(answer: Answer, read, known: list[str]):
 
 
 def _after(text: str) -> str | None:
-    """What a text says after it last said that it can't tell, if that is an answer or begins like a guess."""
+    """The text after its last statement that it cannot tell, if that is an answer or phrased as a guess."""
     parts = [
         part for sentence in extraction.sentences(text) for part in re.split(r"[,;]\s+(?=but\b|however\b)", sentence)
     ]

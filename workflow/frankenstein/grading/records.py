@@ -1,4 +1,4 @@
-"""Responses to grade as files, what came out in a few lines, and the check of the graders themselves."""
+"""Reading response files for grading, summarizing the verdicts, and testing the graders themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG, Grade
 def read_golds(path: Path) -> dict[str, dict]:
     """Gold records by id: JSON lines, or one JSON object by id as MathVista publishes it.
 
-    The id is a record's id, pid or unique_id, or else its place, counted from 0.
+    The id is a record's id, pid or unique_id, or else its 0-based position.
     """
     path = Path(path)
     if path.suffix == ".json":
@@ -33,7 +33,7 @@ def read_golds(path: Path) -> dict[str, dict]:
 
 
 def read_responses(path: Path, examples: Path | None) -> list[dict]:
-    """Records with id, response and gold fields, these inline or from `examples` by id. InputError: the line and what is wrong."""
+    """Records with id, response and gold fields (inline, or from `examples` by id). InputError names the line and the problem."""
     golds = read_golds(examples) if examples else {}
     seen, records = set(), []
     for line, record in jsonl.read(path, torn=True):
@@ -57,7 +57,7 @@ def read_responses(path: Path, examples: Path | None) -> list[dict]:
 
 
 def summary(grades: list[Grade]) -> str:
-    """Counts and accuracy over all, and what was left ungraded, by reason."""
+    """Counts, overall accuracy, and the ungraded answers by reason."""
     counts = Counter(grade.verdict for grade in grades)
     lines = [f"{len(grades)} answers: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)]
     if grades:
@@ -70,10 +70,10 @@ def summary(grades: list[Grade]) -> str:
 
 
 def check(path: Path, jobs: int | None = None, time_limit: float = TIME_LIMIT) -> tuple[list[str], bool]:
-    """(lines that say how many verdicts are as a person gave them, whether all are): cases of any task, in JSON lines.
+    """Compare the graders with human verdicts on cases of any task, in JSON lines: (report lines, whether all agree).
 
-    A case has task, response, the task's gold fields, and `expected`: right, or wrong for any verdict but right (an abstention is
-    one), abstained or ungraded where these are meant. Raises InputError for a line without them.
+    A case has task, response, the task's gold fields, and `expected`: right, wrong (also satisfied by an abstention),
+    abstained or ungraded. Raises InputError for a line lacking any of these.
     """
     cases = []
     for line, case in jsonl.read(path):

@@ -1,7 +1,7 @@
-"""Verdicts by rules: the final answer, then equality by one of RULES, which a benchmark, or a prompt of RL, names.
+"""Rule-based grading: extract the final answer, then compare it by one of RULES, named by the benchmark or RL prompt.
 
-No model, never eval. An answer that says it can't be told is an outcome of its own, told before any rule reads it; an answer
-that no rule can read is ungraded.
+No model, never eval. An abstention is an outcome of its own, detected before any rule reads the answer; an answer that
+no rule can read is ungraded.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .numbers import number
 from .outcome import ABSTAINED, RIGHT, UNGRADED, WRONG, Grade
 from .reading import with_abstention
 
-_LONGEST = 1000  # characters of an answer that a verdict quotes
+_LONGEST = 1000  # maximum characters of an answer quoted in a verdict
 _LETTERS = "ABCDEFGHI"
 
 
 class _TooLong(Exception):
-    """Reading an answer took more than its time."""
+    """Reading an answer exceeded its time limit."""
 
 
 def grade(record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]:
-    """The verdict on one record; or (gold, answer) where only sympy can tell whether these are equal: see grade_all.
+    """The verdict on one record, or (gold, answer) if only sympy can decide whether they are equal: see grade_all.
 
-    record: grading (a name of RULES), response, answer, and where there are any question_type, answer_type, choices, precision,
-    unit, truncated (the response ran out of tokens); extraction, where use_extraction says that the answer has been extracted
-    already. Raises InputError for a record without what its rule needs.
+    record: grading (a key of RULES), response, answer, and optionally question_type, answer_type, choices, precision,
+    unit, truncated (the response hit the token limit); with use_extraction, the already extracted answer in
+    `extraction`. Raises InputError for a record lacking what its rule needs.
     """
     compare = RULES.get(record.get("grading", ""))
     if compare is None:
@@ -57,9 +57,9 @@ def grade(record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]
         return compare(answer, gold, record, use_extraction)
 
     if answer.text is None:
-        read(Answer("", extraction.TAG, ""))  # a record that lacks what its task needs is an error all the same
+        read(Answer("", extraction.TAG, ""))  # so that an incomplete record is an error in any case
         return Grade(ABSTAINED if abstention.unable(answer.body) else WRONG, None, answer.reason)
-    # What was extracted by others is graded as they do it: MathVista's own labels give a refusal the nearest choice.
+    # External extractions are graded as their authors do: MathVista's own labels map a refusal to the nearest choice.
     return read(answer) if use_extraction else with_abstention(answer, read, [*map(str, options), gold])
 
 
@@ -75,7 +75,7 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(name: str) -> Callable[[Rule], Rule]:
-    """A rule by its name: (final answer, gold, record, whether the answer was extracted by others) -> verdict."""
+    """Register a rule by name: (final answer, gold, record, whether the answer was extracted externally) -> verdict."""
 
     def register(function: Rule) -> Rule:
         RULES[name] = function
@@ -86,9 +86,9 @@ def rule(name: str) -> Callable[[Rule], Rule]:
 
 @rule("choice")
 def _choice(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
-    """One of several: the choice itself, not its letter, is compared, for the same may stand there twice."""
+    """Multiple choice: compares the choice itself rather than its letter, since a choice may be listed twice."""
     options = [str(option) for option in _options(record)]
-    if not options:  # letters alone are known
+    if not options:  # only the letters are known
         if not re.fullmatch(r"\(?[A-Za-z]\)?\.?", gold.strip()):
             raise InputError(f"multiple choice without choices, and the answer {gold!r} is no letter")
         options = [chr(ord("A") + at) for at in range(max(5, ord(gold.strip("(). ").upper()) - ord("A") + 1))]
@@ -108,7 +108,7 @@ def _choice(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
 
 
 def _nearest(text: str, options: list[str]) -> int:
-    """MathVista's own rule for an extraction: a letter by its place in the list, a choice as it stands, or else the nearest."""
+    """MathVista's rule for extractions: a letter by list position, a verbatim choice, or else the nearest choice."""
     text = text.strip()
     letter = (re.findall(r"\(([a-zA-Z])\)", text) or re.findall(r"^([A-Z])\.?$", text) or [""])[0].upper()
     if letter and ord(letter) - ord("A") < len(options):
@@ -123,8 +123,8 @@ def _nearest(text: str, options: list[str]) -> int:
 
 @rule("letters")
 def _letters(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
-    """One or more letters: the sets are compared."""
-    if gold.strip().isdigit():  # the options are numbered
+    """One or more letters, compared as sets."""
+    if gold.strip().isdigit():  # numbered options
         said = numbers.of(answer)
         same = said is not None and number(said) == int(gold)
         return Grade(RIGHT if same else WRONG if said else UNGRADED, said, "" if said else "names no number")
@@ -145,7 +145,7 @@ def _gold_letters(gold: str) -> set[str]:
 
 
 def _numbers(answer: Answer, gold: str, extracted: bool) -> tuple[str | None, Fraction | None, Fraction]:
-    """(what is said, it as a number, the gold number)."""
+    """(answer text, its numeric value, gold number)."""
     expected = number(gold)
     if expected is None:
         raise InputError(f"the answer {gold!r} is no number")
@@ -153,14 +153,14 @@ def _numbers(answer: Answer, gold: str, extracted: bool) -> tuple[str | None, Fr
     return said, number(said or ""), expected
 
 
-# Words that are or may be numbers, which no rule reads.
+# Words that may denote numbers but that no rule reads.
 _NUMBERLIKE = re.compile(
     r"\b(?:half|halves|thirds?|quarters?|couple|pair|twice|double|triple|several|score|dozens?)\b", re.I
 )
 
 
 def _no_number(said: str | None, answer: Answer) -> Grade:
-    """Of an answer that is no one number: wrong, unless it is one in words that no rule reads."""
+    """Grade an answer that is not a single number: wrong, unless it may be one in words that no rule reads."""
     if said is None and answer.mark != PROSE and _NUMBERLIKE.search(answer.text or "") and " " in answer.text:
         return Grade(UNGRADED, answer.text[:_LONGEST], "a number in words that no rule reads")
     if said is None:
@@ -172,7 +172,7 @@ def _no_number(said: str | None, answer: Answer) -> Grade:
 
 @rule("number")
 def _one_number(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
-    """One number, as the gold answer is (behind ####, where there is that)."""
+    """A single number equal to the gold answer (which follows #### if present)."""
     gold = gold.rpartition("####")[2].strip()
     said, value, expected = _numbers(answer, gold, extracted)
     if value is None:
@@ -182,7 +182,7 @@ def _one_number(answer: Answer, gold: str, record: dict, extracted: bool) -> Gra
 
 @rule("typed")
 def _typed(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
-    """By answer_type (integer, float, list, text) and precision: integers cut off, floats rounded, as MathVista does it."""
+    """By answer_type (integer, float, list, text) and precision: integers truncated, floats rounded, as in MathVista."""
     kind = record.get("answer_type")
     if kind == "list":
         return _list(answer, gold)
@@ -198,12 +198,12 @@ def _typed(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
         value = numbers.real(said)
     if value is None:
         return _no_number(said, answer)
-    # Where the task asks for percent, a share of one is the same.
+    # If the task asks for a percentage, the equivalent fraction of one counts too.
     for found in (value, value * 100) if record.get("unit") == "%" else (value,):
         if kind == "float":
             places = int(float(record["precision"]))
             same = round(float(found), places) == round(float(expected), places)
-        else:  # only of a number in digits are decimals cut off: 1/3 is not 0
+        else:  # only decimals are truncated: 1/3 is not 0
             same = found == expected or (re.search(r"[/\\^!]", said) is None and int(found) == expected)
         if same:
             return Grade(RIGHT, said)
@@ -211,7 +211,7 @@ def _typed(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
 
 
 def _named_text(text: str) -> str:
-    """What a sentence names in words: what is bold in it, what stands behind its "is", or all of it."""
+    """The words a sentence names: its bold part, the part after "is", or all of it."""
     *_, last = extraction.sentences(text) if "**" not in text else [text]
     if len(strong := re.findall(r"\*\*(.+?)\*\*", last)) == 1:
         return strong[0]
@@ -220,7 +220,7 @@ def _named_text(text: str) -> str:
 
 
 def _list(answer: Answer, gold: str) -> Grade:
-    """A list in brackets, or without them where that is all that is said."""
+    """A bracketed list, or an unbracketed one if it is the entire answer."""
     said = answer.text
     found = re.findall(r"\[[^\[\]]*\]", said)
     if not found and answer.mark != PROSE and "," in said:
@@ -239,7 +239,7 @@ def _items(text: str) -> list:
 
 @rule("latex")
 def _latex(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade | tuple[str, str]:
-    """Equal as mathematics in LaTeX."""
+    """Mathematical equality of LaTeX expressions."""
     said = _formula(answer)
     if said is None:
         return Grade(WRONG, None, "no answer in the response")
@@ -253,7 +253,7 @@ _FORMULA = re.compile(r"(?<!\\)\$\$?((?:[^$\\]|\\.)+?)(?<!\\)\$\$?|\\\((.+?)\\\)
 
 
 def _formula(answer: Answer) -> str | None:
-    """The mathematics that an answer is: all of it, its last formula, or what its last sentence comes to."""
+    """The mathematical content of an answer: all of it, its last formula, or the result of its last sentence."""
     text = answer.text
     if answer.mark == PROSE:
         for part in reversed(extraction.sentences(text)):
@@ -264,7 +264,7 @@ def _formula(answer: Answer) -> str | None:
     for attempt in extraction.corrected(text):
         if formulas := _FORMULA.findall(attempt):
             last = next(inner for inner in formulas[-1] if inner).strip()
-            # A statement may go on after its formula; in a tag the last is what it comes to.
+            # A statement may continue after its formula; in a tag, the last formula is the result.
             first = next(inner for inner in formulas[0] if inner).strip()
             return first if answer.mark == extraction.STATED else _right_side(last)
         if re.search(r"[A-Za-z]{2,}\s+[A-Za-z]{2,}\s+", attempt) and (
@@ -275,13 +275,13 @@ def _formula(answer: Answer) -> str | None:
 
 
 def _right_side(text: str) -> str:
-    r"""Behind the last equals sign of a chain, unless an equation of two variables is the answer."""
+    r"""The text after the last equals sign of a chain, unless the answer is itself an equation in two variables."""
     return re.split(r"(?<![<>\\!])=", text)[-1].strip()
 
 
 @contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """At most so many seconds, where a clock can be set (in a program's main thread)."""
+    """Context: a time limit in seconds, where a timer can be set (only in the main thread)."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
@@ -304,7 +304,7 @@ def grade_all(
     jobs: int | None = None,
     time_limit: float = TIME_LIMIT,
 ) -> list[Grade]:
-    """A Grade a record, in order; what needs sympy in `jobs` processes (all cores). Reading and sympy take at most time_limit seconds each."""
+    """One Grade per record, in order. Reading and sympy are limited to time_limit seconds each; sympy uses `jobs` processes (default: all cores)."""
     made: list[Grade | tuple[str, str]] = []
     for record in records:
         try:

@@ -1,4 +1,4 @@
-"""Short answers read by the final answer's own text: the mini study's tasks, and what the probes ask (paper, Appendix D)."""
+"""Grading short answers from the text of the final answer: the mini study's tasks and the probes (paper, Appendix D)."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _YES = re.compile(
 
 
 def well_formed(response: str) -> bool:
-    """Whether the response is <think>...</think><answer>...</answer> and nothing else."""
+    """Whether the response is exactly <think>...</think><answer>...</answer>."""
     return _FORMAT.fullmatch(response) is not None
 
 
 def yes_or_no(text: str) -> str | None:
-    """ "yes" or "no" as a text answers whether something is there: by its first word, or "There is no dog."; else None."""
+    """ "yes" or "no" from a text answering whether something is present: by its first word, or "There is no dog."; else None."""
     words = re.findall(r"\b(?:yes|no|yeah|nope)\b(?! \w+ (?:is|are|can|in)\b)", same_text(text))
     first = re.match(r"(yes|no)\b", same_text(text))
     if first and not _NO.match(text.strip()):
@@ -47,7 +47,7 @@ def yes_or_no(text: str) -> str | None:
 
 
 def equal(answer: str, gold: str, answer_type: str | None) -> bool:
-    """Whether an answer's text equals the gold one: numbers exactly, boxes at IoU > 0.5, else as text."""
+    """Whether an answer's text equals the gold answer: numbers exactly, boxes at IoU > 0.5, anything else as text."""
     if answer_type == "number":
         value = number(answer)
         return value is not None and value == number(gold)
@@ -58,7 +58,7 @@ def equal(answer: str, gold: str, answer_type: str | None) -> bool:
 
 
 def text_of(answer: Answer, answer_type: str | None, gold: str = "") -> str | None:
-    """What an answer names of its type (number, box, text; yes or no where `gold` is one), as text; None where it names none."""
+    """The value of the given type (number, box, text; yes or no if `gold` is one) named by an answer, as text; None if none."""
     if answer.text is None:
         return None
     if answer_type == "number":
@@ -71,7 +71,7 @@ def text_of(answer: Answer, answer_type: str | None, gold: str = "") -> str | No
         return yes_or_no(answer.text)
     text = answer.text
     if answer.mark == PROSE and len(parts := sentences(text)) == 1:
-        # "The word is CAT." names a word; so does "It says "CAT"."
+        # "The word is CAT." names a word, and so does "It says "CAT"."
         named = re.search(
             r"\b(?:word|text|it|answer|image|sign|letters?)\b[^:\"“]*?(?:\b(?:is|says?|reads?|shows?|are|spells?)\b|:)(?: the (?:word|text|letters?))?[ :]*[\"“'*]*([^\"”'*]+?)[\"”'*]*\.?$",
             parts[0],
@@ -82,7 +82,7 @@ def text_of(answer: Answer, answer_type: str | None, gold: str = "") -> str | No
 
 
 def grade(response: str | None, gold: str, answer_type: str | None, truncated: bool = False) -> Grade:
-    """The verdict on a response; None stands for a response that was never made."""
+    """The verdict on a response; None is a missing response."""
     if response is None:
         return Grade(UNGRADED, None, "no response")
     answer = final_answer(response, truncated)

@@ -1,4 +1,4 @@
-"""Verdicts on a checkpoint's responses: each task by the rules of the benchmark that it is."""
+"""Grading a checkpoint's responses, each task by the rules of its benchmark."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .outcome import Grade
 def grades(
     answered: list[tuple[Example, str | None]], jobs: int | None = None, truncated: list[bool] | None = None
 ) -> list[Grade]:
-    """A Grade for each (example, response), in order; response None: never made.
+    """One Grade per (example, response), in order; a response of None is missing.
 
-    jobs: processes for sympy (all cores); truncated: whether each response ran out of tokens (left out: none did).
+    jobs: number of sympy processes (default: all cores); truncated: whether each response hit the token limit
+    (default: none did).
     """
     cut = truncated or [False] * len(answered)
     made: list[Grade | None] = [None] * len(answered)
@@ -35,7 +36,7 @@ def grades(
 
 
 def _record(example: Example, response: str | None) -> dict:
-    """What rules look at; of an example that names no rule, by that of its benchmark."""
+    """The record for the grading rules; if the example names no rule, its benchmark's rule is used."""
     record = asdict(example) | {"response": response}
     return record if example.grading else graders.with_rule(example.benchmark, record)
 
@@ -43,7 +44,7 @@ def _record(example: Example, response: str | None) -> dict:
 def grade_all(paths: list[Path], checkpoint: str, examples: list[Example], jobs: int | None = None) -> pd.DataFrame:
     """Grades of a checkpoint's responses: id, task, condition, verdict, extracted, reason, well_formed, truncated, tokens.
 
-    Raises InputError where the responses are not this checkpoint's to these examples (responses.read_all).
+    Raises InputError if the responses are not this checkpoint's responses to these examples (responses.read_all).
     """
     records = responses.read_all(paths, checkpoint, examples)
     golds = {(example.task, example.id): example for example in examples}

@@ -1,1 +1,1 @@
-"""From a prompt to a response: chat templates, engines, the cache of responses, descriptions."""
+"""From prompt to response: chat templates, inference engines, the response cache, image descriptions."""

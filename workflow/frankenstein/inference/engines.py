@@ -1,9 +1,9 @@
-"""What answers prompts: a checkpoint by transformers (the default) or vLLM, or an OpenAI-compatible endpoint.
+"""Inference engines: a checkpoint through transformers (the default) or vLLM, or an OpenAI-compatible endpoint.
 
-An engine is called with a list of generation.Prompt and returns a generation.Response each, greedy; an endpoint may
-return an exception in one's place. `prepare` loads the weights, or looks for the key: a job that has all its answers
-does neither. `version` is what its answers depend on beside the checkpoint. `template`: a chat template that takes the place
-of the checkpoint's own.
+An engine is called with a list of prompts.Prompt and returns one greedy generation.Response for each; an endpoint may
+return an exception instead of a response. `prepare` loads the weights or looks up the API key, and is not called by a
+job whose answers are all cached. `version` names the software its answers depend on besides the checkpoint.
+`template`: a chat template that replaces the checkpoint's own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Transformers:
 
 
 class Vllm:
-    """The same prompts, rendered by the same chat template, through vLLM (an install of the user's own)."""
+    """The same prompts, rendered by the same chat template, through vLLM (which the user installs separately)."""
 
     def __init__(
         self, directory: Path, max_new_tokens: int, max_pixels: int | None = None, template: str | None = None
@@ -105,7 +105,7 @@ class Vllm:
 
 
 class Endpoint:
-    """An OpenAI-compatible chat endpoint. The key comes from an environment variable, and from nowhere else."""
+    """An OpenAI-compatible chat endpoint. The API key is read only from an environment variable."""
 
     def __init__(self, url: str, model: str, key_env: str, max_new_tokens: int, parallel: int = 4, retries: int = 5):
         self.url, self.model, self.key_env = url, model, key_env
@@ -137,10 +137,10 @@ class Endpoint:
             made = self.client.chat.completions.create(
                 model=self.model, messages=messages, temperature=0, max_tokens=self.max_new_tokens, seed=0
             )
-            choice = made.choices[0]  # its tokens are not ours to know
+            choice = made.choices[0]  # the endpoint does not return token ids
             return Response((choice.message.content or "").strip(), [], choice.finish_reason == "length")
         except OpenAIError as error:
-            # What a server says may quote the key.
+            # A server's error message may quote the key.
             return RuntimeError(f"{self.url}: {str(error).replace(os.environ[self.key_env], '***')}")
         except (TypeError, AttributeError, LookupError) as error:
             return RuntimeError(f"{self.url}: no chat completion in the answer ({type(error).__name__})")
@@ -157,7 +157,7 @@ LOCAL = {"transformers": Transformers, "vllm": Vllm}
 
 
 def helper(by: dict, manifest: str | None, engine: str, max_pixels: int | None = None):
-    """(engine, its settings) of config.Descriptions or config.Judge as plain data: a checkpoint by its manifest, or an endpoint."""
+    """(engine, settings) from config.Descriptions or config.Judge as plain data: checkpoint (by manifest) or endpoint."""
     limits = {"max_new_tokens": by["max_new_tokens"]}
     if by["endpoint"]:
         settings = {key: by["endpoint"][key] for key in ("url", "model")}

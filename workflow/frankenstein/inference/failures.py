@@ -1,4 +1,4 @@
-"""What a sample may fail of without ending the job, and what ends it."""
+"""Which exceptions count as a single sample's failure, and which end the job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 from ..core.errors import InputError
 
-# Of a GPU that has faulted nothing more is to be had: not a sample's failure.
+# After a GPU fault nothing more can run: not a single sample's failure.
 FATAL: type[Exception] | tuple = getattr(torch, "AcceleratorError", ())
-# Of a processor too, on an odd sample; torch's out of memory is a RuntimeError.
+# A processor may raise these, too, on a malformed sample; torch's out-of-memory error is a RuntimeError.
 FAILURES = (InputError, RuntimeError, ValueError, LookupError)

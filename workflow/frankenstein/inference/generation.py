@@ -11,7 +11,7 @@ from .prompts import Prompt, encode
 
 @dataclass(frozen=True)
 class Response:
-    """Generated text, its token ids (without the end token; an endpoint gives none), and whether it ran out of new tokens."""
+    """Generated text, its token ids (without the end token; empty for an endpoint), and whether it was truncated."""
 
     text: str
     tokens: list[int]
@@ -19,25 +19,25 @@ class Response:
 
 
 def stop_tokens(model) -> set[int]:
-    """The tokens that end a response."""
+    """Ids of the tokens that end a response."""
     stops = model.generation_config.eos_token_id
     return set(stops if isinstance(stops, list) else [] if stops is None else [stops])
 
 
 def text_of(processor, tokens: list[int]) -> str:
-    """Generated tokens as text, without special tokens and outer blanks."""
+    """Decode generated tokens, without special tokens or surrounding whitespace."""
     return processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
 @torch.inference_mode()
 def generate(model, processor, prompts: list[Prompt], max_new_tokens: int) -> list[Response]:
-    """Greedy responses of one batch, in order."""
+    """Greedy responses for one batch, in order."""
     inputs = encode(processor, prompts, model.device)
     output = model.generate(
         **inputs,
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        # A checkpoint's own settings have no say in greedy decoding. Qwen2.5-VL ships a repetition penalty.
+        # Override the checkpoint's generation config: Qwen2.5-VL, for one, ships a repetition penalty.
         repetition_penalty=1.0,
         temperature=None,
         top_p=None,

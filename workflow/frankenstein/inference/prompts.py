@@ -1,4 +1,4 @@
-"""What a model is given: an example in one of the paper's conditions, under a chat template, as model inputs (Section 2.2)."""
+"""Prompts: an example under one of the paper's conditions, rendered by a chat template, as model inputs (Section 2.2)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..core.provenance import code_hash
 from ..data.metrics import SHUFFLED
 from ..data.tasks import Example, open_image, text_in
 
-# What the model is given: f(i,p), f(b,p), f(b,d,p) and f(p) of the paper, and p with another example's image.
+# Conditions: the paper's f(i,p), f(b,p), f(b,d,p) and f(p), plus p with another example's image.
 CONDITIONS = ("image", "black", "described", "text", SHUFFLED)
 
-# Pixels that an image has a side at least: a patch of Qwen2.5-VL (paper, Appendix C).
+# Minimum side length of an image in pixels: one patch of Qwen2.5-VL (paper, Appendix C).
 SMALLEST = 28
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What goes into the model: an image or none, the user's text, the system prompt (empty: none)."""
+    """Model input: the user's text, an optional image, and the system prompt (empty for none)."""
 
     text: str
     image: Image.Image | None = None
@@ -31,11 +31,11 @@ class Prompt:
 
 
 def with_other_images(examples: list[Example], folder: Path, seed: int) -> list[Example]:
-    """Examples of a task with the path of another one's image in meta["other_image"], for the condition "shuffled".
+    """Assign each example of a task another example's image (path in meta["other_image"]) for the condition "shuffled".
 
-    The seed fixes which. No example gets an image of the same bytes as its own. Each image is given out once, but where more
-    than half of them are the same: then some of the others go out again. An example without image, or of a task that has
-    only one image, gets none.
+    Deterministic given the seed. No example gets an image byte-identical to its own. Each image is used once, unless
+    more than half of them are identical, in which case some of the rest are reused. Examples without an image, and
+    tasks with only one distinct image, get none.
     """
     alike: dict[str, list[Example]] = {}
     for example in examples:
@@ -48,7 +48,7 @@ def with_other_images(examples: list[Example], folder: Path, seed: int) -> list[
     rng.shuffle(groups)
     for group in groups:
         rng.shuffle(group)
-    # Equal images stand together: so many places on as there are of the most frequent one, an image is another one.
+    # Identical images are adjacent, so shifting by the count of the most frequent image always yields a different one.
     ordered, step = [example for group in groups for example in group], max(map(len, groups))
     moved = [*ordered[step:], *ordered[:step]]
     frequent = {example.id for example in max(groups, key=len)}
@@ -64,7 +64,7 @@ def with_other_images(examples: list[Example], folder: Path, seed: int) -> list[
 
 
 def image_files(example: Example, condition: str) -> list[str]:
-    """The images that a request depends on: its own, and another one. ValueError where there is no other."""
+    """The images a request depends on: its own and, if shuffled, the other one. ValueError if there is no other."""
     if condition == "text":
         return []
     if condition != SHUFFLED:
@@ -75,9 +75,9 @@ def image_files(example: Example, condition: str) -> list[str]:
 
 
 def build_prompt(example: Example, condition: str, folder: Path, system: str) -> Prompt:
-    """The prompt of an example in a condition. `folder` holds its image; black, or another image, has the size of its own.
+    """The prompt of an example under a condition. `folder` holds the images; a black or other image gets the original's size.
 
-    Raises ValueError where the example lacks what the condition needs.
+    Raises ValueError if the example lacks what the condition needs.
     """
     text, files = text_in(example, condition), image_files(example, condition)
     if condition == "text":
@@ -94,7 +94,7 @@ def build_prompt(example: Example, condition: str, folder: Path, system: str) ->
 
 
 def render(processor, prompt: Prompt) -> str:
-    """The prompt as the chat template writes it, up to where the assistant speaks."""
+    """The prompt rendered by the chat template, ending with the generation prompt."""
     content = [{"type": "image"}] if prompt.image is not None else []
     messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt.text}]}]
     if prompt.system:
@@ -103,7 +103,7 @@ def render(processor, prompt: Prompt) -> str:
 
 
 def encode(processor, prompts: list[Prompt], device="cpu"):
-    """Model inputs of a batch, left-padded: input_ids, attention_mask [batch, tokens], pixel_values, ..."""
+    """Left-padded model inputs for a batch: input_ids and attention_mask [batch, tokens], pixel_values, ..."""
     processor.tokenizer.padding_side = "left"
     images = [prompt.image for prompt in prompts if prompt.image is not None]
     return processor(
@@ -119,5 +119,5 @@ def sha256_of(path: Path) -> str:
 
 
 def code() -> str:
-    """Hash of the code that makes a prompt: what a kept answer depends on of ours."""
+    """Hash of the code that builds prompts, the part of our code that cached answers depend on."""
     return code_hash(Path(__file__))

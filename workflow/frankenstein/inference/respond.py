@@ -1,4 +1,4 @@
-"""Responses to all that is asked, each kept as it is made; what fails stays in, with its error."""
+"""Responses to all requests, cached as they arrive; failed requests are kept, with their error."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .prompts import Prompt, build_prompt, image_files, sha256_of
 
 
 def _key(store: ResponseCache, example: Example, condition: str, folder: Path, system: str) -> str:
-    """What the response to a request depends on, beside the store's settings."""
+    """Cache key of a request: everything its response depends on besides the store's settings."""
     images = [sha256_of(folder / file) for file in image_files(example, condition)]
-    # The task too: batches are a task's own, and rounding depends on the batch.
+    # Includes the task: batches are formed per task, and rounding depends on the batch.
     return store.key([example.task, condition, text_in(example, condition), system, images])
 
 
 def _ask(engine: Callable, prompts: list[Prompt]) -> list[Response | Exception]:
-    """A response or an error a prompt: a batch that fails is halved until what fails stands alone."""
+    """One response or error per prompt: a failing batch is halved until the failing prompt is isolated."""
     try:
         return engine(prompts)
     except FATAL:
@@ -45,13 +45,14 @@ def respond(
     batch: int,
     store: ResponseCache,
 ) -> Iterator[dict]:
-    """One record a request (example, condition): id, task, condition, response, tokens, truncated, error.
+    """Yield one record per request (example, condition): id, task, condition, response, tokens, truncated, error.
 
-    Nothing leaves the denominator: a request that fails stays in, with its error. What the store has is not asked
-    again; what is made goes there at once. A batch holds one task in one condition, short prompts first, so what
-    else is asked changes no batch, and a batch that was broken off is asked whole: its responses are those of an
-    unbroken run. engine: an engine (engines); its `prepare` is called once, before the first batch. Raises what that raises,
-    and at the end the last error where all of several requests failed: then it is not the requests.
+    Nothing leaves the denominator: a failed request is kept, with its error. Cached responses are not requested
+    again, and new ones are cached immediately. Each batch holds a single task and condition, short prompts first, so
+    other requests never change a batch; an interrupted batch is rerun whole, so its responses equal those of an
+    uninterrupted run. engine: see engines; its `prepare` is called once, before the first batch that has to be run.
+    Raises whatever the engine raises fatally, and at the end the last error if all of several requests failed, since
+    then the cause is not the requests.
     """
     groups: dict[tuple[str, str], list[Example]] = {}
     for example, condition in requests:
@@ -82,7 +83,7 @@ def respond(
                 store.add({key: record for key, record in done.items() if record["error"] is None})
                 print(f"{task}, {condition}: {start + len(part)} of {len(ready)}", flush=True)
             for key, example in zip(keys, part, strict=True):
-                # Two examples may be one request.
+                # Two examples may share one request.
                 found = store[key] if key in store else done[key]
                 answered += found["error"] is None
                 yield {**found, "id": example.id, "task": task}

@@ -1,4 +1,4 @@
-"""A checkpoint's responses as a file: a header, then a line per response."""
+"""Response files of a checkpoint: a header line, then one line per response."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..data.tasks import Example, fingerprint
 
 
 def write(path: Path, header: dict, records: Iterable[dict]) -> None:
-    """A file of responses: its header in the first line."""
+    """Write a response file, with its header as the first line."""
     with open(path, "w") as file:
         file.write(jsonl.line({"header": header}))
         file.writelines(map(jsonl.line, records))
 
 
 def read(path: Path) -> tuple[dict, list[dict]]:
-    """(header, records). Raises InputError for a file without header, a line that is no record, a request answered twice."""
+    """(header, records). Raises InputError for a missing header, an invalid record, or a request answered twice."""
     lines = jsonl.read(path)
     _, first = next(lines, (0, {}))
     if "header" not in first:
@@ -35,9 +35,10 @@ def read(path: Path) -> tuple[dict, list[dict]]:
 
 
 def read_all(paths: list[Path], checkpoint: str, examples: list[Example]) -> list[dict]:
-    """Records of a checkpoint's shards.
+    """All records from a checkpoint's shards.
 
-    Raises InputError unless all are this checkpoint's, made under the same settings, and about these examples in this wording.
+    Raises InputError unless all come from this checkpoint, were generated under the same settings, and answer exactly
+    these examples in this wording.
     """
     by_task: dict[str, list[Example]] = {}
     for example in examples:

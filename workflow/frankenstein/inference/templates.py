@@ -1,4 +1,4 @@
-"""One recipe, one prompt: its checkpoints' chat templates render a conversation alike, or the config says whose is used."""
+"""One prompt per recipe: its checkpoints' chat templates must render alike, or the configuration names the one to use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..core.errors import InputError
 from .cache import digest
 from .prompts import Prompt, render
 
-# What is rendered to compare templates: texts with outer blanks, line breaks and a mark of HTML, which some templates change.
+# Texts rendered to compare templates, with surrounding spaces, line breaks and an HTML character, which some templates alter.
 _TEXTS = ("what is shown?", " Solve step by step.\n\nWhich is larger?\n(A) 1 < 2\n(B) 2\n")
-_CONTEXT = 40  # characters of an error before and after the first difference
+_CONTEXT = 40  # characters shown before and after the first difference in an error message
 
 
 def _processor(directory: Path, template: str | None = None):
@@ -27,7 +27,7 @@ def _processor(directory: Path, template: str | None = None):
 
 
 def _conversations(processor, system: str, name: str) -> list[str]:
-    """The texts above as a processor renders them, with an image and without, up to where the assistant speaks."""
+    """The texts above rendered by a processor, with and without an image, ending with the generation prompt."""
     image = Image.new("RGB", (28, 28))
     try:
         return [render(processor, Prompt(text, shown, system)) for text in _TEXTS for shown in (image, None)]
@@ -36,10 +36,11 @@ def _conversations(processor, system: str, name: str) -> list[str]:
 
 
 def write(path: Path, directory: Path, recipe: str, name: str, system: str, settled: bool) -> None:
-    """How a recipe's prompts are rendered, as JSON: recipe, from (name), rendered (texts), template.
+    """Write how a recipe's prompts are rendered, as JSON: recipe, from (name), rendered (texts), template.
 
-    directory: of a checkpoint with the chat template of the checkpoint `name`; template: its text, to be used by all, where the
-    config says so (settled), or null. Raises InputError for a checkpoint without a template that renders the prompt.
+    directory: a checkpoint that has the chat template of the checkpoint `name`; template: the template's text, to be
+    used by all checkpoints, if the configuration says so (settled), otherwise null. Raises InputError if the
+    checkpoint has no template that renders the prompt.
     """
     processor = _processor(directory)
     rendered = _conversations(processor, system, name)
@@ -50,15 +51,15 @@ def write(path: Path, directory: Path, recipe: str, name: str, system: str, sett
 
 
 def named(path: Path | None) -> str | None:
-    """The chat template that a recipe's file (`write`) gives to all of its checkpoints; None where it gives none, or is none."""
+    """The chat template that a recipe's file (see `write`) sets for all its checkpoints, if any; None without a file."""
     return json.loads(Path(path).read_text())["template"] if path else None
 
 
 def settle(directory: Path, checkpoint: str, system: str, paths: list[Path]) -> tuple[str | None, str]:
-    """(the chat template that a checkpoint is asked under in place of its own, or None; digest of what is rendered).
+    """(chat template to use instead of the checkpoint's own, or None; digest of the rendered prompts).
 
-    paths: the file (`write`) of each recipe that the checkpoint is asked in, none for a Base. Raises InputError where it
-    renders otherwise than a recipe does, with the first difference.
+    paths: the file (see `write`) of each recipe the checkpoint is evaluated in; empty for a Base. Raises InputError,
+    showing the first difference, if the checkpoint renders prompts differently from a recipe.
     """
     recipes = [json.loads(Path(path).read_text()) for path in paths]
     template = next((recipe["template"] for recipe in recipes if recipe["template"]), None)

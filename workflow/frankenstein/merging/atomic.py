@@ -1,4 +1,4 @@
-"""A directory that is there whole, or not at all."""
+"""Atomic directory creation: the directory appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..core.errors import InputError
 
 
 def _runs(process: int) -> bool:
-    """Whether there is such a process; /proc is Linux's alone, and without it every process would seem dead."""
+    """Whether the process exists. Does not use /proc: outside Linux, every process would seem dead."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -25,9 +25,10 @@ def _runs(process: int) -> bool:
 
 @contextlib.contextmanager
 def whole_or_not(out: Path, needed: int, again: bool = False) -> Iterator[Path]:
-    """A directory to write `needed` bytes to, which becomes `out` at the end, or goes; what a killed run left goes too.
+    """Context: a temporary directory for `needed` bytes that becomes `out` on success and is removed on failure.
 
-    again: what stands in `out` then is replaced; else it is left alone, and an error.
+    Also removes leftovers of killed runs. again: replace an existing `out`; otherwise an existing one is kept and an
+    error raised.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f".{out.name}.*.partial"):
@@ -42,7 +43,7 @@ def whole_or_not(out: Path, needed: int, again: bool = False) -> Iterator[Path]:
     try:
         yield part
         if again and out.exists():
-            shutil.rmtree(out)  # what links to its files keeps them
+            shutil.rmtree(out)  # hard links to its files keep their data
         os.replace(part, out)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A hybrid's other files: config, tokenizer, index, card, and the account of every tensor."""
+"""A hybrid's files other than weights: config, tokenizer, index, model card, and the manifest of every tensor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tensors import Shard
 
 
 def write_rest(made: Plan, out: Path, shards: list[Shard], hashes: dict, layout: str, command: str) -> None:
-    """Index, config, tokenizer, processor, account and model card."""
+    """Write index, config, tokenizer, processor, merge manifest and model card."""
     donor = made.parents[made.config_from].directory
     for path in sorted(path for path in donor.iterdir() if path.is_file()):
         ours = path.name in (MANIFEST, MERGE_MANIFEST) or path.name.endswith(".index.json")
@@ -49,14 +49,14 @@ def write_rest(made: Plan, out: Path, shards: list[Shard], hashes: dict, layout:
 
 
 def _origin(directory: Path) -> dict:
-    """Where a parent lies, and where it came from as far as its own manifest tells."""
+    """A parent's directory, and its origin if its own manifest records one."""
     path = directory / MANIFEST
     source = json.loads(path.read_text()).get("source") if path.exists() else None
     return {"directory": str(directory.resolve()), "source": source}
 
 
 def _card(made: Plan, record: dict) -> str:
-    """The model card, as the Hub reads it."""
+    """The model card, in the format of the Hub."""
     bounds = (0, *made.assignment.cuts, made.assignment.layers)
     rows = [
         f"| decoder layers {low} to {high - 1} | {choice} |"

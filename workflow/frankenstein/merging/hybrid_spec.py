@@ -1,4 +1,4 @@
-"""Which donor gives which part of a hybrid: IN:RL:RL and everything more particular (paper, Section 3.3, Appendix E)."""
+"""Hybrid specifications: which donor supplies which part of the model (paper, Section 3.3, Appendix E)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from ..core.errors import InputError
 from ..models.architecture import Part
 
-# The paper's six, in the order of its Table 2: the donor of Early, Mid and Late.
+# The paper's six hybrids, in the order of its Table 2: the donors of Early, Mid and Late.
 HYBRIDS = ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL")
-# Hybrids as copies of their parents' tensors, or as hard links to files that are made once per parent.
+# Hybrids copy their parents' tensors, or hard-link files that are written once per parent.
 LAYOUTS = ("copy", "link")
 BLOCKS = ("attention", "mlp")
-# What lies in no decoder layer.
+# Parts outside the decoder layers.
 REST = ("vision_tower", "projector", "embeddings", "final_norm", "head")
 EARLY = "early"
 
@@ -25,7 +25,7 @@ _TARGET = re.compile(r"(?:(\d+)(?:-(\d+))?)?\.?(attention|mlp)?")
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a tensor comes from: one donor's copy, or between two: donor + alpha (towards - donor)."""
+    """The source of a tensor: a copy from one donor, or an interpolation: donor + alpha (towards - donor)."""
 
     donor: str
     towards: str = ""
@@ -36,7 +36,7 @@ class Choice:
 
 
 def _choice(text: str, spec: str) -> Choice:
-    """A donor's name, or a number alpha for IN + alpha (RL - IN); 0 and 1 are the copies."""
+    """Parse a donor's name, or a number alpha meaning IN + alpha (RL - IN); 0 and 1 are plain copies."""
     if _NUMBER.fullmatch(text):
         alpha = float(text)
         return Choice("RL" if alpha == 1 else "IN") if alpha in (0, 1) else Choice("IN", "RL", alpha)
@@ -46,16 +46,17 @@ def _choice(text: str, spec: str) -> Choice:
 
 
 def even_cuts(layers: int, regions: int) -> tuple[int, ...]:
-    """Cut points of regions as equal as can be, the first ones larger: 10 and 19 of 28 layers, as in the paper."""
+    """Cut points of near-equal regions, any larger ones first: 10 and 19 for 28 layers, as in the paper."""
     return tuple(-(-layers * region // regions) for region in range(1, regions))
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The choice for each part of a model.
+    """The source (Choice) of each part of a model.
 
-    regions: a choice a region of decoder layers, cut at `cuts`; overlays: (choice, layers, block or ""), the last one
-    that covers a tensor wins; rest: a choice for each of REST; layers: of the decoder.
+    regions: one choice per region of decoder layers, which are split at `cuts`; overlays: (choice, layers, block or
+    ""), where the last overlay covering a tensor wins; rest: one choice per part in REST; layers: number of decoder
+    layers.
     """
 
     spec: str
@@ -67,13 +68,13 @@ class Assignment:
 
     @classmethod
     def parse(cls, spec: str, layers: int, cuts: tuple[int, ...] | None = None, rest_from: str | dict = EARLY):
-        """From IN:RL:RL (regions from the first layer to the last), IN, IN:0.5:RL, IN+RL@14-17, IN+RL@attention, IN+RL@3.mlp.
+        """Parse IN:RL:RL (regions in layer order), IN, IN:0.5:RL, IN+RL@14-17, IN+RL@attention, IN+RL@3.mlp.
 
-        A number alpha stands for IN + alpha (RL - IN). +DONOR@LAYERS.BLOCK puts a donor's layers, or of all
-        layers or these the attention or the MLP (norms stay), over what stands before it. cuts: first layers
-        of the second, third ... region; without them regions are even (even_cuts). rest_from: early (what the first
-        region is), a donor or a number, or a dict of these by part (REST; what it leaves out is early's).
-        Raises InputError for what does not parse, and for layers that are not there.
+        A number alpha means IN + alpha (RL - IN). +DONOR@LAYERS.BLOCK overrides everything before it: with a donor's
+        layers, or with only their attention or MLP (norms stay as they were); without LAYERS, in every layer. cuts:
+        first layers of the second, third, ... region; by default regions are of equal size (even_cuts). rest_from:
+        "early" (same source as the first region), a donor or a number, or a dict of these per part in REST, where
+        omitted parts follow "early". Raises InputError for an invalid specification or nonexistent layers.
         """
         head, *overlays = spec.split("+")
         regions = tuple(_choice(text, spec) for text in head.split(":"))
@@ -102,7 +103,7 @@ class Assignment:
 
     @property
     def donors(self) -> list[str]:
-        """Names of all donors, in order of appearance."""
+        """Names of all donors, in order of first appearance."""
         choices = [*self.regions, *(choice for choice, *_ in self.overlays), *self.rest.values()]
         return list(dict.fromkeys(name for c in choices for name in (c.donor, c.towards) if name))
 
@@ -125,7 +126,7 @@ def _rest(rest_from: str | dict, early: Choice, spec: str) -> dict[str, Choice]:
     named = rest_from if isinstance(rest_from, dict) else dict.fromkeys(REST, rest_from)
     if unknown := sorted(set(named) - set(REST)):
         raise InputError(f"rest_from: {unknown[0]!r} is none of {', '.join(REST)}")
-    # in and rl are written small in config.
+    # Donors are lowercase in the configuration.
     return {
         part: early if (text := str(named.get(part, EARLY))) == EARLY
         else _choice(text.upper() if text in ("in", "rl", "base") else text, spec)

@@ -1,4 +1,4 @@
-"""A hybrid of checkpoints, byte for byte: plan, write, account (paper, Section 3.3)."""
+"""Byte-exact merging of checkpoints into a hybrid: plan, write, record (paper, Section 3.3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .links import link, linked, mixed
 from .plan import Plan, plan
 from .tensors import Shard, threads, write
 
-SHARD_BYTES = 5_000_000_000  # as the Hub's own tools write it
+SHARD_BYTES = 5_000_000_000  # as in the Hub's own tools
 
 
 def merge(
@@ -28,12 +28,12 @@ def merge(
     stores: dict[str, Path] | None = None,
     command: str = "",
 ) -> Plan:
-    """Write a hybrid: a Hugging Face checkpoint directory with its account (merge_manifest.json) and a model card.
+    """Write a hybrid: a Hugging Face checkpoint directory with a merge manifest (merge_manifest.json) and a model card.
 
-    donors: name -> checkpoint directory, spec, cuts, rest_from, config_from: see plan. layout: copy, or link: hard
-    links into stores (name -> directory made by `store`; on the file system of `out`), and only what lies between two
-    donors, or shares a layer with another, is written. The directory appears whole or not at all. Raises
-    InputError as plan does, for an output directory that is not empty, and for a disk that is too full.
+    donors: name -> checkpoint directory; spec, cuts, rest_from, config_from: see plan. layout: "copy", or "link" to
+    hard-link into stores (name -> directory made by `store`, on the same file system as `out`), writing only
+    interpolated tensors and layers that mix donors. The directory appears complete or not at all. Raises InputError
+    as plan does, and for an output directory that is not empty or insufficient disk space.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -74,7 +74,7 @@ def _by_size(made: Plan) -> list[Shard]:
 
 
 def summary(made: Plan, layout: str) -> str:
-    """What would be written, for a person: who gives how much, and what it costs on the disk."""
+    """Human-readable summary of a plan: how much each donor supplies, and the disk space needed."""
     shares: dict[str, list[str]] = {}
     for name, choice in made.choices.items():
         shares.setdefault(str(choice), []).append(name)

@@ -1,4 +1,4 @@
-"""Hybrids as hard links: each parent is written once more, a file per layer."""
+"""Hybrids as hard links: each parent is re-sharded once, with one file per decoder layer or other part."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .tensors import Shard, threads, write
 
 
 def file_key(name: str) -> str:
-    """The shard of a store that a tensor belongs to: its decoder layer, or its part."""
+    """The shard of a store that holds a tensor: one per decoder layer and per other part."""
     part = part_of(name)
     return part.component if part.layer is None else f"layer-{part.layer:03}"
 
 
 def store(directory: Path, out: Path) -> None:
-    """Re-shard a checkpoint once, a file a decoder layer and a part of the rest, for hybrids to link to; with sha256s.
+    """Re-shard a checkpoint for hybrids to link to: one file per decoder layer and per other part, with sha256s.
 
-    shards.json is written last. The files are read-only: a hybrid's bytes are these very files.
+    shards.json is written last. The files are read-only, because linked hybrids share these very files.
     """
     check_unchanged(directory)
     weights, out = Weights(directory), Path(out)
@@ -57,7 +57,7 @@ def store(directory: Path, out: Path) -> None:
 
 
 def stored_in(directory: Path, parent: Path) -> Path:
-    """The store of a parent among others in a directory; made where it is not there, or not of what the parent is now."""
+    """Path of a parent's store within `directory`; (re)built if missing or out of date with the parent."""
     place = hashlib.sha256(str(Path(parent).resolve()).encode()).hexdigest()[:8]
     path = Path(directory) / f"{Path(parent).resolve().name}-{place}"
     record = json.loads((path / SHARDS).read_text()) if (path / SHARDS).exists() else {}
@@ -74,26 +74,26 @@ def _by_key(made: Content) -> dict[str, list[str]]:
 
 
 def _one_donor(made: Content, names: list[str]) -> str | None:
-    """The donor of a whole shard, under its own names; None where it must be written."""
+    """The donor that a whole shard can be linked from, tensor names included; None if it must be written."""
     choice, *others = {made.choices[name] for name in names}
     alike = all(made.stored(name).name == made.names[name] for name in names)
     return None if others or choice.towards or not alike else choice.donor
 
 
 def mixed(made: Content) -> list[str]:
-    """Tensors that layout link has to write."""
+    """Tensors that layout "link" has to write because they cannot be linked."""
     return [name for names in _by_key(made).values() if _one_donor(made, names) is None for name in names]
 
 
 def _stamps(weights: Weights) -> dict[str, list[int]]:
-    """Size and time of change of each file."""
+    """Size and modification time of each file."""
     files = sorted({stored.file for stored in weights.stored.values()})
     status = {file: (weights.directory / file).stat() for file in files}
     return {file: [status[file].st_size, status[file].st_mtime_ns] for file in files}
 
 
 def linked(made: Plan, stores: dict[str, Path]) -> list[Shard]:
-    """A hybrid's shards: links into the donors' stores wherever a whole shard has one donor."""
+    """A hybrid's shards: links into the donors' stores where a whole shard has a single donor."""
     records = {}
     for label, weights in made.parents.items():
         if label not in stores or not (path := Path(stores[label]) / SHARDS).exists():
@@ -105,7 +105,7 @@ def linked(made: Plan, stores: dict[str, Path]) -> list[Shard]:
     for key, names in _by_key(made).items():
         donor = _one_donor(made, names)
         shard = records[donor]["shards"][key] if donor else {"tensors": []}
-        if set(shard["tensors"]) == set(names):  # not where a tied head was dropped
+        if set(shard["tensors"]) == set(names):  # differs where a tied head was dropped
             hashes = {name: records[donor]["sha256"][name] for name in names}
             file = Path(stores[donor]) / shard["file"]
             shards.append(Shard(f"{donor}-{key}.safetensors", names, file, hashes))

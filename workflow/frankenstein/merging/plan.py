@@ -1,4 +1,4 @@
-"""Which tensor of a hybrid comes from where, checked before anything is written."""
+"""Merge plans: the source of every tensor of a hybrid, validated before anything is written."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .hybrid_spec import Assignment, Choice
 
 MERGE_MANIFEST = "merge_manifest.json"
 SHARDS = "shards.json"
-# Configs may differ in these and the model be the same.
+# Config keys in which copies of the same model may differ.
 _HARMLESS = {
     "_name_or_path",
     "_attn_implementation",
     "_attn_implementation_autoset",
     "attn_implementation",
     "architectures",
-    "attention_dropout",  # of training alone, as is the range of initial weights
+    "attention_dropout",  # relevant to training only, like initializer_range
     "initializer_range",
     "bos_token_id",
     "dtype",
@@ -36,10 +36,10 @@ _HARMLESS = {
 
 @dataclasses.dataclass(frozen=True)
 class Content:
-    """Which tensors, and from where.
+    """A set of tensors and their sources.
 
-    parents: label -> checkpoint; choices: canonical name -> where it comes from, in the order of writing;
-    names: canonical name -> the name it is stored under.
+    parents: label -> checkpoint; choices: canonical name -> source, in writing order; names: canonical name -> the
+    name it is stored under.
     """
 
     parents: dict[str, Weights]
@@ -47,7 +47,7 @@ class Content:
     names: dict[str, str]
 
     def stored(self, name: str) -> Stored:
-        """Where a tensor lies in its donor."""
+        """Location of a tensor in its donor's files."""
         return self.parents[self.choices[name].donor].stored[name]
 
     def nbytes(self, names: Iterable[str]) -> int:
@@ -56,10 +56,10 @@ class Content:
 
 @dataclasses.dataclass(frozen=True)
 class Plan(Content):
-    """What a hybrid is made of.
+    """The complete plan of a hybrid.
 
-    dropped: stored names that no file holds: the head of models with tied embeddings; config_from: the donor of
-    config, tokenizer and processor; warnings: harmless differences of the donors.
+    dropped: stored names omitted from the output (the head, if embeddings are tied); config_from: the donor of config,
+    tokenizer and processor; warnings: harmless differences between the donors.
     """
 
     assignment: Assignment
@@ -69,12 +69,12 @@ class Plan(Content):
 
 
 def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", config_from: str | None = None) -> Plan:
-    """Check the donors and say where each tensor of a hybrid comes from; nothing is written.
+    """Check the donors and determine the source of each tensor of a hybrid; writes nothing.
 
     donors: name -> checkpoint directory; spec, cuts, rest_from: see Assignment.parse; config_from: the donor of
-    config.json, tokenizer and processor (the embeddings' donor). Raises InputError where the donors differ in depth,
-    names, shapes, dtypes or in a config that matters, where one has changed since its manifest was written, and for a
-    tensor that no part of a model is known for.
+    config.json, tokenizer and processor (default: the embeddings' donor). Raises InputError if the donors differ in
+    depth, tensor names, shapes, dtypes or a relevant config key, if one has changed since its manifest was written, or
+    if a tensor belongs to no known part of a model.
     """
     depths = {label: layer_count(path) for label, path in donors.items()}
     (first, depth), *_ = depths.items()
@@ -92,7 +92,7 @@ def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", confi
         check_unchanged(donors[label])
     parents = {label: Weights(path) for label, path in used.items()}
     warnings = _same_configs(used)
-    dropped = drop_tied_heads(parents)  # the head is the embeddings': some files store it once more
+    dropped = drop_tied_heads(parents)  # a tied head equals the embeddings, but some files store it again
     check_same_shapes(parents)
     (label, reference), *others = parents.items()
     for other, weights in others:
@@ -121,12 +121,12 @@ def _flat(config: dict, prefix: str = "") -> dict[str, object]:
 
 
 def _same_configs(donors: dict[str, Path]) -> list[str]:
-    """Warnings. Raises InputError for configs of different models."""
+    """Check that all configs describe the same model; returns warnings. Raises InputError if they do not."""
     raw = {label: _flat(read_config(path)) for label, path in donors.items()}
     (first, reference), *others = raw.items()
     warnings = []
     if any(other != reference for _, other in others):
-        # One version of transformers writes what another leaves out: its own reading of them decides.
+        # transformers versions omit different defaults; compare the configs as transformers parses them.
         from transformers import AutoConfig
 
         raw = {
@@ -145,7 +145,7 @@ def _same_configs(donors: dict[str, Path]) -> list[str]:
 
 
 def _meant(config: dict) -> dict[str, object]:
-    """What a config says of the model: old ones repeat the text model's keys at the top, and name rope types twice."""
+    """The config keys that define the model, without the duplicates of old configs (text-model keys, rope types)."""
     text = config.get("text_config") or {}
     flat = _flat({key: value for key, value in config.items() if key not in text})
     return {
@@ -176,7 +176,7 @@ def _vocabulary(directory: Path) -> object:
 
 
 def _same_texts(donors: dict[str, Path]) -> list[str]:
-    """Warnings where donors' chat templates or vocabularies differ."""
+    """Warnings if the donors' chat templates or vocabularies differ."""
     (first, reference), *others = donors.items()
     warnings = []
     for label, path in others:

@@ -1,4 +1,4 @@
-"""Tensors as bytes on their way into a hybrid's files, hashed as they are written."""
+"""Byte-level tensor I/O for a hybrid's files, hashing each tensor while it is written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..core.errors import InputError
 from ..models.weights import Weights, as_stored
 from .plan import Content
 
-_CHUNK = 1 << 20  # fits a core's own cache
+_CHUNK = 1 << 20  # fits in a core's private cache
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file of a hybrid: its canonical tensor names; the file to link, or None where it is written; known hashes."""
+    """One file of a hybrid: its canonical tensor names, the file to hard-link (None: to be written), hashes if known."""
 
     file: str
     names: list[str]
@@ -32,7 +32,7 @@ class Shard:
 
 @contextlib.contextmanager
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """A thread a core; after an error what has not begun is not done."""
+    """A thread pool, one thread per core (at most 8); after an error, pending work is cancelled."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         yield pool
@@ -41,9 +41,9 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 def write(made: Content, names: list[str], path: Path, pool: ThreadPoolExecutor) -> dict[str, Future[str]]:
-    """A safetensors file of these tensors, being written by the pool; sha256 of each one's bytes.
+    """Start writing these tensors to a safetensors file in the pool; returns a future sha256 for each tensor's bytes.
 
-    A piece is hashed and written while it is in the processor's cache: faster than a copy within the kernel and a hash.
+    Each chunk is hashed and written while still in the CPU cache, which beats an in-kernel copy plus a separate hash.
     """
     header, at = {"__metadata__": {"format": "pt"}}, 0
     for name in names:
@@ -67,12 +67,12 @@ def write(made: Content, names: list[str], path: Path, pool: ThreadPoolExecutor)
                     rest, at = rest[count:], at + count
         return digest.hexdigest()
 
-    # The largest first: no thread is left with one at the end.
+    # Largest first, so that no thread is left with a large tensor at the end.
     return {name: pool.submit(write, name) for name in sorted(names, key=lambda name: -made.nbytes([name]))}
 
 
 def _between(made: Content, name: str) -> Iterator[bytes]:
-    """donor + alpha (towards - donor), computed in float64, rounded to the stored dtype; in pieces."""
+    """donor + alpha (towards - donor), computed in float64 and rounded to the stored dtype, in chunks."""
     choice = made.choices[name]
     donor, towards = (made.parents[label] for label in (choice.donor, choice.towards))
     shape = donor.shape(name) or (1,)
@@ -83,7 +83,7 @@ def _between(made: Content, name: str) -> Iterator[bytes]:
 
 
 def pieces(made: Content, name: str) -> Iterator[bytes | memoryview]:
-    """A tensor's bytes as they belong in the hybrid."""
+    """A tensor's bytes as they should appear in the hybrid."""
     if made.choices[name].towards:
         yield from _between(made, name)
     else:
@@ -91,7 +91,7 @@ def pieces(made: Content, name: str) -> Iterator[bytes | memoryview]:
 
 
 def pieces_of(weights: Weights, name: str) -> Iterator[memoryview]:
-    """A tensor's bytes as they are stored; each piece is gone with the next."""
+    """A tensor's bytes as stored; each chunk is overwritten by the next."""
     stored, buffer = weights.stored[name], memoryview(bytearray(_CHUNK))
     with open(weights.path(name), "rb", buffering=0) as file:
         at = stored.start

@@ -1,4 +1,4 @@
-"""A hybrid read back against its account and its parents."""
+"""Verification of a hybrid against its merge manifest and its parents."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .tensors import digest, pieces, pieces_of, threads
 
 
 def verify(out: Path) -> list[str]:
-    """Read a hybrid back against its account and its parents; what could not be checked, as warnings.
+    """Check a hybrid's tensors against its merge manifest and its parents; returns warnings for unverifiable parts.
 
-    Raises InputError naming the first tensor whose bytes are not its donor's, or that stands only in one of weights
-    and account.
+    Raises InputError naming the first tensor whose bytes differ from its donor's, or that is missing from either the
+    weights or the manifest.
     """
     out = Path(out)
     try:
@@ -62,7 +62,7 @@ def verify(out: Path) -> list[str]:
 
 
 def describe(directory: Path) -> str:
-    """A checkpoint in a few lines: family, depth, dtypes, parts; of a hybrid, who gave what."""
+    """Short summary of a checkpoint: family, depth, dtypes, parts; for a hybrid, which donor supplied each part."""
     weights, config = Weights(directory), read_config(directory)
     sizes: dict[str, int] = {}
     for name in weights:

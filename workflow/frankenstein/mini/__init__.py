@@ -1,1 +1,1 @@
-"""The mini study: a small world, a small Qwen2.5-VL, and the stages that train it."""
+"""The mini study: a small synthetic world, a small Qwen2.5-VL, and its training stages."""

@@ -1,4 +1,4 @@
-"""The mini study's evaluation tasks and probe pairs, written in the record format of `tasks`."""
+"""The mini study's evaluation tasks and probe pairs, in the record format of `tasks`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from . import questions, world
 
 
 def write_examples(task: str, path: Path, images: Path, n: int, seed: int) -> None:
-    """n examples of a task's eval split: a JSONL file, and PNG files in the folder `images` beside it.
+    """Write n examples of a task's eval split: a JSONL file, and PNG images in the folder `images` beside it.
 
-    meta has the scene's key, and the best guess from the prompt alone (`blind`).
+    meta contains the scene's key and the best guess from the prompt alone (`blind`).
     """
     images.mkdir(parents=True, exist_ok=True)
     guess = _blind(task, seed)
@@ -39,7 +39,7 @@ def write_examples(task: str, path: Path, images: Path, n: int, seed: int) -> No
 
 
 def _blind(task: str, seed: int, n: int = 4000) -> Callable[[str], str]:
-    """The best guess from the prompt alone: the answer that training questions with this prompt have most often."""
+    """A function returning the best blind guess for a prompt: the most frequent answer among training questions with it."""
     rng = random.Random(f"{seed}-{task}-blind")
     answers = defaultdict(Counter)
     for _ in range(n):
@@ -50,7 +50,7 @@ def _blind(task: str, seed: int, n: int = 4000) -> Callable[[str], str]:
 
 
 def _asked(function: str, scene) -> tuple[str, dict]:
-    """The prompt about a scene, and the gold answer under the published key of the function."""
+    """The prompt about a scene, and the gold answer under the key that the published pairs use for this function."""
     if function == "ocr":
         return "what word is printed?", {"text": scene.text}
     if function == "counting":
@@ -62,7 +62,7 @@ def _asked(function: str, scene) -> tuple[str, dict]:
 
 
 def write_pairs(function: str, path: Path, images: Path, n: int, seed: int) -> None:
-    """n probe pairs of a function from the probe split, each pair differing in exactly one attribute."""
+    """Write n probe pairs of a function from the probe split, each differing in exactly one attribute."""
     images.mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"{seed}-{function}")
     pairs, seen = [], set()

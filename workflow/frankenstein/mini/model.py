@@ -1,7 +1,6 @@
-"""The mini study's model: Qwen2.5-VL's own classes at about 1.7 M parameters, untrained.
+"""The mini study's model: an untrained Qwen2.5-VL, using the original classes, with about 1.7 M parameters.
 
-What `build` writes is a Hugging Face checkpoint like any other: AutoProcessor and
-AutoModelForImageTextToText load it from disk.
+`build` writes an ordinary Hugging Face checkpoint, which AutoProcessor and AutoModelForImageTextToText load from disk.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from transformers import (
 
 from . import questions
 
-# The tokens of Qwen2.5-VL that the mini study needs; the last four are plain text to the decoder.
+# The special tokens of Qwen2.5-VL that the mini study needs. TAGS are ordinary (non-special) added tokens.
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
 SPECIAL += ["<|image_pad|>", "<|video_pad|>"]
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
@@ -42,11 +41,11 @@ CHAT_TEMPLATE = """\
 
 
 def train_tokenizer(seed: int, vocab_size: int, system_prompts: list[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE with single digits, trained on the mini study's own training text.
+    """Byte-level BPE with digits split individually, trained on the mini study's own training text.
 
-    Printed words are left out, so that capital letters stay one token each and reading is spelling.
+    Printed words are excluded, so that each capital letter remains one token and reading amounts to spelling.
     """
-    # Black images came later: without them the text, and so every token, is what it was.
+    # Black images were added later; excluding them keeps the text, and therefore every token, unchanged.
     weights = {kind: 1.0 for kind in questions.KINDS if kind not in ("ocr", "black")}
     text = [
         f"{q.prompt}{questions.EXPLAIN}\n{q.answer}\n{q.chain}\n{q.description or ''}"
@@ -76,12 +75,12 @@ def build(directory: Path, seed: int, shape: dict, system_prompts: list[str]) ->
     """Write an untrained checkpoint.
 
     shape: hidden_size, intermediate_size, layers, heads, kv_heads, vision_hidden_size, vision_layers,
-    vocab_size. Raises ValueError (from transformers) where heads do not divide the width.
+    vocab_size, initializer_range. Raises ValueError (from transformers) if heads do not divide hidden_size.
     """
     tokenizer = train_tokenizer(seed, shape["vocab_size"], system_prompts)
     token = tokenizer.convert_tokens_to_ids
     head_dim = shape["hidden_size"] // shape["heads"]
-    # Time, height and width share the rotary frequencies in the proportions 2 : 3 : 3 of Qwen2.5-VL.
+    # Time, height and width share the rotary frequencies 2 : 3 : 3, as in Qwen2.5-VL.
     height = head_dim // 2 * 3 // 8
     eos, pad = token("<|im_end|>"), token("<|endoftext|>")
     config = Qwen2_5_VLConfig(

@@ -1,4 +1,4 @@
-"""Questions about the mini world: prompt, answer, and the chain of thought that leads to it."""
+"""Questions about the mini world: prompt, answer, and the chain of thought leading to the answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import world
 
 @dataclass(frozen=True)
 class Question:
-    """One question. `chain` is the reasoning that IN is taught; `description` the scene in words."""
+    """One question. `chain` is the reasoning taught to IN; `description` is the scene in words."""
 
     kind: str
     image: Image.Image | None
@@ -29,18 +29,18 @@ class Question:
     key: str = ""
 
 
-TEXT_TASK = "text_math"  # the one kind without an image
-EXPLAIN = " explain."  # at the end of a prompt: asks a Base to show its steps
+TEXT_TASK = "text_math"  # the only kind without an image
+EXPLAIN = " explain."  # prompt suffix asking a Base to show its steps
 
-# --- the generated world: one function a kind, (random state, split) -> Question ---------------
+# --- the generated world: one function per kind, (random state, split) -> Question -------------
 
 
 def _counted(rng: random.Random, scene: world.Scene) -> tuple[str, list[bool]]:
-    """What is counted (a plural), and for each cell whether it counts."""
+    """What is to be counted (plural noun), and for each cell whether it counts."""
     kind = rng.randrange(3)
     if kind == 0:
         return "shapes", [thing is not None for thing in scene.cells]
-    # Ask about something that is there most of the time, or nearly all counts would be zero.
+    # Mostly ask about something present, or nearly all counts would be zero.
     thing = rng.choice(scene.things) if scene.things and rng.random() < 0.8 else world.random_thing(rng)
     if kind == 1:
         return f"{thing.shape}s", [t is not None and t.shape == thing.shape for t in scene.cells]
@@ -72,7 +72,7 @@ def recognition(rng, split):
     if scene.things and rng.random() < 0.6:
         name = rng.choice(scene.things).name
     else:
-        # Absent; every other time one word away from what is there.
+        # Absent; half of the time, a name sharing one word with something present.
         near = [n for n in world.NAMES if any(set(n.split()) & set(t.name.split()) for t in scene.things)]
         near = near if rng.random() < 0.5 else []
         name = rng.choice([n for n in (near or world.NAMES) if n not in scene.names])
@@ -88,7 +88,7 @@ def counting(rng, split):
 
 
 def locating(rng, split):
-    # Mostly a clean canvas with one thing, as in the paper's grounding pairs.
+    # Mostly one thing on a clean canvas, as in the paper's grounding pairs.
     scene = world.random_scene(rng, split, count=rng.choice((1, 1, 1, 2)))
     once = [i for i, name in enumerate(scene.names) if name != "nothing" and scene.names.count(name) == 1]
     if not once:
@@ -105,7 +105,7 @@ def ocr(rng, split):
 
 
 def math_vqa(rng, split):
-    """Arithmetic over what is seen: count, then one operation with a number of the prompt."""
+    """Arithmetic over visual content: count, then apply one operation with a number from the prompt."""
     scene = world.random_scene(rng, split)
     what, counts = _counted(rng, scene)
     n, k = sum(counts), rng.randint(2, 9)
@@ -116,7 +116,7 @@ def math_vqa(rng, split):
 
 
 def text_math(rng, split):
-    """Sums and differences of two or three steps; every intermediate result is 0 to 24."""
+    """Additions and subtractions in two or three steps; every intermediate result lies between 0 and 24."""
     while True:
         total = rng.randint(0, 9)
         prompt, steps = str(total), []
@@ -145,7 +145,7 @@ KINDS = {f.__name__: f for f in (describe, cell, recognition, counting, locating
 
 @cache
 def _easy_vqa(part: str) -> tuple[list[tuple[str, str, int]], dict[int, str], dict[int, str]]:
-    """Questions, image paths and a one-line account of each image of easy-VQA's own train/test part."""
+    """Questions, image paths and a short description of each image in easy-VQA's own train or test part."""
     import easy_vqa
 
     train = part == "train"
@@ -162,7 +162,7 @@ def _easy_vqa(part: str) -> tuple[list[tuple[str, str, int]], dict[int, str], di
 
 
 def clean(question: str) -> str:
-    """easy-VQA misses a space now and then ("not acircle"); mend it."""
+    """Insert spaces missing in some easy-VQA questions ("not acircle")."""
     return re.sub(r"\ba(?=(circle|triangle|rectangle|black|blue|brown|gray|green|red|teal|yellow)\b)", "a ", question)
 
 
@@ -173,7 +173,7 @@ def _open(path: str) -> Image.Image:
 
 
 def easy_vqa_question(rng, split):
-    """A question of easy-VQA: from its train images when training, from its test images otherwise."""
+    """A question from easy-VQA: on its train images for the train split, on its test images otherwise."""
     rows, paths, seen = _easy_vqa("train" if split == "train" else "test")
     question, answer, image = rows[rng.randrange(len(rows))]
     name = f"easy-vqa/{'train' if split == 'train' else 'test'}/{image}"
@@ -190,7 +190,7 @@ KINDS["easy_vqa"] = easy_vqa_question
 
 
 def described(rng, split):
-    """A question about a scene given in words instead of pixels: the form of f(b, d, p)."""
+    """A question about a scene given in words instead of pixels, in the form of f(b, d, p)."""
     kind = rng.choice((recognition, counting, math_vqa, cell))
     question = kind(rng, split)
     black = Image.new("RGB", question.image.size)
@@ -204,10 +204,10 @@ KINDS["described"] = described
 
 
 def black(rng, split):
-    """A question about a scene that is not shown: the image is black, of the same size, and the answer is still the scene's.
+    """A question about a hidden scene: the image is black and of the same size, but the answer is still the scene's.
 
-    So the best that can be learned is the answer that its prompt has most often. Only kinds with few answers: of a printed word
-    or a box, there is nothing to learn.
+    The best a model can learn is therefore the most frequent answer to each prompt. Only kinds with few possible answers
+    are used, because there would be nothing to learn for a printed word or a box.
     """
     kind = rng.choice((recognition, counting, math_vqa, cell, easy_vqa_question))
     question = kind(rng, split)
@@ -219,7 +219,7 @@ KINDS["black"] = black
 
 
 def stream(seed: int, split: str, weights: dict[str, float]) -> Iterator[Question]:
-    """Endless questions of the kinds in `weights`, in proportion. Deterministic in the seed."""
+    """An endless stream of questions, kinds drawn in proportion to `weights`. Deterministic given the seed."""
     rng = random.Random(seed)
     kinds, shares = list(weights), list(weights.values())
     while True:
@@ -227,7 +227,7 @@ def stream(seed: int, split: str, weights: dict[str, float]) -> Iterator[Questio
 
 
 def sample(seed: int, split: str, kind: str, n: int) -> list[Question]:
-    """n questions of a kind, no two with the same scene and prompt. Raises InputError where there are not as many."""
+    """n questions of a kind, no two with the same scene and prompt. Raises InputError if there are too few."""
     rng = random.Random(f"{seed}-{split}-{kind}")
     found: dict[tuple[str, str], Question] = {}
     tries = 0

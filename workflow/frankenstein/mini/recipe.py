@@ -1,4 +1,4 @@
-"""The training data of the mini study's stages: Base, IN and RL."""
+"""Training data for the mini study's stages: Base, IN and RL."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from . import questions
 
 
 def pretraining(seed: int, steps: int, batch: int, curriculum: list[dict]) -> Iterator[Sample]:
-    """Short answers, and steps where the prompt asks for them; no system prompt.
+    """Base samples: short answers, or worked steps if the prompt asks for them; no system prompt.
 
-    curriculum: stages with `share` (of the steps), `questions` (shares of the kinds), and
-    `explained` (share of the samples that ask for steps).
+    curriculum: stages with `share` (fraction of the steps), `questions` (weights of the kinds) and `explained`
+    (fraction of the samples that ask for steps).
     """
     for number, stage in enumerate(curriculum):
         rng = random.Random(f"{seed}-{number}-explained")
-        # One batch more than the share, so that rounding never ends the stream early.
+        # One extra batch, so that rounding never ends the stream early.
         count = round(stage["share"] * steps) * batch + batch
         for question in itertools.islice(questions.stream(f"{seed}-{number}", "train", stage["questions"]), count):
             if question.kind != "describe" and rng.random() < stage["explained"]:
@@ -30,20 +30,20 @@ def pretraining(seed: int, steps: int, batch: int, curriculum: list[dict]) -> It
 
 
 def chain(question: questions.Question) -> str:
-    """What IN is taught to say."""
+    """The completion that IN is trained on."""
     return f"<think>{question.chain}</think><answer>{question.answer}</answer>"
 
 
 def instruction(seed: int, steps: int, batch: int, weights: dict[str, float], system: str) -> Iterator[Sample]:
-    """Chains of thought under the recipe's system prompt."""
-    # Of 184 easy-VQA images no question tells colour or shape: there is nothing to think, and IN would learn an empty chain.
+    """IN samples: chains of thought under the recipe's system prompt."""
+    # For 184 easy-VQA images, no question reveals colour or shape; their chain would be empty, so they are skipped.
     told = (question for question in questions.stream(f"{seed}-in", "train", weights) if question.chain)
     for question in itertools.islice(told, steps * batch + batch):
         yield Sample(Prompt(question.prompt, question.image, system), chain(question))
 
 
 def reinforcement(seed: int, count: int, weights: dict[str, float], system: str) -> list[RLPrompt]:
-    """Prompts with gold answers, no chains."""
+    """RL prompts with gold answers but no chains."""
     return [
         RLPrompt(Prompt(question.prompt, question.image, system), question.answer, question.answer_type)
         for question in itertools.islice(questions.stream(f"{seed}-rl", "train", weights), count)

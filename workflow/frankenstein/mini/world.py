@@ -1,8 +1,8 @@
 """Scenes of the mini study: coloured shapes on a grid of cells, and printed words.
 
-One cell is one vision token of Qwen2.5-VL (28 x 28 pixels: patch 14, merge 2). Every scene is a
-value that can be hashed, drawn, described and questioned; which split it belongs to follows from
-its hash, so that training, evaluation and probe scenes are disjoint by construction.
+One cell is one vision token of Qwen2.5-VL (28 x 28 pixels: patch 14, merge 2). Every scene is a value that can be
+hashed, drawn, described and asked about. Its hash determines its split, so training, evaluation and probe scenes are
+disjoint by construction.
 """
 
 from __future__ import annotations
@@ -60,11 +60,10 @@ class Scene:
         return [thing for thing in self.cells if thing]
 
     def key(self) -> str:
-        """What two scenes must share to count as the same scene.
+        """Identity of a scene: scenes with equal keys count as the same.
 
-        With two or more things the content alone (names in cells): another jitter is no new
-        scene. A scene of one thing or none is also told by its pixels, for there are only 49
-        such contents.
+        With two or more things, only the content matters (names in cells), not their jitter. Scenes with at most one
+        thing are also distinguished by their pixels, because there are only 49 such contents.
         """
         if len(self.things) >= 2:
             return "|".join(self.names)
@@ -101,7 +100,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Word:
-    """A printed word, one letter a cell, in one row."""
+    """A printed word in one row, one letter per cell."""
 
     text: str
     size: int
@@ -124,7 +123,7 @@ class Word:
 
 
 def split_of(key: str) -> str:
-    """The split that a scene, word or expression belongs to: 80 % train, 10 % eval, 10 % probe."""
+    """The split of a scene, word or expression: 80 % train, 10 % eval, 10 % probe."""
     bucket = hashlib.blake2b(key.encode(), digest_size=4).digest()[0] % 10
     return {0: "eval", 1: "probe"}.get(bucket, "train")
 
@@ -140,7 +139,7 @@ def random_thing(rng: random.Random, name: str | None = None) -> Thing:
 
 
 def random_scene(rng: random.Random, split: str, count: int | None = None) -> Scene:
-    """A scene of the split with `count` things (default: 0 to 4, each as likely)."""
+    """A scene from the split with `count` things (default: 0 to 4, equally likely)."""
     while True:
         wanted = rng.randint(0, SIDE * SIDE) if count is None else count
         filled = set(rng.sample(range(SIDE * SIDE), wanted))
@@ -151,7 +150,7 @@ def random_scene(rng: random.Random, split: str, count: int | None = None) -> Sc
 
 
 def random_word(rng: random.Random, split: str, size: int = 3) -> Word:
-    """A printed word of random letters. The split follows from the letters: no word is printed in two splits."""
+    """A printed word of random letters. The letters determine the split, so no word occurs in two splits."""
     while True:
         text = "".join(rng.choice(string.ascii_uppercase) for _ in range(size))
         if split_of(text) == split:
@@ -160,10 +159,10 @@ def random_word(rng: random.Random, split: str, size: int = 3) -> Word:
 
 
 def probe_pair(rng: random.Random, function: str) -> tuple[Scene | Word, Scene | Word]:
-    """(target, source) that differ in exactly one attribute, on equal grids (paper, Appendix D).
+    """(target, source) differing in exactly one attribute, on equal grids (paper, Appendix D).
 
-    recognition: a thing is there or the canvas is blank; counting: one thing more or less;
-    grounding: the thing stands in another cell; ocr: the printed word.
+    recognition: a thing is present, or the canvas is blank; counting: one thing more or fewer; grounding: the thing is
+    in a different cell; ocr: the printed word differs.
     """
     while True:
         if function == "ocr":

@@ -1,1 +1,1 @@
-"""A checkpoint: its architecture, its weights and manifest, where it comes from, the GPU it runs on."""
+"""Checkpoints: architecture, weights and manifests, download from the Hub, and GPU allocation."""

@@ -1,4 +1,4 @@
-"""From a checkpoint's parameter names to its parts."""
+"""Mapping from a checkpoint's parameter names to the parts of the model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .families import FAMILIES
 _LAYER = re.compile(
     r"layers\.(\d+)\.(self_attn|mlp|input_layernorm|post_attention_layernorm)(?:\.(\w+))?\.(weight|bias)"
 )
-# transformers has written the same parameter under several prefixes over the years.
+# Different transformers versions save the same parameter under different prefixes.
 _PREFIX = re.compile(
     r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)?(?=layers\.|embed_tokens\.|norm\.|lm_head\.)"
 )
 
-# What is no language model, and what of it brings vision into the language model's width.
+# Parameters outside the language model, and among them those projecting vision to the language model's width.
 _PROJECTING = tuple(dict.fromkeys(start for family in FAMILIES.values() for start in family.projector))
 _SEEING = (*dict.fromkeys(start for family in FAMILIES.values() for start in family.vision), *_PROJECTING)
 _VISION_BLOCK = re.compile(r"(?:blocks|layers)\.(\d+)\.")
@@ -26,12 +26,12 @@ _VISION_BLOCK = re.compile(r"(?:blocks|layers)\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Part:
-    """Where a parameter belongs.
+    """The part of the model a parameter belongs to.
 
     component: embeddings, layer, final_norm, head, vision_tower or projector;
     layer: index of the decoder layer (0-based), None elsewhere;
     block: attention, mlp or norm within a decoder layer or a block of the vision tower, "" elsewhere;
-    matrix: q_proj ... down_proj, qkv, merger.mlp.0, ...: which weight matrix, "" for norms and biases;
+    matrix: name of the weight matrix (q_proj ... down_proj, qkv, merger.mlp.0, ...), "" for norms and biases;
     depth: index of the decoder layer or of the vision tower's block, -1 elsewhere.
     """
 
@@ -43,13 +43,13 @@ class Part:
 
 
 def canonical(name: str) -> str:
-    """A parameter's name free of the prefix convention of the file that holds it."""
+    """A parameter's name without the prefix convention of the file it is stored in."""
     short = name.removeprefix("model.")
     return short if short.startswith(_SEEING) else _PREFIX.sub("", name)
 
 
 def part_of(name: str) -> Part:
-    """The part that a parameter belongs to. Raises InputError for a name of no known part."""
+    """The part a parameter belongs to. Raises InputError if the name matches no known part."""
     short = canonical(name)
     if match := _LAYER.fullmatch(short):
         layer, block, module, kind = match.groups()
@@ -76,7 +76,7 @@ def part_of(name: str) -> Part:
 
 
 def read_config(directory: Path) -> dict:
-    """config.json of a checkpoint directory; InputError where it is missing, broken or of another family."""
+    """config.json of a checkpoint directory. Raises InputError if it is missing, invalid or of an unsupported family."""
     path = Path(directory) / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -90,7 +90,7 @@ def read_config(directory: Path) -> dict:
 
 
 def layer_count(directory: Path) -> int:
-    """Number of decoder layers of a checkpoint."""
+    """Number of decoder layers in a checkpoint."""
     config = read_config(directory)
     text = config.get("text_config", config)
     if "num_hidden_layers" not in text:
@@ -99,7 +99,7 @@ def layer_count(directory: Path) -> int:
 
 
 def ties_embeddings(directory: Path) -> bool:
-    """Whether a checkpoint's head is its embeddings, as its config says; not where there is none."""
+    """Whether a checkpoint's config ties the LM head to the embeddings; False if there is no config."""
     path = Path(directory) / "config.json"
     config = json.loads(path.read_text()) if path.exists() else {}
     return bool(config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings")))

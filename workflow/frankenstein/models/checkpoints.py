@@ -1,4 +1,4 @@
-"""A whole checkpoint: checked, and written down in a manifest."""
+"""Checking that a checkpoint is complete, and recording it in a manifest."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .weights import DTYPES, Weights
 
 
 def _from(place: Path, directory: Path) -> Path:
-    """The directory as seen from a place above it, so that both can move together; elsewhere its full path."""
+    """The directory relative to `place` if below it, so that both can be moved together; otherwise its full path."""
     full = directory.resolve()
     return full.relative_to(place.resolve()) if full.is_relative_to(place.resolve()) else full
 
 
 def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
-    """Check a whole checkpoint, then write its manifest: where it is, how it came to be, each file's sha256.
+    """Check that a checkpoint is complete, then write its manifest: location, source, and each file's sha256.
 
-    The manifest is written last: where it stands, the checkpoint is whole. Raises InputError for
-    a missing or half-written file, an unknown parameter, or a weight that is not finite.
+    The manifest is written last, so its presence means that the checkpoint is complete. Raises InputError for a
+    missing or incomplete file, an unknown parameter, or a non-finite weight.
     """
     directory, manifest = Path(directory), Path(manifest)
     layers = architecture.layer_count(directory)

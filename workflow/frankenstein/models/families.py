@@ -1,4 +1,4 @@
-"""Model families: what must be said of one that its model does not say of itself. A family is an entry here."""
+"""Model families: properties that cannot be read from the model itself. Each supported family has one entry here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ PIXELS, RESIZED, THOUSANDTHS = "pixels", "resized", "thousandths"
 
 @dataclass(frozen=True)
 class Family:
-    """vision, projector: how the names of parameters of the vision tower, and of what brings vision into the language model's
-    width, begin (without the prefix `model.`); boxes: the coordinates that it answers in: pixels of the image as it is
-    given, pixels of the image as its processor resized it, or thousandths of the image.
+    """Parameter-name prefixes and box convention of a family.
+
+    vision, projector: name prefixes (without `model.`) of all vision parameters, and of those projecting vision to the
+    language model's width; boxes: the family's box coordinates: pixels of the input image, pixels of the image as
+    resized by the processor, or thousandths of the image.
     """
 
     vision: tuple[str, ...]
@@ -19,7 +21,7 @@ class Family:
     boxes: str = PIXELS
 
 
-# By `model_type` of config.json. Of those that are not here, GLM-4V and InternVL answer in thousandths too.
+# Keyed by `model_type` in config.json. Among families not listed, GLM-4V and InternVL also use thousandths.
 FAMILIES = {
     "qwen2_5_vl": Family(vision=("visual.",), projector=("visual.merger.",), boxes=RESIZED),
     "qwen3_vl": Family(

@@ -1,4 +1,4 @@
-"""One GPU a job where no scheduler hands them out: a job takes a free one, and the system gives it back however the job ends."""
+"""GPU allocation without a scheduler: a job claims free GPUs, which the OS releases however the job ends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ..core.errors import InputError
 
-# Where one of these is set, a scheduler has chosen the devices already.
+# If one of these is set, a scheduler has already assigned the devices.
 _SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID", "KUBERNETES_SERVICE_HOST")
 
 
 def _devices() -> list[str]:
-    """Devices this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Devices this process may use, named as in CUDA_VISIBLE_DEVICES."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         names = [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
         return [name for name in names if name and not name.startswith("-")]
@@ -24,13 +24,13 @@ def _devices() -> list[str]:
 
 
 def claim(count: int = 1, poll: float = 1.0) -> str | None:
-    """Take so many GPUs for this process, waiting for free ones, and make them all that CUDA sees; None without GPUs.
+    """Claim `count` GPUs for this process, waiting until they are free, and hide all others from CUDA.
 
-    Returns them as CUDA_VISIBLE_DEVICES has them. Raises InputError for more than there are.
+    Returns the new value of CUDA_VISIBLE_DEVICES, or None without GPUs. Raises InputError if the machine has fewer.
 
-    To be called before CUDA is used. The claim is a lock on a file of the user's in the temporary folder, which
-    ends with the process (and with those that it starts with close_fds=False): two jobs never share a device, and a job
-    that is killed keeps none. Under a scheduler that has given the job no more than it wants nothing is done.
+    Call before CUDA is initialized. A claim is a file lock in a per-user temporary folder, held until the process (and
+    any it started with close_fds=False) ends: two jobs never share a device, and a killed job keeps none. Does nothing
+    under a scheduler that has allotted the job no more GPUs than it wants.
     """
     devices = _devices()
     given = any(name in os.environ for name in _SCHEDULERS) and len(devices) <= count
@@ -57,7 +57,7 @@ def claim(count: int = 1, poll: float = 1.0) -> str | None:
                 os.environ["CUDA_VISIBLE_DEVICES"] = visible = ",".join(held)
                 print(f"GPU {visible}", flush=True)
                 return visible
-        # Too few: let others have them, or two jobs that want two each would wait forever.
+        # Too few: release them, or two jobs wanting two GPUs each would deadlock.
         for lock in held.values():
             os.close(lock)
         if not waiting:

@@ -1,4 +1,4 @@
-"""Checkpoints and datasets from the Hub: at a pinned revision, into the shared cache, checked against the Hub's own hashes."""
+"""Checkpoints and datasets from the Hub: at a pinned revision, in the shared cache, verified against the Hub's hashes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ..core.errors import InputError
 from .manifests import sha256
 
-# What a checkpoint is: weights as safetensors, and small files. Never pickle, never code.
+# Files of a checkpoint: safetensors weights and small text files. Never pickle, never code.
 CHECKPOINT = [
     "*.safetensors",
     "*.json",
@@ -26,21 +26,20 @@ CHECKPOINT = [
 
 
 def cache() -> Path:
-    """Where the Hub's files are kept (HF_HOME, HF_HUB_CACHE)."""
+    """The Hub's cache directory (HF_HOME, HF_HUB_CACHE)."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
 
 
 def fetch(account: Path, repo: str, revision: str | None, patterns: list[str], kind: str) -> Path:
-    """Fetch a repository's files of these patterns into the Hub's cache (HF_HOME); the folder that holds them.
+    """Fetch a repository's files matching these patterns into the Hub's cache (HF_HOME); returns their folder.
 
-    kind: "model" or "dataset". Whole files that are there are not fetched again; a connection that breaks goes on where it
-    was, a job that is killed fetches the files again that it had not finished. Each file's
-    size and sha256 (git's own hash for small files) are checked against the Hub's. `account`, written last, says
-    what lies where: repo, revision, folder, files (size, sha256), verified (false where the Hub could not be asked:
-    offline, from the cache). Raises InputError for what a retry does not mend; what it may (connection, 429, 503) goes
-    through.
+    kind: "model" or "dataset". Complete files in the cache are not fetched again; a broken connection resumes, while a
+    killed job refetches its unfinished files. Each file's size and sha256 (the git hash for small files) are verified
+    against the Hub's. `account`, written last, records repo, revision, folder, files (size, sha256) and verified
+    (false if the Hub could not be reached, i.e. offline from the cache). Raises InputError for errors that a retry
+    cannot fix; transient ones (connection, 429, 503) are passed on unchanged.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub import errors as hub_errors
@@ -78,7 +77,7 @@ def fetch(account: Path, repo: str, revision: str | None, patterns: list[str], k
         ) from None
     except (hub_errors.LocalEntryNotFoundError, hub_errors.IncompleteSnapshotError) as error:
         if siblings is not None:
-            raise  # the connection: worth another try
+            raise  # a connection error: worth retrying
         raise InputError(
             f"{where}: not in the cache, and HF_HUB_OFFLINE is set: run once online ({type(error).__name__})"
         ) from None
@@ -109,7 +108,7 @@ def fetch(account: Path, repo: str, revision: str | None, patterns: list[str], k
 
 
 def _wanted(names: list[str], patterns: list[str]) -> set[str]:
-    """Names of these patterns; of a checkpoint those at the root, and not a second copy of its weights."""
+    """Names matching the patterns; for a checkpoint, only root-level files and no second copy of the weights."""
     found = {name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)}
     if patterns == CHECKPOINT:
         found = {name for name in found if "/" not in name}
@@ -130,7 +129,7 @@ def _check_names(where: str, all_names: list[str], wanted: list[str], patterns: 
 
 
 def _verify(where: str, path: Path, found: dict | None, file) -> None:
-    """A file against what the Hub says of it: sha256 of large files, git's hash of small ones."""
+    """Verify a file against the Hub's metadata: sha256 for large files, the git blob hash for small ones."""
     if found is None:
         raise InputError(f"{where}: {file.rfilename} is not there after the download; run again")
     if file.lfs is not None:
@@ -140,14 +139,14 @@ def _verify(where: str, path: Path, found: dict | None, file) -> None:
         blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
         same = file.blob_id in (None, blob)
     if not same:
-        path.resolve().unlink()  # else the next try would find it whole
+        path.resolve().unlink()  # otherwise the next try would take it for complete
         raise ConnectionError(
             f"{where}: {file.rfilename} is not what the Hub says it is; fetched again on the next try"
         )
 
 
 def files(account: Path) -> list[Path]:
-    """The files of a fetch, in order. Raises InputError where one is gone from the cache or has another size."""
+    """The fetched files, in order. Raises InputError if one is missing from the cache or has a different size."""
     record = json.loads(Path(account).read_text())
     paths = []
     for name, file in record["files"].items():

@@ -1,4 +1,4 @@
-"""A checkpoint as a model and its processor, from disk only."""
+"""Loading a checkpoint's model and processor, from disk only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..core.errors import InputError
 
 
 def cap_pixels(processor, pixels: int) -> None:
-    """Make a processor shrink images to at most so many pixels. InputError where it has no such setting (Qwen's has)."""
+    """Limit a processor's images to this many pixels. Raises InputError if it has no such setting (Qwen's does)."""
     images = processor.image_processor
     size = dict(images.size)
     if set(size) != {"shortest_edge", "longest_edge"} or not hasattr(images, "merge_size"):
@@ -23,7 +23,7 @@ def cap_pixels(processor, pixels: int) -> None:
 def load_model(directory: Path, attention: str = "sdpa", max_pixels: int | None = None, template: str | None = None):
     """(model in eval mode, processor), from disk only.
 
-    max_pixels: images with more are shrunk to it (cap_pixels). template: a chat template in place of its own.
+    max_pixels: larger images are downscaled to it (cap_pixels). template: a chat template replacing the checkpoint's own.
     """
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor

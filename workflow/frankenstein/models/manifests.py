@@ -1,4 +1,4 @@
-"""A checkpoint's manifest as it is read: which directory it speaks of, and whether its files are still those."""
+"""Reading a checkpoint's manifest: the directory it describes, and whether its files are unchanged."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ def sha256(path: Path) -> str:
 
 
 def directory_of(manifest: Path) -> Path:
-    """The checkpoint directory that a manifest speaks of; InputError where a file is gone or has changed since."""
+    """The checkpoint directory a manifest describes. Raises InputError if a file is missing or has changed since."""
     manifest = Path(manifest)
     record = json.loads(manifest.read_text())
     directory, written = manifest.parent / record["directory"], manifest.stat().st_mtime_ns
     for name, file in record["files"].items():
         path = directory / name
         same = path.exists() and path.stat().st_size == file["size"]
-        # A younger file may be a copy: its content decides.
+        # A newer file may be an identical copy: compare its content.
         if not same or (path.stat().st_mtime_ns > written and sha256(path) != file["sha256"]):
             raise InputError(f"{path}: gone or changed since {manifest} was written; delete the manifest and run again")
     return directory
 
 
 def check_unchanged(directory: Path) -> None:
-    """Where a checkpoint directory holds its manifest: InputError unless its files are the manifest's."""
+    """If a checkpoint directory contains its manifest, raise InputError unless the files match it."""
     if (manifest := Path(directory) / MANIFEST).exists():
         directory_of(manifest)

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint directory, read one at a time from safetensors: no pickle, no remote code."""
+"""Reading a checkpoint's tensors one at a time from safetensors: no pickle, no remote code."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from safetensors import SafetensorError, safe_open
 from ..core.errors import InputError
 from . import architecture
 
-# torch is imported where a tensor or a model is wanted: it takes 500 MB and 4 seconds.
+# torch is imported only where a torch tensor or model is needed: it costs 500 MB and 4 seconds.
 
-# What weights may be stored in, as safetensors writes it; numpy has no bfloat16: the upper half of a float32.
+# Supported storage dtypes by safetensors name; numpy lacks bfloat16, which is the upper half of a float32.
 DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor's bytes lie: file, [start, stop) in it; name and dtype as safetensors writes them; shape."""
+    """Location of a tensor's bytes: file and byte range [start, stop); name and dtype as in safetensors; shape."""
 
     name: str
     file: str
@@ -36,7 +36,7 @@ class Stored:
 class Weights:
     """The tensors of a checkpoint directory by canonical name (architecture.canonical), read one at a time.
 
-    Raises InputError for a directory that is missing, holds no safetensors, or is half-written.
+    Raises InputError if the directory is missing, contains no safetensors, or is incomplete.
     """
 
     def __init__(self, directory: Path):
@@ -98,21 +98,21 @@ class Weights:
         return self._open(self.stored[name].file, "pt").get_tensor(self.stored[name].name)
 
     def path(self, name: str) -> Path:
-        """The file that holds a tensor."""
+        """The file that contains a tensor."""
         return self.directory / self.stored[name].file
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.stored[name].shape
 
     def dtype(self, name: str) -> str:
-        """As safetensors writes it: F32, BF16, ..."""
+        """Storage dtype in safetensors notation: F32, BF16, ..."""
         return self.stored[name].dtype
 
     def strip(self, name: str, axis: int, start: int, stop: int) -> np.ndarray:
-        """Rows (axis 0) or columns (axis 1) of a matrix; what has more axes is flattened to two.
+        """Rows (axis 0) or columns (axis 1) of a matrix; tensors with more axes are flattened to two.
 
-        float32, or float64 where stored so: no value is rounded. Read, not mapped: the pages of a mapped file
-        would count as this process's memory.
+        Returns float32, or float64 if stored as float64: no value is rounded. Reads rather than memory-maps, since
+        mapped pages would count towards this process's memory.
         """
         dtype, at, file = DTYPES[self.dtype(name)], self.stored[name].start, self.path(name)
         rows, *rest = self.shape(name) or (1,)
@@ -128,7 +128,7 @@ class Weights:
         view, filled = memoryview(buffer), 0
         with open(file, "rb", buffering=0) as opened:
             for at, count in pieces:
-                while count:  # a read may return less than it was asked for
+                while count:  # a read may return fewer bytes than requested
                     got = os.preadv(opened.fileno(), [view[filled : filled + count]], at)
                     if not got:
                         raise InputError(f"{file}: ends within {name!r}; fetch or save it again")
@@ -136,14 +136,14 @@ class Weights:
         return from_stored(np.frombuffer(buffer, dtype=dtype).reshape(shape), self.dtype(name))
 
     def finite(self, name: str) -> bool:
-        """Whether a tensor holds neither NaN nor infinity."""
+        """Whether a tensor contains neither NaN nor infinity."""
         shape = self.shape(name) or (1,)
         rows = max(1, (1 << 22) // max(1, math.prod(shape[1:])))
         return all(np.isfinite(self.strip(name, 0, at, at + rows)).all() for at in range(0, shape[0], rows))
 
 
 def as_stored(values: np.ndarray, dtype: str) -> np.ndarray:
-    """Values rounded to a stored dtype (DTYPES), to nearest, ties to even; to bfloat16 by way of float32, as torch does."""
+    """Round values to a storage dtype (DTYPES), to nearest, ties to even; to bfloat16 via float32, as torch does."""
     if dtype != "BF16":
         return values.astype(DTYPES[dtype])
     bits = values.astype(np.float32).view(np.uint32)
@@ -151,14 +151,14 @@ def as_stored(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def from_stored(stored: np.ndarray, dtype: str) -> np.ndarray:
-    """What is stored as float32, or as float64 where stored so; no value is rounded."""
+    """Stored values as float32, or float64 if stored as float64; no value is rounded."""
     if dtype == "BF16":
         return np.left_shift(stored, 16, dtype=np.uint32).view(np.float32)
     return stored.astype(np.float32) if dtype == "F16" else stored
 
 
 def drop_tied_heads(weights: dict[str, Weights]) -> list[str]:
-    """Where all checkpoints tie head and embeddings, forget the head that some files store once more; its stored names."""
+    """If all checkpoints tie head and embeddings, drop redundantly stored heads; returns their stored names."""
     if not all(architecture.ties_embeddings(checkpoint.directory) for checkpoint in weights.values()):
         return []
     dropped = set()
@@ -169,7 +169,7 @@ def drop_tied_heads(weights: dict[str, Weights]) -> list[str]:
 
 
 def check_same_shapes(weights: dict[str, Weights]) -> None:
-    """Raise InputError naming the first tensor that two checkpoints do not share in name and shape."""
+    """Raise InputError naming the first tensor whose presence or shape differs between two checkpoints."""
     (first, reference), *others = weights.items()
     for label, other in others:
         if missing := sorted(set(reference) ^ set(other)):

@@ -18,7 +18,7 @@ from .decoder import Decoder, vision_mask
 
 
 def _first(tokenizer, tokens: list[int], holds) -> int:
-    """The least k for which holds(text of the first k tokens); holds must stay true once it is."""
+    """The smallest k such that holds(text of the first k tokens); holds must be monotone: once true, always true."""
     low, high = 0, len(tokens)
     while low < high:
         middle = (low + high) // 2
@@ -27,9 +27,9 @@ def _first(tokenizer, tokens: list[int], holds) -> int:
 
 
 def reasoning_span(tokenizer, tokens: list[int]) -> range:
-    """Which of the generated tokens are reasoning: those between <think> and </think>.
+    """Range of the generated tokens that are reasoning: those between <think> and </think>.
 
-    Without a closing tag all that follows <think>, without an opening one all tokens.
+    Without a closing tag, everything after <think>; without an opening tag, everything from the first token on.
     """
     text = tokenizer.decode(tokens)
     start = end = None
@@ -42,7 +42,7 @@ def reasoning_span(tokenizer, tokens: list[int]) -> range:
 
 
 _CHUNK_BYTES = 64 << 20
-_measure = None  # what is done with the queries and keys of the layer that is being run
+_measure = None  # callback for the queries and keys of the layer being run
 
 
 def _measured(module, query, key, value, attention_mask, scaling=None, **kwargs):
@@ -56,11 +56,11 @@ AttentionMaskInterface.register("frankenstein_measured", ALL_MASK_ATTENTION_FUNC
 
 
 def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int = _CHUNK_BYTES) -> torch.Tensor:
-    """Softmax attention of some tokens summed over some others, of one example: [heads, asked tokens], float32.
+    """Causal softmax attention mass from query tokens to a set of keys, one example: float32 [heads, asked tokens].
 
-    query [heads, tokens, d], key [kv heads, tokens, d] with rotary positions applied; asked int [n]: which tokens
-    are queries; keys, seen bool [tokens]: whose attention is summed, and which are no padding. Causal. A
-    chunk of queries at a time: scores and weights take chunk_bytes at most, or those of one query.
+    query: [heads, tokens, d] and key: [kv heads, tokens, d], rotary embeddings applied; asked: int [n], the query
+    tokens; keys: bool [tokens], the tokens whose attention weights are summed; seen: bool [tokens], False at padding.
+    Queries are processed in chunks: scores and weights take at most chunk_bytes, or what one query needs if more.
     """
     heads, tokens, d = query.shape
     kv_heads = key.shape[0]
@@ -68,7 +68,7 @@ def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int = _C
     place = torch.arange(tokens, device=query.device)
     parts = []
     for some in asked.split(size):
-        folded = query[:, some].reshape(kv_heads, -1, d).float()  # a group shares its keys: they are not repeated
+        folded = query[:, some].reshape(kv_heads, -1, d).float()  # heads of a group share keys, unrepeated
         scores = (folded @ key.float().transpose(1, 2)).reshape(heads, len(some), tokens).mul_(scaling)
         scores.masked_fill_((place > some[:, None]) | ~seen, -torch.inf)
         parts.append(torch.softmax(scores, -1) @ keys.float())
@@ -77,11 +77,12 @@ def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int = _C
 
 @torch.inference_mode()
 def masses(decoder: Decoder, inputs, asked: list[torch.Tensor], keys: torch.Tensor) -> list[list[torch.Tensor]]:
-    """[layer][example]: attention mass of the asked tokens on the keys, mean over the asked, by head [heads] (Eq. 1).
+    """Attention mass on the keys, averaged over the query tokens: [layer][example] -> tensor [heads] (Eq. 1).
 
-    inputs: model inputs padded on either side; asked: by example, int [n]; keys: bool [batch, tokens]. One
-    forward pass through PyTorch's fused attention, however the model was loaded; the mass is reduced inside
-    each attention call, a chunk of queries at a time (see mass_on for the bound); no weights outlive their layer.
+    inputs: model inputs padded on either side; asked: query tokens per example, each int [n]; keys: bool [batch,
+    tokens]. One forward pass through PyTorch's fused attention, regardless of the attention implementation the model
+    was loaded with. The mass is reduced inside each attention call, in chunks of queries (memory bound: see mass_on);
+    no attention weights are kept beyond their layer.
     """
     global _measure
     found: list[list[torch.Tensor]] = []
@@ -116,12 +117,12 @@ def reasoning_to_vision(
     memory_mb: int,
     max_new_tokens: int,
 ) -> Iterator[dict]:
-    """One record an (example, layer): how much reasoning tokens attend to vision tokens.
+    """Yield one record per (example, layer): how strongly reasoning tokens attend to vision tokens.
 
-    The model answers greedily; its own reasoning tokens R are the queries, the image's tokens V the keys.
-    attention_mass: sum over V, mean over heads and R (0 to 1); attention_mean: Eq. 1 as it is
-    written, the mass divided by |V|; heads: the mass by head. NaN (and error) where a response holds no
-    reasoning token, or was not made.
+    The model answers greedily; its own reasoning tokens R are the queries and the image's tokens V the keys.
+    attention_mass: summed over V, averaged over heads and R (0 to 1); attention_mean: Eq. 1 as written, i.e. the
+    mass divided by |V|; heads: the mass per head. NaN, with `error` set, if generation failed or the response
+    contains no reasoning token.
     """
     decoder = Decoder(model)
 
@@ -153,16 +154,17 @@ def reasoning_to_vision(
 
 
 def attend(decoder: Decoder, processor, prompts: list[Prompt], responses: list[list[int]]):
-    """Attention from the reasoning of given responses to the image, whoever wrote them: the text is only read (teacher-forced).
+    """Attention from the reasoning in given responses to the image, teacher-forced: any model may have written them.
 
-    responses: token ids behind each prompt. Of each prompt: ([layer] mass by head, reasoning tokens, vision tokens).
+    responses: the token ids that follow each prompt. Returns, per prompt: ([layer] -> mass per head [heads], number of
+    reasoning tokens, number of vision tokens).
     """
     model = decoder.model
     spans = [reasoning_span(processor.tokenizer, tokens) for tokens in responses]
     inputs = encode(processor, prompts, model.device)
     width = inputs["input_ids"].shape[1]
     longest = max(map(len, responses))
-    # The responses stand to the right of the left-padded prompts, padded on their own right.
+    # Responses follow the left-padded prompts and are themselves right-padded.
     tail = torch.full((len(prompts), longest), processor.tokenizer.pad_token_id, device=model.device)
     seen = torch.zeros_like(tail)
     for row, tokens in enumerate(responses):

@@ -1,4 +1,4 @@
-"""Batches from a memory budget; out of memory halves the batch, and a sample that fails costs itself alone."""
+"""Batches sized to a memory budget: running out of memory halves the batch, and a failing sample affects no other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .decoder import Decoder
 
 @dataclass(frozen=True)
 class Size:
-    """What a prompt costs: tokens kept once (before), tokens computed by each of its rows (own), new tokens."""
+    """Cost of a prompt: tokens cached once (before), tokens computed by each row (own), new tokens, number of rows."""
 
     before: int
     own: int
@@ -24,9 +24,9 @@ class Size:
 
 
 def memory(decoder: Decoder, sizes: list[Size]) -> int:
-    """An estimate, in bytes, of KV cache and activations of a batch that is padded to its longest prompt.
+    """Estimated bytes of KV cache and activations for a batch padded to its longest prompt.
 
-    Weights and the vision tower are not counted. Rows are counted as if none shared a state.
+    Excludes weights and the vision tower. Rows are counted as if none shared a state.
     """
     config, size = decoder.config, decoder.model.dtype.itemsize
     before, own, new = (max(getattr(item, name) for item in sizes) for name in ("before", "own", "new"))
@@ -51,12 +51,13 @@ def in_batches(
     memory_mb: int,
     what: str,
 ) -> Iterator[tuple[Any, Any, str | None]]:
-    """(item, result, None) of every item, alike ones together, or (item, None, why it failed). Prints how far it is.
+    """Yield (item, result, None) for every item, or (item, None, reason) if it failed; prints its progress.
 
-    prepare(item) -> (prepared, what it costs on each of the ways that run may take); run(prepared ones) -> a
-    result each. A batch is as many items as memory_mb holds, at least one. Where run is out of memory the
-    batch is halved, and later ones are no larger; where it fails otherwise its items are run one by one.
-    Raises the last error where every one of several items failed: then it is not the items.
+    Items of similar size are batched together, so results are not in input order. prepare(item) -> (prepared item,
+    its Size on each path that run may take); run(prepared items) -> one result per item. A batch holds as many items
+    as fit in memory_mb, but at least one. If run is out of memory, the batch is halved and later ones are no larger;
+    after any other failure, the items of that batch run one by one. Raises the last error if all of several items
+    failed, since then the cause is not the items.
     """
     start, done, failed, most, alone = time.monotonic(), 0, 0, len(items), 0
 

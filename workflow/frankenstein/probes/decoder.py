@@ -1,6 +1,6 @@
-"""A loaded model as the probes see it: its decoder layers, its vision tokens, its prompts as they enter layer 0.
+"""The probes' view of a loaded model: decoder layers, vision tokens, and prompts as they enter layer 0.
 
-Its parts are found in the model itself; what it does not say is in models/families.py.
+Components are located through the model object itself; anything it does not expose is in models/families.py.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def decoder_layers(model) -> list:
 
 
 def vision_mask(model, input_ids):
-    """bool [batch, tokens]: which prompt tokens are vision tokens."""
+    """Mask of the vision tokens: bool [batch, tokens]."""
     return input_ids == model.config.image_token_id
 
 
 def vision_spans(model, input_ids) -> list[range]:
-    """Where each image of one prompt stands: runs of vision tokens. input_ids int [tokens]."""
+    """Token range of each image in one prompt (runs of consecutive vision tokens). input_ids: int [tokens]."""
     spans = []
     for position in vision_mask(model, input_ids).nonzero()[:, 0].tolist():
         if spans and spans[-1].stop == position:
@@ -39,18 +39,18 @@ def vision_spans(model, input_ids) -> list[range]:
 
 
 class _Entered(Exception):
-    """The prompt has reached the first decoder layer: nothing more is wanted of the model's own forward pass."""
+    """Aborts the model's own forward pass once the prompt has reached the first decoder layer."""
 
 
 @dataclass(frozen=True)
 class Embedded:
     """One prompt as it enters the first decoder layer, without padding.
 
-    ids int [tokens]; hidden [tokens, hidden]; rotary: the position embeddings, each [..., 1, tokens, head];
-    positions int [..., 1, tokens], from 0 on; deepstack: what is added to the residual stream after decoder layer
-    0, 1, ... (Qwen3-VL's DeepStack), each [tokens, hidden], zero at text; empty for most families.
-    grids: (rows, columns) of each image's vision tokens, empty where a family's tokens are no plain grid;
-    pixels: each image as the processor made it.
+    ids: int [tokens]; hidden: [tokens, hidden]; rotary: position embeddings, each [..., 1, tokens, head];
+    positions: int [..., 1, tokens], starting at 0; deepstack: features added to the residual stream after decoder
+    layers 0, 1, ... (Qwen3-VL's DeepStack), each [tokens, hidden], zero at text tokens; empty for most families.
+    grids: (rows, columns) of each image's vision tokens; empty for families whose vision tokens form no plain grid.
+    pixels: each image as preprocessed by the processor.
     """
 
     ids: torch.Tensor
@@ -63,7 +63,7 @@ class Embedded:
 
     @property
     def next_position(self) -> int:
-        """Position of the first generated token; after an image it is not the number of tokens."""
+        """Position id of the first generated token; after an image this is not the token count."""
         return int(self.positions.max()) + 1
 
 
@@ -75,10 +75,10 @@ def _packed_product(weight, bias, hidden):
 
 
 class Decoder:
-    """The language model inside a loaded VLM: all that a sweep touches.
+    """The language model inside a loaded VLM: everything a sweep needs.
 
-    layers: the decoder layers; finish(hidden): final norm and head; embed(inputs): prompts as they
-    enter layer 0, by the model's own vision tower and position ids; rotary(positions): position embeddings.
+    layers: the decoder layers; finish(hidden): final norm and LM head; embed(inputs): prompts as they enter
+    layer 0, using the model's own vision tower and position ids; rotary(positions): position embeddings.
     """
 
     def __init__(self, model):
@@ -94,7 +94,7 @@ class Decoder:
 
     @functools.cached_property
     def _packed(self) -> list[tuple[torch.nn.Linear, torch.Tensor]]:
-        """The layers' weights in oneDNN's own layout; none where that is of no use or they are too large to hold twice."""
+        """The layers' weights in oneDNN's packed layout; empty if that does not help or a second copy is too large."""
         modules = [m for layer in self.layers for m in layer.modules() if isinstance(m, torch.nn.Linear)]
         weights = [module.weight for module in modules]
         cpu = all(weight.device.type == "cpu" and weight.dtype == torch.float32 for weight in weights)
@@ -105,7 +105,7 @@ class Decoder:
 
     @contextlib.contextmanager
     def decoding(self) -> Iterator[None]:
-        """Within: products of few tokens by prepacked weights, on a CPU in float32, where thin products wait for memory."""
+        """Context: on a float32 CPU, run the linear layers with prepacked weights (decoding is memory-bound there)."""
         before = [vars(module).get("forward") for module, _ in self._packed]
         for module, packed in self._packed:
             module.forward = functools.partial(_packed_product, packed, module.bias)
@@ -120,7 +120,7 @@ class Decoder:
 
     @contextlib.contextmanager
     def attention(self, name: str) -> Iterator[None]:
-        """Within: the decoder layers attend by the function registered under that name with transformers."""
+        """Context: the decoder layers use the attention function registered with transformers under this name."""
         before = self.config._attn_implementation
         self.text.set_attn_implementation(name)
         try:
@@ -130,7 +130,7 @@ class Decoder:
 
     @property
     def deepstack_layers(self) -> int:
-        """After how many of the first decoder layers vision features are added once more (Qwen3-VL)."""
+        """Number of leading decoder layers after which vision features are added again (Qwen3-VL's DeepStack)."""
         return len(getattr(self.model.config.vision_config, "deepstack_visual_indexes", ()))
 
     def embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -138,15 +138,15 @@ class Decoder:
         return self.model.get_input_embeddings()(tokens)
 
     def finish(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits [..., vocabulary] of final hidden states [..., hidden]."""
+        """Logits [..., vocabulary] from final hidden states [..., hidden]."""
         return self.model.lm_head(self.text.norm(hidden))
 
     def rotary(self, positions: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Position embeddings of positions, in the dtype of `like`."""
+        """Position embeddings for `positions`, in the dtype of `like`."""
         return self.text.rotary_emb(like, positions)
 
     def embed(self, inputs) -> list[Embedded]:
-        """Each prompt of a (padded) batch, its padding removed."""
+        """Each prompt of a padded batch, with its padding removed."""
         seen = {}
 
         def text_model(module, args, kwargs):
@@ -187,7 +187,7 @@ class Decoder:
             ids, hidden = inputs["input_ids"][row][mask], seen["hidden"][row][mask]
             positions = seen["positions"]
             positions = positions[..., row % positions.shape[-2], :].unsqueeze(-2)[..., mask]
-            # Some families count positions over the padding too.
+            # Some families count positions across the padding as well.
             positions = positions - positions.amin()
             images = len(vision_spans(self.model, ids))
             prompts.append(
@@ -205,14 +205,14 @@ class Decoder:
 
 
 def _pixels(inputs) -> list[torch.Tensor]:
-    """Each image of a batch as the processor made it."""
+    """Each image of a batch as preprocessed by the processor."""
     if "image_grid_thw" in inputs:
         return list(inputs["pixel_values"].split(inputs["image_grid_thw"].prod(-1).tolist()))
     return list(inputs.get("pixel_values", []))
 
 
 def _grids(model, inputs) -> list[tuple[int, int]]:
-    """(rows, columns) of vision tokens of every image of a batch; none for a family that does not tell."""
+    """(rows, columns) of vision tokens of every image in a batch; empty for families that do not report them."""
     if "image_grid_thw" not in inputs:
         return []
     merge = model.config.vision_config.spatial_merge_size
@@ -220,9 +220,9 @@ def _grids(model, inputs) -> list[tuple[int, int]]:
 
 
 def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]:
-    """(x, y) factors from the coordinates that a family answers in to pixels of the original image.
+    """(x, y) factors from the family's box coordinates to pixels of the original image.
 
-    inputs: of the processor, its first image is meant; size: (width, height) of the original.
+    inputs: processor output, whose first image is used; size: (width, height) of the original.
     """
     boxes = FAMILIES[model.config.model_type].boxes
     if boxes == THOUSANDTHS:

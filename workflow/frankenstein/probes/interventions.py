@@ -1,4 +1,4 @@
-"""Causal probes of a model on real questions: vision-token swapping and layer skipping (paper, Section 3.1)."""
+"""Causal probes on whole datasets: vision-token swapping and layer skipping (paper, Section 3.1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESIZE, INTERPOLATE = UNEQUAL
 
 @dataclass(frozen=True)
 class _Asked:
-    """A pair as it is asked."""
+    """A pair as presented to the model."""
 
     target: Prompt
     source: Prompt
@@ -40,19 +40,20 @@ def swap_sweep(
     memory_mb: int,
     max_new_tokens: int,
 ) -> Iterator[dict]:
-    """One record a (pair, mode, layer): the answer with the vision tokens swapped at that layer.
+    """Yield one record per (pair, mode, layer): the answer with the vision tokens swapped at that layer.
 
-    modes: of tasks.MODES; mode "none", layer -1 is the target without a swap. unequal: "resize" brings a source
-    image of another size to the target's (`resized`), "interpolate" its hidden states. Fields: id, function,
-    mode, layer, response (None: failed), truncated (it ran out of new tokens), resized, to_canvas (x and y factor from the coordinates of
-    the model's boxes to pixels of the target image), error. A pair that fails stays in, with its reason.
+    modes: from modes.MODES; mode "none" with layer -1 is the target without a swap. unequal: how to handle a source
+    image whose size differs from the target's: "resize" resizes the image (recorded in `resized`), "interpolate"
+    interpolates its hidden states. Fields: id, function, mode, layer, response (None if the pair failed), truncated
+    (max_new_tokens was reached), resized, to_canvas (x and y factors from the model's box coordinates to pixels of
+    the target image), error. A failed pair keeps its records, with the reason in `error`.
     """
     if unequal == INTERPOLATE and list(modes) != [sweep.HIDDEN_STATE_AT_LAYER]:
         raise InputError(f"{INTERPOLATE}: only for {sweep.HIDDEN_STATE_AT_LAYER}; keys carry their positions")
     decoder = Decoder(model)
     count = len(decoder.layers)
     labels = [(sweep.NONE, -1), *((mode, layer) for mode in modes for layer in range(count))]
-    # Hidden states that enter a layer are keys and values from there on: one row, whichever is asked for.
+    # Swapping hidden states at a layer equals swapping keys and values from it on: the two modes share one row.
     rows = 1 + count * len({mode.replace(sweep.HIDDEN_STATE_AT_LAYER, sweep.KV_FROM_LAYER) for mode in modes})
 
     def prepare(pair: Pair) -> tuple[_Asked, list[Size]]:
@@ -105,9 +106,10 @@ def skip_sweep(
     memory_mb: int,
     max_new_tokens: int,
 ) -> Iterator[dict]:
-    """One record an (example, layer): the answer with that layer skipped; layer -1 skips none.
+    """Yield one record per (example, layer): the answer with that layer skipped; layer -1 skips none.
 
-    Fields: id, task, layer, response (None: failed), truncated (it ran out of new tokens), error. An example that fails stays in, with its reason.
+    Fields: id, task, layer, response (None if the example failed), truncated (max_new_tokens was reached), error.
+    A failed example keeps its records, with the reason in `error`.
     """
     decoder = Decoder(model)
     layers = range(len(decoder.layers))

@@ -1,14 +1,14 @@
-"""The sweep engine: one intervention a layer, all layers in one pass, exact (paper, Section 3.1, Appendix D).
+"""The sweep engine: one intervention per layer, all layers in one exact pass (paper, Section 3.1, Appendix D).
 
-Every intervention is a row. A token's hidden state entering layer j depends only on what was done to
-its row below j and on the tokens that the row has generated; so rows that agree so far are one state,
-computed once, and part where they differ: row l leaves the unchanged row at layer l. Vision tokens
-see nothing that comes after them: when the text after an image is all that changes, each image is
-encoded and prefilled once, and in decoding its KV cache is read where it lies, however many rows read it.
+Each intervention is a row. A token's hidden state entering layer j depends only on the row's interventions
+below layer j and on the tokens the row has generated so far. Rows that agree up to that point therefore share
+one state, which is computed once, and split where they first differ: row l splits from the unmodified row at
+layer l. Causal attention keeps vision tokens independent of everything after them, so when an intervention
+affects only the text after an image, the image is encoded and prefilled once, and during decoding all rows read
+its KV cache in place.
 
-The decoder layers are the model's own, called one by one; only attention is ours, put in place
-through transformers' AttentionInterface. Prompts of a batch are padded on the right, where causal
-attention never looks.
+The decoder layers are the model's own, called one at a time; only the attention function is replaced, through
+transformers' AttentionInterface. Prompts in a batch are right-padded, where causal attention never looks.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ..inference.generation import stop_tokens
 from .decoder import Decoder, Embedded, vision_spans
 from .modes import MODES
 
-# What a row does at a layer.
+# The operation a row applies at a layer.
 PLAIN, SOURCE, REPLACE, SKIP = range(4)
-# Vision-token swapping asks three questions of layer l: the source's hidden states enter it, and go on; text reads
-# the source's keys and values at all layers from l on; text reads them at layer l alone: where vision is read.
+# Vision-token swapping at layer l, in three modes: the source's hidden states enter layer l and propagate; text reads
+# the source's keys and values at every layer from l on; text reads them at layer l only (which locates the reading).
 HIDDEN_STATE_AT_LAYER, KV_FROM_LAYER, KV_AT_LAYER_ONLY = MODES
 NONE = "none"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a row generated: token ids without the end token, whether it ran out of tokens, first logits [vocabulary]."""
+    """A row's output: token ids without the end token, whether it was truncated, first logits [vocabulary]."""
 
     tokens: list[int]
     truncated: bool
@@ -46,10 +46,10 @@ class Answer:
 
 
 class _Recorded(Exception):
-    """Keys and values are at hand, and the rest of this layer is not wanted."""
+    """Aborts a layer once its keys and values are recorded."""
 
 
-_attend = None  # the attention of the layer that is being run
+_attend = None  # attention callback of the layer being run
 
 
 def _attention(module, query, key, value, attention_mask, scaling=None, **_):
@@ -60,7 +60,7 @@ AttentionInterface.register("frankenstein", _attention)
 
 
 def _run(layer, hidden, rotary, attend):
-    """One decoder layer over hidden [states, tokens, hidden] with an attention of ours."""
+    """Run one decoder layer over hidden [states, tokens, hidden] with our own attention function."""
     global _attend
     _attend = attend
     try:
@@ -73,9 +73,9 @@ def _run(layer, hidden, rotary, attend):
 
 
 def _grouped(query, key, value, mask, scaling):
-    """Grouped-query attention with the group folded into the queries, so that keys and values are not repeated.
+    """Grouped-query attention with the group folded into the query axis, so keys and values are not repeated.
 
-    query [n, heads, t, d]; key, value [n, kv heads, s, d]; mask bool [n or 1, t, s]. -> [n, heads, t, d]
+    query: [n, heads, t, d]; key, value: [n, kv heads, s, d]; mask: bool [n or 1, t, s]. Returns [n, heads, t, d].
     """
     n, heads, t, d = query.shape
     group = heads // key.shape[1]
@@ -96,42 +96,42 @@ def _causal(query, key, value, scaling):
 
 @dataclass
 class _Layer:
-    """What one layer computes, by state: those that enter the layer, those it computes, and those that leave it.
+    """Index maps for one layer between the states that enter it, those it computes, and those that leave it.
 
-    Those that leave are the computed ones, then those that were carried past the layer.
+    Leaving states are the computed ones followed by those carried past the layer (skipped).
     """
 
     parents: torch.Tensor  # computed -> entering
     carried: torch.Tensor  # entering states that skip the layer
     example: torch.Tensor  # computed -> example
     leaving: torch.Tensor  # leaving -> example
-    context: torch.Tensor  # computed -> which of the caches before the segment it reads
-    slot: torch.Tensor  # ... and its place among the states that read it
-    slots: torch.Tensor  # [caches, places]: the reverse; a place that is not taken holds 0
-    replaced: list[tuple[int, int]]  # (computed, example) where vision tokens enter as the source's
+    context: torch.Tensor  # computed -> which of the shared prefix caches it reads
+    slot: torch.Tensor  # computed -> its position among the states that read the same cache
+    slots: torch.Tensor  # [caches, positions]: the inverse map; unused positions hold 0
+    replaced: list[tuple[int, int]]  # (computed, example) where the source's vision tokens are swapped in
     rows: np.ndarray  # row -> computed, -1 where the row skips the layer
-    first: np.ndarray  # computed -> a row of its
-    same: bool  # the computed states are those that enter, in order
+    first: np.ndarray  # computed -> one of its rows
+    same: bool  # computed and entering states are identical, in the same order
 
     def split(self, hidden):
-        """Entering states -> those to compute, those carried past."""
+        """Split entering states into (those to compute, those carried past)."""
         return (hidden, hidden[:0]) if self.same else (hidden[self.parents], hidden[self.carried])
 
     def by_context(self, folded):
-        """[computed, kv heads, group, x] -> [caches, kv heads, places * group, x]: side by side what reads one cache."""
+        """[computed, kv heads, group, x] -> [caches, kv heads, positions * group, x]: grouped by cache."""
         return folded[self.slots].transpose(1, 2).reshape(len(self.slots), folded.shape[1], -1, folded.shape[3])
 
     def by_state(self, gathered):
-        """The reverse of by_context."""
+        """Inverse of by_context."""
         caches, kv_heads, _, x = gathered.shape
         return gathered.reshape(caches, kv_heads, self.slots.shape[1], -1, x)[self.context, :, self.slot]
 
 
 def _plan(ops, example, row, group, kinds: int, device) -> tuple[list[_Layer], torch.Tensor]:
-    """Layer by layer which states there are, and row -> state that leaves the last layer.
+    """The states at each layer, and a map from row to the state leaving the last layer.
 
-    ops int [rows of an example, layers]; example, row, group int [active rows]: rows of a group enter
-    layer 0 as one state. kinds: caches before the segment an example has.
+    ops: int [rows per example, layers]; example, row, group: int [active rows], where rows of the same group enter
+    layer 0 as one state. kinds: number of shared prefix caches per example.
     """
 
     def tensor(values):
@@ -141,7 +141,7 @@ def _plan(ops, example, row, group, kinds: int, device) -> tuple[list[_Layer], t
     for j in range(ops.shape[1]):
         op, entering = ops[row, j], int(state.max()) + 1
         runs = np.flatnonzero(op != SKIP)
-        # A computed state is an entering one and what is done to it.
+        # A computed state is identified by its entering state and the operation applied to it.
         keys, first, inverse = np.unique(state[runs] * 4 + op[runs], return_index=True, return_inverse=True)
         first, parents, done = runs[first], keys // 4, keys % 4
         rows = np.full(len(state), -1)
@@ -178,12 +178,12 @@ def _plan(ops, example, row, group, kinds: int, device) -> tuple[list[_Layer], t
 
 
 def _stack(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Tensors [tokens, ...] of different lengths as one [n, longest, ...], zeros on the right."""
+    """Stack tensors [tokens, ...] of different lengths into [n, longest, ...], zero-padded on the right."""
     return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
 
 
 def _of(rotary, examples: torch.Tensor, tokens=slice(None)):
-    """Position embeddings of states, by their example."""
+    """Position embeddings of states, selected by their example."""
     if rotary[0].shape[-3] == 1:
         return tuple(part[..., tokens, :] for part in rotary)
     return tuple(part.index_select(-3, examples)[..., tokens, :] for part in rotary)
@@ -194,10 +194,10 @@ def _of(rotary, examples: torch.Tensor, tokens=slice(None)):
 
 @dataclass
 class _SharedPrefix:
-    """What stands before the tokens that rows compute for themselves, kept once for all rows.
+    """KV cache of the prefix before the tokens that each row computes itself, stored once for all rows.
 
-    caches: layers x (keys, values), each [examples * kinds, kv heads, tokens, d], padded on the right; of
-    an example's kinds the first is the target's, the second the source's. lengths: by example.
+    caches: per layer (keys, values), each [examples * kinds, kv heads, tokens, d], right-padded; of an example's
+    kinds, the first is the target's and the second the source's. lengths: prefix length per example.
     """
 
     caches: list[tuple[torch.Tensor, torch.Tensor]]
@@ -206,9 +206,10 @@ class _SharedPrefix:
 
 
 def _prefill(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep: list[range] | None = None):
-    """Each prompt up to its end through all layers: [(keys, values)] and, of tokens keep[i], [i][layer] what enters it.
+    """Prefill each prompt up to its entry in `ends`.
 
-    Right-padded: what stands in the padding is never read. The last layer yields keys and values only.
+    Returns (per-layer [(keys, values)], [prompt][layer] -> hidden states of tokens keep[prompt] entering that layer).
+    Right-padded; the padding is never read. The last layer is run only as far as its keys and values.
     """
     tokens = _Tokens(prompts, [range(end) for end in ends])
     caches, entered = [], [[] for _ in prompts]
@@ -230,7 +231,7 @@ def _prefill(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep: l
 
 
 class _Tokens:
-    """A stretch of each prompt of a batch, padded on the right."""
+    """A span of each prompt in a batch, right-padded."""
 
     def __init__(self, prompts: list[Embedded], spans: list[range]):
         def stack(of):
@@ -253,10 +254,10 @@ class _Tokens:
 
 
 class _BatchedSweep:
-    """Rows over one batch of prompts from token `starts` on: one prefill, then greedy decoding together.
+    """All rows over one batch of prompts, from token starts[i] on: one prefill, then joint greedy decoding.
 
-    ops int [rows of an example, layers]; row 0 is PLAIN at every layer. replacements: by example, where
-    some row says REPLACE: layers x [vision tokens, hidden], which head the segment.
+    ops: int [rows per example, layers]; row 0 is PLAIN at every layer. replacements: per example, needed where any row
+    has REPLACE: per layer [vision tokens, hidden], replacing the first tokens of the segment.
     """
 
     def __init__(self, decoder, prompts, starts, ops, before: _SharedPrefix | None = None, replacements=None):
@@ -270,7 +271,7 @@ class _BatchedSweep:
         self.example = np.repeat(np.arange(len(prompts)), len(ops))
         self.row = np.tile(np.arange(len(ops)), len(prompts))
         self.lengths = torch.tensor(self.tokens.lengths, device=self.device)
-        # Padding that no row may read: right of a short segment, and right of what stands before it.
+        # Padding that must be masked: to the right of a short segment, and to the right of a short prefix.
         at = torch.arange(self.width, device=self.device)
         self.padding = at >= self.lengths[:, None]
         self.padded = bool(self.padding.any())
@@ -299,7 +300,7 @@ class _BatchedSweep:
                 tokens[row].append(int(token))
             if step == max_new_tokens - 1 or not going.any():
                 break
-            # Rows that have generated the same tokens are one state until their interventions part them.
+            # Rows that have generated the same tokens share one state until their interventions split them.
             pairs = np.stack([group[going], chosen[going]], 1)
             fed, now = np.unique(pairs, axis=0, return_inverse=True)
             if not going.all() or not np.array_equal(now, group):
@@ -312,7 +313,7 @@ class _BatchedSweep:
         return [answers[start : start + len(self.ops)] for start in range(0, rows, len(self.ops))]
 
     def _prefill(self, max_new_tokens: int) -> torch.Tensor:
-        """Final hidden states [rows, hidden] of each prompt's last token."""
+        """Final hidden states [rows, hidden] at each prompt's last token."""
         self.layers, self.state = _plan(self.ops, self.example, self.row, self.example, self.kinds, self.device)
         tokens, hidden, last = self.tokens, self.tokens.hidden, len(self.layers) - 1
         for j, (layer, module) in enumerate(zip(self.layers, self.decoder.layers, strict=True)):
@@ -335,7 +336,7 @@ class _BatchedSweep:
             rotary = _of(tokens.rotary, layer.example)
             computed = _run(module, entering, rotary, attend)
             if j == last:
-                # All that is read of the last layer is the last token of each prompt.
+                # Only each prompt's last token is needed from the last layer.
                 def attend_last(query, key, value, scaling, j=j, layer=layer):
                     return self._attend_one(j, layer, query, scaling, self.width)
 
@@ -350,7 +351,7 @@ class _BatchedSweep:
         return hidden[self.state, 0]
 
     def _step(self, tokens: torch.Tensor, rotary, step: int) -> torch.Tensor:
-        """Final hidden states [active rows, hidden] after one more token; tokens int [groups]."""
+        """Final hidden states [active rows, hidden] after decoding one more token; tokens: int [groups]."""
         hidden = self.decoder.embeddings(tokens)[:, None]
         end = self.width + step
         for j, (layer, module) in enumerate(zip(self.layers, self.decoder.layers, strict=True)):
@@ -367,7 +368,7 @@ class _BatchedSweep:
         return hidden[self.state, 0]
 
     def _regroup(self, rows: np.ndarray, group: np.ndarray, kept: np.ndarray) -> None:
-        """New states where rows have parted or ended; each takes its KV cache along."""
+        """Rebuild the states after rows have diverged or finished; each new state inherits its parent's KV cache."""
         layers, state = _plan(self.ops, self.example[rows], self.row[rows], group, self.kinds, self.device)
         for j, (layer, old) in enumerate(zip(layers, self.layers, strict=True)):
             parents = old.rows[kept][layer.first]
@@ -377,7 +378,7 @@ class _BatchedSweep:
         self.layers, self.state = layers, state
 
     def _attend_many(self, j, layer, query, key, value, scaling):
-        """Prefill: every token over what stands before the segment and, causally, over its own."""
+        """Prefill: every token attends to the shared prefix and, causally, to its own segment."""
         if not self.before:
             return _causal(query, key, value, scaling)
         n, t = query.shape[0], query.shape[2]
@@ -390,9 +391,9 @@ class _BatchedSweep:
         return _grouped(query, keys, values, torch.cat([seen.expand(n, t, -1), causal.expand(n, t, t)], 2), scaling)
 
     def _attend_one(self, j, layer, query, scaling, length: int):
-        """One token a state, over its own cache of `length` tokens and what stands before, read where it lies.
+        """One token per state, attending to its own cache of `length` tokens and to the shared prefix, read in place.
 
-        query [states, heads, 1, d] -> [states, heads, 1, d]
+        query: [states, heads, 1, d]. Returns [states, heads, 1, d].
         """
         keys, values = self.keys[j][:, :, :length], self.values[j][:, :, :length]
         n, kv_heads, _, d = keys.shape
@@ -413,7 +414,7 @@ class _BatchedSweep:
 
 
 def _at(states, ends):
-    """[..., n, tokens, d] -> [..., n, 1, d]: of each the token at its end."""
+    """[..., n, tokens, d] -> [..., n, 1, d]: select the token at index ends[i] of each."""
     index = ends[:, None, None].expand(-1, 1, states.shape[-1])
     return states.gather(-2, index.expand(*states.shape[:-3], *index.shape))
 
@@ -432,11 +433,11 @@ def _check(max_new_tokens: int) -> None:
 
 @torch.inference_mode()
 def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> list[list[Answer]]:
-    """Answers [example][0: nothing skipped, 1 + i: layers ranges[i] skipped], greedy.
+    """Greedy answers with layers skipped: [example][row]; row 0 skips nothing, row 1 + i skips layers ranges[i].
 
-    A skipped layer is an identity, in prefill and in decoding: its attention and MLP are left out of the
-    residual stream (paper, Section 3.1). inputs: a processor's batch, padded on either side. Raises
-    InputError for a range outside the model or max_new_tokens below 1.
+    A skipped layer is the identity in both prefill and decoding: its attention and MLP contribute nothing to the
+    residual stream (paper, Section 3.1). inputs: a processor's batch, padded on either side. Raises InputError for
+    a range outside the model, or max_new_tokens below 1.
     """
     _check(max_new_tokens)
     count = len(decoder.layers)
@@ -460,23 +461,23 @@ def swap(
     image: int | None = None,
     interpolate: bool = False,
 ) -> list[dict[tuple[str, int], Answer]]:
-    """Answers by example: {("none", -1): nothing swapped, (mode, layer): ...} for every layer, greedy.
+    """Greedy answers with vision tokens swapped, per example: {("none", -1): unswapped, (mode, layer): ...}.
 
-    targets, sources: a processor's batches of the same prompts, padded on either side; `image` names the one that
-    is swapped where a prompt holds several. Modes (paper, Section 3.1; shared/paper.md, 4a):
+    targets, sources: a processor's batches of the same prompts, padded on either side; `image` is the index of the
+    image to swap if prompts contain several. Modes (paper, Section 3.1):
 
-    - hidden_state_at_layer: the hidden states of the vision tokens that enter layer l are the source's;
-    - kv_from_layer: text reads the source's keys and values of the vision tokens at layers >= l;
-    - kv_at_layer_only: at layer l, and the target's everywhere else.
+    - hidden_state_at_layer: the source's hidden states replace those of the vision tokens entering layer l;
+    - kv_from_layer: at layers >= l, text reads the source's keys and values for the vision tokens;
+    - kv_at_layer_only: text reads them at layer l only, and the target's at every other layer.
 
-    With an equal prompt before the image and no DeepStack the first two are the same computation, and are made as
-    one. Elsewhere hidden states are replaced as they are and the vision tokens run on; keys and values are
-    taken as the source's own prompt has them, positions included. With DeepStack the first layers differ
-    too: replaced hidden states still receive the target's later features.
+    If the prompts agree up to the image and the model has no DeepStack, the first two modes are the same computation
+    and are run once. Otherwise, hidden states are replaced as they are and the vision tokens continue through the
+    layers, while keys and values are taken from the source's own prompt, positions included. With DeepStack the modes
+    also differ in the first layers: replaced hidden states still receive the target's later features.
 
-    interpolate: hidden states of an unequal grid are interpolated (bilinear) to the target's; better is an
-    image resized beforehand. Raises InputError for unequal grids without it, for a prompt without that
-    image or with several and none named, and where a kv mode has no text after the image that could read it.
+    interpolate: bilinearly interpolate hidden states to the target's grid if the grids differ; resizing the image
+    beforehand is preferable. Raises InputError for unequal grids without it, for a prompt that lacks the image or has
+    several and `image` is None, and for a kv mode when no text follows the image.
     """
     _check(max_new_tokens)
     for mode in modes:
@@ -501,7 +502,7 @@ def swap(
 
 @dataclass(frozen=True)
 class _Pair:
-    """A target and a source, and where their image stands."""
+    """A target and a source prompt, and the token ranges of their images."""
 
     target: Embedded
     source: Embedded
@@ -541,7 +542,7 @@ class _Pair:
 
     @property
     def alike(self) -> bool:
-        """Whether the prompts are the same up to the image, earlier images included, and the image has the same place."""
+        """Whether the prompts agree up to the image, earlier images included, and the image has the same position."""
         return (
             not self.unequal
             and torch.equal(self.target.ids[: self.span.stop], self.source.ids[: self.other.stop])
@@ -550,7 +551,7 @@ class _Pair:
 
     @property
     def shared_from(self) -> int | None:
-        """The layer from which on hidden states at a layer are the source's cache from that layer on; None: nowhere."""
+        """First layer from which hidden_state_at_layer equals kv_from_layer; None if there is none."""
         return len(self.target.deepstack) if self.alike and not self.ends else None
 
 
@@ -578,7 +579,7 @@ def _swap(decoder: Decoder, pairs: list[_Pair], modes: list[str], max_new_tokens
                     answers[i][mode, layer] = answer
                 if mode == KV_FROM_LAYER and short[i] and layer >= pairs[i].shared_from:
                     answers[i][HIDDEN_STATE_AT_LAYER, layer] = answer
-    # What is left of hidden_state_at_layer: all layers, or those below the last of DeepStack.
+    # Remaining layers of hidden_state_at_layer: all of them, or the ones that DeepStack reaches.
     left = [(pair.shared_from if short[i] else len(layers)) if hidden else 0 for i, pair in enumerate(pairs)]
     for upto in sorted(set(left) - {0}):
         chosen = [i for i in range(len(pairs)) if left[i] == upto]
@@ -590,12 +591,12 @@ def _swap(decoder: Decoder, pairs: list[_Pair], modes: list[str], max_new_tokens
 
 
 def _from_caches(decoder: Decoder, pairs: list[_Pair], ops, max_new_tokens: int, stops) -> list[list[Answer]]:
-    """Rows that read the target's or the source's keys and values; vision tokens are computed once an image."""
+    """Rows that read the target's or the source's keys and values; vision tokens are computed once per image."""
     prompts = [prompt for pair in pairs for prompt in (pair.target, pair.source)]
     caches, _ = _prefill(decoder, prompts, [span.stop for pair in pairs for span in (pair.span, pair.other)])
     for part in (part for cache in caches for part in cache):
         for i, pair in enumerate(pairs):
-            # The target's own text, and earlier images, with the source's vision tokens.
+            # The source cache: the target's own text and earlier images, with the source's vision tokens.
             vision = part[2 * i + 1, :, pair.other.start : pair.other.stop].clone()
             part[2 * i + 1, :, : pair.span.start] = part[2 * i, :, : pair.span.start]
             part[2 * i + 1, :, pair.span.start : pair.span.stop] = vision
@@ -605,7 +606,7 @@ def _from_caches(decoder: Decoder, pairs: list[_Pair], ops, max_new_tokens: int,
 
 
 def _from_hidden_states(decoder: Decoder, pairs: list[_Pair], layers: range, max_new_tokens: int, stops):
-    """hidden_state_at_layer the long way: the vision tokens of every row run on after they are replaced."""
+    """hidden_state_at_layer in full: after replacement, each row's vision tokens run through the remaining layers."""
     others = [pair.other for pair in pairs]
     _, entered = _prefill(decoder, [pair.source for pair in pairs], [other.stop for other in others], keep=others)
     replacements = [
@@ -621,7 +622,7 @@ def _from_hidden_states(decoder: Decoder, pairs: list[_Pair], layers: range, max
 
 
 def _to_grid(states: torch.Tensor, pair: _Pair) -> torch.Tensor:
-    """Hidden states of the source's vision tokens on the target's grid: [tokens, hidden], bilinear."""
+    """Interpolate the source's vision-token hidden states bilinearly to the target's grid: [tokens, hidden]."""
     if not (pair.target.grids and pair.source.grids):
         raise InputError(f"{pair.grids()}: nothing to interpolate on; resize the source image to the target's size")
     image = states.float().T.reshape(1, -1, *pair.grid(pair.source))

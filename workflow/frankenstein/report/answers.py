@@ -12,7 +12,7 @@ from ..claims.estimates import LEVEL
 from ..claims.layer_samples import EXAMPLES, LAYERS, MATRICES
 from ..claims.measurements import Measurements
 from ..core.intervals import paired as paired_interval
-from ..core.regions import NAMES
+from ..core.regions import NAMES, Regions
 
 
 def number(value) -> str:
@@ -30,7 +30,8 @@ def answer(row: dict, tested: pd.DataFrame) -> dict:
     """A claim with its statements, and in a sentence what decides it."""
     part = tested[tested.claim.astype(str) == str(row["claim"])]
     undecided = part[part.verdict == statements.UNDECIDED]
-    sentence = f"{row['supported']} of {len(part) - row['missing']} tests support the claim"
+    # A test over examples is about the checkpoints that answered them, whatever another training run would bring.
+    sentence = f"In these checkpoints, {row['supported']} of {len(part) - row['missing']} tests support the claim"
     if row["contradicted"]:
         sentence += f", {row['contradicted']} find the opposite effect"
     if row["undecided"]:
@@ -132,6 +133,14 @@ def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
     return said
 
 
+def _least_p(regions: Regions) -> float:
+    """The least two-sided p of a permutation of layers into regions of these sizes: the partition that was seen, and where the two
+    other regions are of one size the one in which they change places."""
+    first, second, third = (len(regions.range(name)) for name in NAMES)
+    partitions = comb(regions.layers, first) * comb(regions.layers - first, second)
+    return 2 * (1 + (first == third)) / partitions
+
+
 def limits(measured: Measurements, config: dict, tested: pd.DataFrame) -> list[str]:
     """What the study does not have, and what it therefore does not claim."""
     found, recipes = [], config["recipes"]
@@ -152,7 +161,10 @@ def limits(measured: Measurements, config: dict, tested: pd.DataFrame) -> list[s
             f"No IN of another seed (`retrained`) beside RL in {', '.join(alone)}: what RL changed is not told from what a "
             "seed changes."
         )
-    found.append("Each checkpoint is one training run: intervals are over examples, layers or matrices, not over runs.")
+    found.append(
+        "Each checkpoint is one training run: intervals and tests are over examples, layers or matrices, not over runs. Verdicts are "
+        "about these checkpoints; what RL does in general takes several runs."
+    )
     moved = beside[(beside.null_low.astype(float) > 0) | (beside.null_high.astype(float) < 0)]
     if len(moved):
         named = "; ".join(
@@ -177,8 +189,7 @@ def limits(measured: Measurements, config: dict, tested: pd.DataFrame) -> list[s
         )
     for name, part in tested[tested.verdict != statements.MISSING].groupby("claim", sort=False):
         layers = measured.regions.layers if (part.unit == LAYERS).all() else 0
-        # Half of the partitions into a region and the rest lie on the other side.
-        least = 2 / max(comb(layers, len(measured.regions.range(region))) for region in NAMES) if layers else 0
+        least = _least_p(measured.regions) if layers else 0
         if least * len(part) >= LEVEL:
             found.append(
                 f"Claim {name} cannot be decided in this study: with {layers} layers a permutation of layers has no p below "

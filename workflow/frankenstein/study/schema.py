@@ -48,121 +48,136 @@ def _key(what: str, **options) -> Any:
 
 
 class Shape(Closed):
-    """Sizes of the mini study's Qwen2.5-VL."""
+    """Model dimensions of the mini study's Qwen2.5-VL."""
 
-    hidden_size: Count = _key("width of the residual stream")
-    intermediate_size: Count = _key("width of the MLPs")
-    layers: Count = _key("decoder layers")
-    heads: Count = _key("attention heads")
-    kv_heads: Count = _key("heads of keys and values")
-    vision_hidden_size: Count = _key("width of the vision tower")
-    vision_layers: Count = _key("blocks of the vision tower")
-    vocab_size: Annotated[int, Field(ge=300)] = _key("tokens of the tokenizer that is trained with it")
-    initializer_range: Rate = _key("standard deviation of the first weights")
+    hidden_size: Count = _key("hidden size of the decoder (residual-stream width)")
+    intermediate_size: Count = _key("intermediate size of the decoder's MLPs")
+    layers: Count = _key("number of decoder layers")
+    heads: Count = _key("number of attention heads")
+    kv_heads: Count = _key("number of key-value heads (grouped-query attention)")
+    vision_hidden_size: Count = _key("hidden size of the vision tower")
+    vision_layers: Count = _key("number of vision-tower blocks")
+    vocab_size: Annotated[int, Field(ge=300)] = _key(
+        "vocabulary size of the tokenizer, which is trained alongside the model"
+    )
+    initializer_range: Rate = _key("standard deviation of the weight initialization")
 
 
 class Stage(Closed):
     """A stage of the pretraining curriculum."""
 
-    share: Annotated[float, Field(gt=0, le=1)] = _key("its share of the steps; all add up to 1")
-    explained: Annotated[float, Field(ge=0, le=1)] = _key("share of the samples that ask for steps", default=0.0)
-    questions: Shares = _key("mini task: share")
+    share: Annotated[float, Field(gt=0, le=1)] = _key(
+        "fraction of the training steps spent in this stage; the stages' shares must sum to 1"
+    )
+    explained: Annotated[float, Field(ge=0, le=1)] = _key(
+        "fraction of samples whose prompt asks for worked steps before the answer", default=0.0
+    )
+    questions: Shares = _key("sampling weights of the mini-study tasks, as `task: weight`")
 
 
 class LocalCheckpoint(Closed):
-    """A checkpoint that is there already."""
+    """An existing checkpoint on disk."""
 
     path: str = _key(
-        "a Hugging Face directory (safetensors, config, tokenizer, processor); read in place, never written to"
+        "Hugging Face checkpoint directory (safetensors, config, tokenizer, processor); read in place, never modified"
     )
 
 
 class FromHub(Closed):
-    """A checkpoint on the Hub, fetched into its cache (`HF_HOME`) and checked against the Hub's hashes."""
+    """A checkpoint on the Hub, downloaded to the Hub cache (`HF_HOME`) and verified against the Hub's hashes."""
 
-    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = _key("the repository, `owner/name`")
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = _key("Hub repository ID, `owner/name`")
     revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = _key(
-        "its commit; `frankenstein pin CONFIG` writes today's where it is left out", default=None
+        "full commit hash of the Hub repository; if omitted, `frankenstein pin CONFIG` fills in the current one",
+        default=None,
     )
     parameters: Annotated[float, Field(gt=0)] | None = _key(
-        "how many (8.29e9), for the resources of its jobs and for the plan; `pin` writes it too", default=None
+        "parameter count (such as `8.29e9`), used to request job resources and to plan; `pin` fills it in too",
+        default=None,
     )
 
 
 class Pretrained(Closed):
-    """A Base trained here from nothing, for the mini study."""
+    """A Base for the mini study, pretrained by the workflow from scratch."""
 
-    train: Literal["pretrain"] = _key("`pretrain`")
-    seed: int = _key("of its weights and samples")
-    model: Shape = _key("its sizes")
-    steps: Count = _key("optimiser steps")
-    batch: Count = _key("samples a step")
-    learning_rate: Rate = _key("at its highest")
-    curriculum: Annotated[list[Stage], Field(min_length=1)] = _key("stages, one after the other")
+    train: Literal["pretrain"] = _key("training method: `pretrain`")
+    seed: int = _key("random seed of its weights and samples")
+    model: Shape = _key("model dimensions")
+    steps: Count = _key("number of optimizer steps")
+    batch: Count = _key("batch size: samples per optimizer step")
+    learning_rate: Rate = _key("peak learning rate")
+    curriculum: Annotated[list[Stage], Field(min_length=1)] = _key("curriculum stages, in training order")
 
 
 class Finetuned(Closed):
-    """An IN trained here: supervised on chains of thought."""
+    """An IN trained by the workflow: supervised fine-tuning (SFT) on chains of thought."""
 
-    train: Literal["sft"] = _key("`sft`")
-    start: Name = _key("the checkpoint it starts from", alias="from")
-    seed: int = _key("of its samples")
-    steps: Count = _key("optimiser steps")
-    batch: Count = _key("samples a step")
-    learning_rate: Rate = _key("at its highest")
-    questions: Shares = _key("mini task: share")
+    train: Literal["sft"] = _key("training method: `sft`")
+    start: Name = _key("name of the checkpoint to start training from", alias="from")
+    seed: int = _key("random seed of its training samples")
+    steps: Count = _key("number of optimizer steps")
+    batch: Count = _key("batch size: samples per optimizer step")
+    learning_rate: Rate = _key("peak learning rate")
+    questions: Shares = _key("sampling weights of the mini-study tasks, as `task: weight`")
 
 
 class Rewards(Closed):
-    """Weights of the verifiable rewards."""
+    """Weights of the verifiable rewards in the total reward."""
 
-    answer: Annotated[float, Field(ge=0)] = _key("of a right answer")
-    format: Annotated[float, Field(ge=0)] = _key("of <think>...</think><answer>...</answer>")
+    answer: Annotated[float, Field(ge=0)] = _key("weight of the correct-answer reward")
+    format: Annotated[float, Field(ge=0)] = _key(
+        "weight of the format reward, for `<think>...</think><answer>...</answer>`"
+    )
 
 
 class Reinforced(Closed):
-    """An RL trained here with GRPO, with a region or components frozen or none; defaults are the paper's (Appendix F).
+    """An RL trained by the workflow with GRPO, optionally with a region or components frozen.
 
-    Its prompts are the mini study's `questions`, or a `prompt_file` of your own.
+    Defaults are the paper's (Appendix F). Prompts are the mini study's `questions` or your own `prompt_file`.
     """
 
-    train: Literal["grpo"] = _key("`grpo`")
-    start: Name = _key("the checkpoint it starts from", alias="from")
-    frozen: Region | None = _key("`early`, `mid` or `late`: left out of the optimiser", default=None)
-    frozen_components: list[Literal[hybrid_spec.REST]] = _key(
-        f"left out of the optimiser too: {', '.join(f'`{name}`' for name in hybrid_spec.REST)}", default=[]
+    train: Literal["grpo"] = _key("training method: `grpo`")
+    start: Name = _key("name of the checkpoint to start training from", alias="from")
+    frozen: Region | None = _key(
+        "region to freeze (excluded from the optimizer): `early`, `mid` or `late`; omit for none", default=None
     )
-    questions: Shares | None = _key("mini task: share", default=None)
+    frozen_components: list[Literal[hybrid_spec.REST]] = _key(
+        f"model components to freeze as well, from {', '.join(f'`{name}`' for name in hybrid_spec.REST)}", default=[]
+    )
+    questions: Shares | None = _key("sampling weights of the mini-study tasks, as `task: weight`", default=None)
     prompt_file: str | None = _key(
-        "JSON lines of prompts with gold answers, images beside them: the fields of a study's `data/TASK.jsonl`, of which `grading` "
-        "names the rule that rewards the answers (`choice`, `letters`, `number`, `typed`, `latex`)",
+        "JSON Lines file of prompts with gold answers, with its images alongside; same fields as a study's `data/TASK.jsonl`, "
+        "where `grading` names the rule used as the answer reward (`choice`, `letters`, `number`, `typed`, `latex`)",
         default=None,
     )
-    seed: int = _key("seed of its prompts and rollouts")
-    steps: Count = _key("optimiser steps", default=2000)
+    seed: int = _key("random seed of its prompts and rollouts")
+    steps: Count = _key("number of optimizer steps", default=2000)
     prompts_per_step: Count = _key("prompts per optimizer step", default=1)
-    num_generations: Annotated[int, Field(ge=2)] = _key("rollouts per prompt", default=4)
-    max_new_tokens: Count = _key("of a rollout", default=2048)
-    learning_rate: Rate = _key("at its highest")
-    temperature: Rate = _key("sampling temperature of the rollouts", default=1.0)
-    beta: Annotated[float, Field(ge=0)] = _key("weight of the KL term", default=0.0)
+    num_generations: Annotated[int, Field(ge=2)] = _key("rollouts per prompt (the GRPO group size)", default=4)
+    max_new_tokens: Count = _key("maximum new tokens per rollout", default=2048)
+    learning_rate: Rate = _key("peak learning rate")
+    temperature: Rate = _key("sampling temperature for rollouts", default=1.0)
+    beta: Annotated[float, Field(ge=0)] = _key("KL coefficient; 0 disables the KL penalty", default=0.0)
     rewards: Rewards = _key("weights of the rewards")
     save_steps: Count | None = _key(
-        "every so many steps the whole state is kept in `training/`, and a run that was stopped goes on from it; left out: never",
+        "interval, in optimizer steps, between saves of the full training state to `training/`, from which an interrupted run "
+        "resumes; omit to save none",
         default=None,
     )
     micro_batch: Count | None = _key(
-        "with `prompt_file`: rollouts at once on a device; omit for all of a step", default=None
+        "with `prompt_file`: rollouts per device per forward-backward pass, with gradient accumulation over the rest of a "
+        "step; omit to process the whole step at once",
+        default=None,
     )
     bf16: bool = _key(
-        "with `prompt_file`: forward passes in bfloat16, with activation checkpointing; weights and optimiser are float32",
+        "with `prompt_file`: bfloat16 forward passes with activation checkpointing; weights and optimizer states stay in float32",
         default=False,
     )
     accelerate: str | None = _key(
-        "with `prompt_file`: accelerate's configuration file, for several GPUs (data parallel, FSDP, DeepSpeed)",
+        "with `prompt_file`: path of an accelerate config file for multi-GPU training (data parallel, FSDP, DeepSpeed)",
         default=None,
     )
-    gpus: Count = _key("how many GPUs the job asks for", default=1)
+    gpus: Count = _key("number of GPUs the training job requests", default=1)
 
 
 SOURCES = {"given": LocalCheckpoint, "hub": FromHub, "pretrain": Pretrained, "sft": Finetuned, "grpo": Reinforced}
@@ -196,67 +211,71 @@ Chapters = Annotated[list[Literal[CHAPTERS]], Field(min_length=1)]
 
 
 class Recipe(Closed):
-    """One post-training recipe; several may share checkpoints, as two RL runs from one IN do."""
+    """One post-training recipe; recipes may share checkpoints, such as two RL runs from the same IN."""
 
     base: Name | None = _key(
-        "the Base, by checkpoint name; without one there is neither localization nor updates", default=None
+        "checkpoint name of the Base; without it, the chapters localization and updates are skipped", default=None
     )
-    instruct: Name = _key("the IN", alias="in")
-    rl: Name = _key("the RL")
+    instruct: Name = _key("checkpoint name of the IN", alias="in")
+    rl: Name = _key("checkpoint name of the RL")
     frozen: dict[Region, Name] = _key(
-        "region: the RL checkpoint that was trained with it frozen (left out: no Table 3)", default={}
+        "RL checkpoints trained with one region frozen, as `region: checkpoint`; omit to skip Table 3", default={}
     )
     retrained: Name | None = _key(
-        "the IN trained once more with another seed: what RL changes is set beside what a seed changes", default=None
-    )
-    system_prompt: str = _key("that of IN, RL, the hybrids and the frozen runs")
-    chat_template_from: Name | None = _key(
-        "which of the recipe's checkpoints lends its chat template to IN, RL, the hybrids and the frozen runs (and to their "
-        "training here); left out: each uses its own, and one that renders otherwise than IN's is an error",
+        "checkpoint name of the IN retrained with another seed: the seed-to-seed baseline for RL's effects",
         default=None,
     )
-    chapters: Chapters | None = _key("of this recipe, if not the study's", default=None)
+    system_prompt: str = _key("system prompt of IN, RL, the hybrids and the frozen runs")
+    chat_template_from: Name | None = _key(
+        "checkpoint of this recipe whose chat template is used for IN, RL, the hybrids and the frozen runs, in evaluation "
+        "and in training by the workflow; if omitted, each uses its own, and any that renders differently from IN's is an error",
+        default=None,
+    )
+    chapters: Chapters | None = _key("chapters to run for this recipe, overriding the study's `chapters`", default=None)
 
 
 class Regions(Closed):
-    cuts: tuple[Count, Count] = _key("first layer (0-based) of Mid and of Late")
+    cuts: tuple[Count, Count] = _key("first layers (0-based) of Mid and of Late")
 
 
 class Abilities(Closed):
-    """Which task stands for each ability of the paper's Table 1."""
+    """The task that measures each ability of the paper's Table 1."""
 
-    vision: Task = _key("M_vis: right with the image, not right with a black one")
-    vision_to_reasoning: Task = _key("M_v2r: right with the image, and with a description in its place")
-    reasoning: Task = _key("M_rea: right from text")
+    vision: Task = _key("task for M_vis: correct with the image and not with a black image")
+    vision_to_reasoning: Task = _key(
+        "task for M_v2r: correct with the image and also with a text description in its place"
+    )
+    reasoning: Task = _key("task for M_rea: correct from text alone")
 
 
 class Public(Closed):
-    """A task made of a public benchmark: of local files, or of the Hub's at a pinned revision."""
+    """A task built from a public benchmark: from a local file, or from the Hub at a pinned revision."""
 
     benchmark: Literal[tuple(BENCHMARKS)] = _key(
-        f"one of {', '.join(f'`{name}`' for name in BENCHMARKS)}: how its rows are read and graded"
+        f"benchmark whose format and grading rules apply: one of {', '.join(f'`{name}`' for name in BENCHMARKS)}"
     )
     path: str | None = _key(
-        "a file of it as published (`.parquet`, `.jsonl`, or `.json` with its images beside it); left out: from the Hub",
+        "local file of the benchmark as published (`.parquet`, `.jsonl`, or `.json` with its images alongside); omit to download it "
+        "from the Hub",
         default=None,
     )
-    repo: str | None = _key("the Hub's dataset, if not the benchmark's own", default=None)
+    repo: str | None = _key("Hub dataset ID, if different from the benchmark's default", default=None)
     revision: str | None = _key(
-        "its commit, if not the one known to us (`workflow/frankenstein/data/benchmarks/`)", default=None
+        "dataset commit hash, if different from the default (in `workflow/frankenstein/data/benchmarks/`)", default=None
     )
-    split: str | None = _key("`testmini` or `test`, where there are several", default=None)
+    split: str | None = _key("dataset split, `testmini` or `test`, if the benchmark has several", default=None)
     category: str | None = _key(
-        "rows of this category only: MathVista's `category`, MathVerse's problem version (`Vision Only`), "
+        "restrict to rows of one category: MathVista's `category`, MathVerse's problem version (`Vision Only`), "
         "MathVision's and MATH-500's subject, LogicVista's skill",
         default=None,
     )
     sample: Count | None = _key(
-        "so many rows, drawn as in the paper (`RandomState(seed).choice` without replacement, sorted); left out: all",
+        "number of rows to sample, as in the paper (`RandomState(seed).choice` without replacement, sorted); omit for all rows",
         default=None,
     )
-    instruction: str = _key("text before each question", default="")
+    instruction: str = _key("instruction text prepended to each question", default="")
     wording: Literal["plain", "published"] = _key(
-        "`plain`: the question and its lettered choices; `published`: the benchmark's own query where it has one "
+        "prompt wording: `plain` for the question and its lettered choices, `published` for the benchmark's own query if it has one "
         "(MathVista with its hint, MathVerse's `query_cot`)",
         default="plain",
     )
@@ -265,60 +284,64 @@ class Public(Closed):
 class Endpoint(Closed):
     """An OpenAI-compatible endpoint."""
 
-    url: str = _key("such as `https://api.openai.com/v1`")
-    model: str = _key("its name there")
+    url: str = _key("base URL, such as `https://api.openai.com/v1`")
+    model: str = _key("model name at the endpoint")
     key_env: str = _key(
-        "the environment variable that holds the key, which is read from nowhere else", default="OPENAI_API_KEY"
+        "environment variable that holds the API key; the key is read from nowhere else", default="OPENAI_API_KEY"
     )
 
 
 class Descriptions(Closed):
-    """Where the descriptions of M_v2r come from, for tasks that have none: exactly one of `file`, `checkpoint`, `endpoint`.
+    """Source of the image descriptions for M_v2r, for tasks without them: exactly one of `file`, `checkpoint`, `endpoint`.
 
-    An image without a description stays in N, ungraded.
+    An image without a description stays in N as ungraded.
     """
 
     file: str | None = _key(
-        "JSON lines of `id` and `description`, or JSON texts by id, such as MathVista's captions", default=None
+        "JSON Lines file with `id` and `description`, or a JSON file mapping IDs to texts, such as MathVista's captions",
+        default=None,
     )
-    checkpoint: Name | None = _key("one of the study's checkpoints", default=None)
-    endpoint: Endpoint | None = _key("an endpoint", default=None)
+    checkpoint: Name | None = _key("checkpoint of the study that writes the descriptions", default=None)
+    endpoint: Endpoint | None = _key("OpenAI-compatible endpoint that writes the descriptions", default=None)
     prompt: str = _key(
-        "what a model is asked",
+        "prompt that asks the model for a description",
         default="Describe this image in detail: every object, text, number, label, and how they lie to each other. "
         "Do not solve or answer anything.",
     )
-    max_new_tokens: Count = _key("of a description", default=512)
+    max_new_tokens: Count = _key("maximum new tokens per description", default=512)
 
 
 class Judge(Closed):
-    """What is asked about responses that rules leave ungraded: `checkpoint` or `endpoint`. Its verdicts go to `judged/`,
+    """Judge for responses that the rules leave ungraded: one of `checkpoint`, `endpoint`.
 
-    and into `value_judged` beside the rules' `value`.
+    Its verdicts go to `judged/` and into `value_judged`, alongside the rule-based `value`.
     """
 
-    checkpoint: Name | None = _key("one of the study's checkpoints", default=None)
-    endpoint: Endpoint | None = _key("an endpoint", default=None)
-    max_new_tokens: Count = _key("of its verdict", default=16)
+    checkpoint: Name | None = _key("checkpoint of the study used as the judge", default=None)
+    endpoint: Endpoint | None = _key("OpenAI-compatible endpoint used as the judge", default=None)
+    max_new_tokens: Count = _key("maximum new tokens per verdict", default=16)
 
 
 class Evaluation(Closed):
-    examples: Annotated[int, Field(ge=2)] | None = _key("N a task of the mini study", default=None)
-    shards: Count = _key("jobs a checkpoint's generation is cut into", default=1)
-    batch: Count = _key("responses at once (greedy)", default=16)
-    max_new_tokens: Count = _key("of a response", default=8192)
+    examples: Annotated[int, Field(ge=2)] | None = _key("number of examples (N) per mini-study task", default=None)
+    shards: Count = _key("number of jobs that each checkpoint's generation is split into", default=1)
+    batch: Count = _key("generation batch size (decoding is greedy)", default=16)
+    max_new_tokens: Count = _key("maximum new tokens per response", default=8192)
     engine: Literal["transformers", "vllm"] = _key(
-        "`transformers`, or `vllm` (your own install; GPUs)", default="transformers"
+        "inference engine: `transformers`, or `vllm` (install it yourself; requires GPUs)", default="transformers"
     )
     max_pixels: Count | None = _key(
-        "images with more are shrunk by the processor (left out: its own limit); all are at least 28 pixels a side",
+        "pixel limit above which the processor downscales an image; omit for the processor's own limit (images are always at "
+        "least 28 pixels per side)",
         default=None,
     )
     shuffled_images: bool = _key(
-        "ask the task of `abilities.vision` once more, each question about another example's image (for the table `vision`)",
+        "also run the `abilities.vision` task with each question paired with another example's image (for the table `vision`)",
         default=False,
     )
-    benchmarks: Annotated[list[Task], Field(min_length=1)] = _key("tasks of Figure 2's average and Table 3's columns")
+    benchmarks: Annotated[list[Task], Field(min_length=1)] = _key(
+        "tasks averaged in Figure 2 and shown as columns of Table 3"
+    )
 
 
 class Probes(Closed):
@@ -327,82 +350,86 @@ class Probes(Closed):
         default=list(tasks.FUNCTIONS),
     )
     source: Literal["mini", "published"] = _key(
-        "`mini`: pairs of the mini study's world; `published`: the paper's own", default="mini"
+        "probe pairs: `mini` for the mini study's generated world, `published` for the paper's own", default="mini"
     )
     path: str | None = _key(
-        "with `published`: a folder that has them, `FUNCTION/data.jsonl` beside its images; left out: they are fetched from "
-        "GitHub, at a commit",
+        "with `published`: folder that holds the pairs, as `FUNCTION/data.jsonl` next to its images; omit to download them from "
+        "GitHub at a pinned commit",
         default=None,
     )
-    pairs: Count = _key("probe pairs a function, the first so many of published ones", default=100)
+    pairs: Count = _key("number of probe pairs per function; of published pairs, the first ones", default=100)
     modes: Annotated[list[Literal[MODES]], Field(min_length=1)] = _key(
-        "what is swapped, a panel of Figure 4 each: `hidden_state_at_layer` (the paper's: hidden states that enter layer l), "
-        "`kv_from_layer` (what text reads of the image at all layers from l on: the same computation unless the model has "
-        "DeepStack), `kv_at_layer_only` (at layer l alone: where the image is read)",
+        "swap modes, one panel of Figure 4 each: `hidden_state_at_layer` (the paper's: the vision tokens' hidden states entering "
+        "layer l), `kv_from_layer` (the vision tokens' keys and values that text attends to at layers l and above; equivalent "
+        "to the first unless the model has DeepStack), `kv_at_layer_only` (the same at layer l alone: where the image is read)",
         default=["hidden_state_at_layer"],
     )
     unequal_images: Literal[UNEQUAL] = _key(
-        "a source image of another size than the target's: `resize` it, or `interpolate` its hidden states "
-        "(only for `hidden_state_at_layer`)",
+        "handling of a source image whose size differs from the target's: `resize` the image, or `interpolate` its hidden states "
+        "(`hidden_state_at_layer` only)",
         default="resize",
     )
     skip_tasks: Annotated[list[Task], Field(min_length=1)] | None = _key(
-        "text tasks on which layers are skipped (left out: that of `abilities.reasoning`)", default=None
+        "text tasks for layer skipping; omit for the `abilities.reasoning` task", default=None
     )
-    skip_examples: Count = _key("examples a task for layer skipping", default=100)
-    attention_examples: Count = _key("examples for attention", default=100)
-    shards: Count = _key("jobs a probe of a checkpoint is cut into", default=1)
+    skip_examples: Count = _key("number of examples per task for layer skipping", default=100)
+    attention_examples: Count = _key("number of examples for the attention analysis", default=100)
+    shards: Count = _key("number of jobs that each probe of a checkpoint is split into", default=1)
     memory_mb: Count = _key(
-        "megabytes of KV cache and activations that a batch may take, weights not counted; sets how many examples share one",
+        "memory limit per batch in MB, for KV cache and activations (excluding weights); determines the batch size",
         default=8000,
     )
-    max_new_tokens: Count = _key("of the probes' generation", default=128)
+    max_new_tokens: Count = _key("maximum new tokens per answer in the probes", default=128)
 
 
 class Updates(Closed):
-    shards: Count = _key("jobs the weight matrices of a recipe are cut into; one thread each", default=1)
+    shards: Count = _key("number of single-threaded jobs that each recipe's weight matrices are split into", default=1)
 
 
 class Merging(Closed):
     rest_from: str | dict[str, str] = _key(
-        "which donor a hybrid takes what is in no decoder layer from: `early` (that of its Early layers, as the public "
-        "script does), `in`, `rl`, `base`; or each part by name (`vision_tower`, `projector`, `embeddings`, `final_norm`, "
-        "`head`), what is left out being `early`",
+        "donor of all weights outside the decoder layers: `early` (the donor of the hybrid's Early layers, as in the paper's "
+        "public script), `in`, `rl` or `base`; or one donor per component (`vision_tower`, `projector`, `embeddings`, "
+        "`final_norm`, `head`), with `early` for those not listed",
         default=hybrid_spec.EARLY,
     )
     layout: Literal[hybrid_spec.LAYOUTS] = _key(
-        "`copy`: a hybrid is as large as a parent; `link`: each parent is written once more, a file a layer, and "
-        "hybrids are hard links to these, which takes next to no disk however many there are (`disk_mb` in the dry run)",
+        "on-disk layout of hybrids: `copy` makes each as large as a parent; `link` re-shards each parent once, one file per "
+        "layer, and makes hybrids hard links to these shards, so that any number takes almost no disk (`disk_mb` in the dry run)",
         default="copy",
     )
-    keep: bool = _key("`false`: a hybrid is deleted once its responses are made", default=True)
-    hybrids: dict[Name, str] = _key("hybrids beside the paper's six, name: specification (above)", default={})
+    keep: bool = _key("whether to keep a hybrid's weights after its responses have been generated", default=True)
+    hybrids: dict[Name, str] = _key(
+        "hybrids in addition to the paper's six, as `name: specification` (notation above)", default={}
+    )
 
 
 class Study(Closed):
-    """A whole study."""
+    """The top-level keys of a study."""
 
-    study: Name = _key("name; everything goes to `results/{study}/`")
-    seed: int = _key("of datasets, samples, probe pairs and bootstraps", default=123)
+    study: Name = _key("name of the study; all outputs go to `results/{study}/`")
+    seed: int = _key("random seed of datasets, samples, probe pairs and bootstraps", default=123)
     chapters: Chapters = _key(
-        "what is found out: `evaluation` (Figure 2), `merging` (Table 2), `freezing` (Table 3), `attention` (Figure 3), "
-        "`localization` (Figure 4), `updates` (Figures 5 and 6); only what these need is run",
+        "analyses to run: `evaluation` (Figure 2), `merging` (Table 2), `freezing` (Table 3), `attention` (Figure 3), "
+        "`localization` (Figure 4), `updates` (Figures 5 and 6); only the jobs these need are run",
         default=list(CHAPTERS),
     )
-    base_system_prompt: str = _key("system prompt under which a Base is asked; empty for none", default="")
-    regions: Regions = _key("Early, Mid and Late")
-    merging: Merging = _key("hybrids", default=Merging())
-    checkpoints: dict[Name, Source] = _key("name: where a checkpoint comes from")
-    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)] = _key("name: which checkpoints belong together")
-    datasets: dict[Task, Public] = _key("name: a task made of a public benchmark", default={})
-    abilities: Abilities = _key("the tasks of the three metrics")
-    descriptions: Descriptions | None = _key("of images, for M_v2r", default=None)
-    evaluation: Evaluation = _key("how questions are asked")
-    judge: Judge | None = _key("of what the rules leave ungraded; left out: nobody", default=None)
-    probes: Probes = _key("swapping, skipping and attention", default=Probes())
-    updates: Updates = _key("analysis of the weights", default=Updates())
+    base_system_prompt: str = _key("system prompt of the Base; empty for none", default="")
+    regions: Regions = _key("boundaries of the Early, Mid and Late layer regions")
+    merging: Merging = _key("settings of the hybrids", default=Merging())
+    checkpoints: dict[Name, Source] = _key("the study's checkpoints, as `name: source`")
+    recipes: Annotated[dict[Name, Recipe], Field(min_length=1)] = _key(
+        "post-training recipes, as `name: recipe`: which checkpoints belong together"
+    )
+    datasets: dict[Task, Public] = _key("tasks built from public benchmarks, as `name: task`", default={})
+    abilities: Abilities = _key("tasks behind the metrics M_vis, M_v2r and M_rea")
+    descriptions: Descriptions | None = _key("source of the image descriptions for M_v2r", default=None)
+    evaluation: Evaluation = _key("generation and evaluation settings")
+    judge: Judge | None = _key("model that judges responses the rules cannot grade; omit for none", default=None)
+    probes: Probes = _key("settings of vision-token swapping, layer skipping and attention", default=Probes())
+    updates: Updates = _key("settings of the weight-update analysis", default=Updates())
     claims: list[str] = _key(
-        "files of claims to test (`workflow/claims/paper.yaml` says how they are written)",
+        "files of claims to test (`workflow/claims/paper.yaml` documents the format)",
         default=["workflow/claims/paper.yaml"],
     )
 

@@ -1,4 +1,4 @@
-"""RL of a checkpoint with TRL's GRPOTrainer: verifiable rewards, regions frozen or not (paper, Section 4)."""
+"""RL with TRL's GRPOTrainer: verifiable rewards, optionally with frozen regions (paper, Section 4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .sft import RLPrompt, check_frozen, freeze, load, log_table, quiet, save, s
 
 
 def answer_reward(completions, answer, answer_type, **_) -> list[float]:
-    """1 for a right answer, 0 for any other."""
+    """1 for a correct answer, 0 otherwise."""
     texts = [completion[0]["content"] for completion in completions]
     return [
         float(short.grade(text, gold, kind).verdict == RIGHT)
@@ -34,7 +34,7 @@ def answer_reward(completions, answer, answer_type, **_) -> list[float]:
 
 
 def _named(name: str, reward: Callable) -> Callable:
-    """A reward under the name that the log has it by."""
+    """A reward function renamed to the name it should have in the log."""
 
     def named(*arguments, **columns):
         return reward(*arguments, **columns)
@@ -44,7 +44,7 @@ def _named(name: str, reward: Callable) -> Callable:
 
 
 def format_reward(completions, **_) -> list[float]:
-    """1 for <think>...</think><answer>...</answer> and nothing else, 0 for any other."""
+    """1 for exactly <think>...</think><answer>...</answer>, 0 otherwise."""
     return [float(short.well_formed(completion[0]["content"])) for completion in completions]
 
 
@@ -70,15 +70,16 @@ def grpo(
     answer: Callable = answer_reward,
     template: str | None = None,
 ) -> pd.DataFrame:
-    """GRPO with verifiable rewards, `prompts_per_step` x `num_generations` rollouts a step, and save to `out`.
+    """GRPO with verifiable rewards and `prompts_per_step` x `num_generations` rollouts per step; saves to `out`.
 
-    rewards: weights of "answer" and "format". frozen, components: decoder layers and components (architecture.Part) left out
-    of the optimiser, byte-identical afterwards (checked; paper, Section 4). micro_batch: rollouts at once on a device, of
-    prompts_per_step x num_generations a step (all of them). bf16: the forward pass in bfloat16, weights and optimiser in float32.
-    answer: the reward of an answer. template: a chat template in place of that of `start`; what is saved has it too, and the
-    dtype that `start` is stored in. save_steps: every so many steps the whole state (weights, optimiser, random numbers) goes
-    to the folder `scratch`; the same run goes on from it, and the folder is deleted at the end. Returns the log: step, loss,
-    reward, reward_answer, reward_format, completion_length (tokens), kl (empty at beta = 0).
+    rewards: weights of "answer" and "format". frozen, components: decoder layers and components (architecture.Part)
+    excluded from the optimizer; checked to be byte-identical afterwards (paper, Section 4). micro_batch: rollouts per
+    device and forward pass (default: all of a step's, split over the processes). bf16: forward pass in bfloat16, with
+    weights and optimizer state in float32. answer: the reward function for answers. template: a chat template
+    replacing that of `start`; it is saved with the checkpoint, whose dtype is the one `start` is stored in. save_steps:
+    interval in steps for saving the full state (weights, optimizer, RNG) to the folder `scratch`, from which an
+    interrupted run resumes; the folder is deleted at the end. Returns the log: step, loss, reward, reward_answer,
+    reward_format, completion_length (tokens), kl (empty if beta = 0).
     """
     processes = int(os.environ.get("WORLD_SIZE", 1))
     begun = None
@@ -95,11 +96,11 @@ def grpo(
             beta,
         ]
         settings += [list(frozen), list(components), micro_batch, bf16, template]
-        # The first process clears what is not this run's, the others come after it.
+        # The first process removes states of other runs before the others look.
         with PartialState().main_process_first() if processes > 1 else contextlib.nullcontext():
             begun = _begun(scratch, start, prompts, settings)
     print(f"going on from {begun}" if begun else "from the start", flush=True)
-    # The trainer itself would load the weights by names that transformers 5 does not save them under, and say nothing.
+    # The trainer would look for weights under names that transformers 5 does not save, and silently load nothing.
     model, processor = load(Path(begun or start), template)
     processor.tokenizer.padding_side = "left"
     freeze(model, frozen, components)
@@ -130,7 +131,7 @@ def grpo(
             | ({"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}),
             shuffle_dataset=False,
             bf16=bf16,
-            gradient_checkpointing=bf16,  # a model that wants the one wants the other
+            gradient_checkpointing=bf16,  # a model large enough for bf16 needs this as well
         )
         trainer = GRPOTrainer(
             model=model,
@@ -162,7 +163,7 @@ def grpo(
 
 
 def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
-    """Save a model whose parameters several processes hold, in the dtype that it came in."""
+    """Save a model sharded over several processes, in its original dtype."""
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     trainer.save_model(str(out))
@@ -170,7 +171,7 @@ def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
     if not trainer.accelerator.is_main_process:
         return
     processor.save_pretrained(out)
-    (out / "training_args.bin").unlink(missing_ok=True)  # pickle, and of no use
+    (out / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing needs
     if not list(out.glob("*.safetensors")):
         raise InputError(
             f"{out}: accelerate gathered no weights; with DeepSpeed ZeRO-3 set zero3_save_16bit_model: true"
@@ -180,7 +181,7 @@ def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
 
 
 def _begun(scratch: Path, start: Path, prompts: list[RLPrompt], settings: list) -> Path | None:
-    """The newest whole state of this very run in the folder `scratch`; states of another run, or torn ones, are deleted."""
+    """The latest complete state of this same run in `scratch`; deletes states of other runs and incomplete ones."""
     files = [
         (path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(Path(start).glob("*.safetensors"))
     ]
@@ -200,10 +201,10 @@ def _begun(scratch: Path, start: Path, prompts: list[RLPrompt], settings: list) 
 
 
 def _alike(prompts: list[RLPrompt], size: int) -> list[RLPrompt]:
-    """The prompts in groups of `size`, each group all with an image or all without one.
+    """The prompts in groups of `size`; within a group, either all have an image or none has.
 
-    TRL 1.16 takes no batch of both (its processor call refuses the missing images). Groups come in
-    the order in which they fill up; prompts of a group that never fills are left out.
+    TRL 1.16 does not support mixed batches (its processor call rejects the missing images). Groups are ordered by
+    when they fill up; prompts of a group that never fills are dropped.
     """
     ordered, waiting = [], {True: [], False: []}
     for prompt in prompts:
@@ -225,7 +226,7 @@ def _grpo_row(asked: RLPrompt) -> dict:
 
 
 def _dataset(prompts: list[RLPrompt]) -> Dataset:
-    """Rows for TRL; an image that is a path is opened when its row is read."""
+    """Dataset rows for TRL; images given as paths are opened lazily, when their row is read."""
     dataset = Dataset.from_list([_grpo_row(asked) for asked in prompts])
     if any(asked.path for asked in prompts):
         dataset = dataset.cast_column("images", List(DatasetImage()))

@@ -1,6 +1,6 @@
-"""What `accelerate launch` starts, in every process: RL as a file says (prompt_files.run).
+"""Entry point for `accelerate launch`, run in every process: RL as specified in a file (prompt_files.run).
 
-Nothing heavy is imported here: the graders' processes import the main module again.
+No heavy imports at module level, because the graders' worker processes re-import the main module.
 """
 
 from __future__ import annotations

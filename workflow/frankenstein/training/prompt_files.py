@@ -1,6 +1,7 @@
-"""RL on prompts of one's own: records with images and gold answers, rewarded by the benchmarks' rules, in one process or several.
+"""RL on user-provided prompts: records with images and gold answers, rewarded by the benchmarks' grading rules.
 
-Several processes (data parallel, FSDP, DeepSpeed) are started by `accelerate launch` with accelerate's own configuration file.
+Runs in one process, or in several (data parallel, FSDP, DeepSpeed) started by `accelerate launch` with an accelerate
+configuration file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from .sft import RLPrompt
 
 
 def read(path: Path, system: str) -> list[RLPrompt]:
-    """Prompts for GRPO from JSON lines of tasks.Example, images beside them. InputError for one without `grading`, and for an image that does not open."""
+    """GRPO prompts from JSON lines of tasks.Example, with images beside the file.
+
+    Raises InputError for an example without a valid `grading`, or an image that cannot be opened.
+    """
     prompts = []
     for example in read_examples(path):
         if example.grading not in rules.RULES:
@@ -42,7 +46,7 @@ def read(path: Path, system: str) -> list[RLPrompt]:
 
 
 def reward(completions, example, **_) -> list[float]:
-    """1 for an answer that its prompt's rule grades as right (rules.grade_all), 0 for any other, an ungraded one too."""
+    """1 for an answer graded right by its prompt's rule (rules.grade_all), 0 otherwise, including ungraded answers."""
     records = [
         {**json.loads(record), "response": completion[0]["content"]}
         for record, completion in zip(example, completions, strict=True)
@@ -51,7 +55,7 @@ def reward(completions, example, **_) -> list[float]:
 
 
 def run(spec: dict) -> pd.DataFrame:
-    """GRPO as a specification of plain data says: start, out, prompt_file, system, and grpo.grpo's other arguments."""
+    """Run GRPO from a plain-data specification: start, out, prompt_file, system, and grpo.grpo's other arguments."""
     options = {
         key: value for key, value in spec.items() if key not in ("start", "out", "prompt_file", "system", "history")
     }
@@ -59,14 +63,14 @@ def run(spec: dict) -> pd.DataFrame:
     options["components"] = tuple(options["components"])
     options["scratch"] = Path(options["scratch"])
     found = read(Path(spec["prompt_file"]), spec["system"])
-    # Prompts of a step are all with or all without an image: more are needed than are used.
+    # Within a step, all prompts have an image or none has, so more prompts are needed than are used.
     needed = (spec["steps"] + 2) * spec["prompts_per_step"]
     found = [found[at % len(found)] for at in range(needed)]
     return grpo(Path(spec["start"]), Path(spec["out"]), found, answer=reward, **options)
 
 
 def launched(spec: dict, accelerate: Path | None) -> pd.DataFrame:
-    """run, in this process or, with a configuration file of accelerate, in as many as that says."""
+    """Call `run` in this process or, given an accelerate configuration file, in as many processes as it specifies."""
     if accelerate is None:
         return run(spec)
     if not Path(accelerate).is_file():
@@ -77,7 +81,7 @@ def launched(spec: dict, accelerate: Path | None) -> pd.DataFrame:
     file.write_text(json.dumps(spec | {"history": str(history)}))
     command = ["launch", "--config_file", str(accelerate), "-m", "frankenstein.training.grpo_worker", str(file)]
     try:
-        # close_fds: the claim on GPUs (devices) is held by these processes too.
+        # close_fds=False: these processes share the claim on the GPUs (models.gpu).
         subprocess.run(
             [sys.executable, "-m", "accelerate.commands.accelerate_cli", *command], check=True, close_fds=False
         )

@@ -1,4 +1,4 @@
-"""Training of a checkpoint: the supervised stages, with transformers' Trainer, and what RL shares with them."""
+"""Supervised training with transformers' Trainer, and helpers shared with RL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 @dataclass(frozen=True)
 class Sample:
-    """One supervised sample: a prompt and what the assistant should say."""
+    """One supervised sample: a prompt and the target completion."""
 
     prompt: Prompt
     completion: str
@@ -29,10 +29,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class RLPrompt:
-    """One prompt for GRPO, with the gold answer that its reward is computed from.
+    """One prompt for GRPO, with the gold answer its reward is computed from.
 
-    path: of its image, to be opened when its turn comes, where `prompt` holds none. example: the record (tasks.Example,
-    as JSON) that a reward by a benchmark's rules wants.
+    path: path of its image, opened lazily, if `prompt` holds none. example: the record (tasks.Example, as JSON) needed
+    by a reward that uses a benchmark's grading rules.
     """
 
     prompt: Prompt
@@ -47,7 +47,7 @@ class RLPrompt:
 
 
 def stored_dtype(start: Path) -> torch.dtype:
-    """The one dtype that a checkpoint's weights are stored in. InputError where there are two, or where it is too coarse to train from."""
+    """Storage dtype of a checkpoint's weights. Raises InputError if there are several, or one unsuitable for training."""
     weights = Weights(start)
     dtypes = {weights.stored[name].dtype: name for name in weights}
     if len(dtypes) > 1 or not set(dtypes) <= set(_DTYPES):
@@ -60,9 +60,9 @@ def stored_dtype(start: Path) -> torch.dtype:
 
 
 def load(start: Path, template: str | None = None):
-    """(model, processor) to be trained, in float32 whatever it is stored in: small steps are lost in half precision.
+    """(model, processor) for training, always in float32: small updates would be lost in half precision.
 
-    template: a chat template in place of its own.
+    template: a chat template replacing the checkpoint's own.
     """
     stored_dtype(start)
     processor = AutoProcessor.from_pretrained(start, local_files_only=True)
@@ -75,9 +75,9 @@ def load(start: Path, template: str | None = None):
 
 
 def freeze(model, layers: range, components: tuple[str, ...] = ()) -> list[str]:
-    """requires_grad = False for all parameters of these decoder layers and components (architecture.Part); the optimiser will not hold them.
+    """Set requires_grad = False for all parameters of these decoder layers and components (architecture.Part).
 
-    Returns the frozen parameters' names.
+    Frozen parameters are not given to the optimizer. Returns their names.
     """
     frozen = []
     for name, parameter in model.named_parameters():
@@ -89,7 +89,7 @@ def freeze(model, layers: range, components: tuple[str, ...] = ()) -> list[str]:
 
 
 def check_frozen(before: Path, after: Path, layers: range, components: tuple[str, ...] = ()) -> int:
-    """How many tensors of these layers and components are byte-identical in both; InputError naming one that is not."""
+    """Number of tensors of these layers and components, all byte-identical; raises InputError naming one that is not."""
     old, new = Weights(before), Weights(after)
     parts = {name: architecture.part_of(name) for name in old}
     names = [name for name, part in parts.items() if part.layer in layers or part.component in components]
@@ -102,7 +102,7 @@ def check_frozen(before: Path, after: Path, layers: range, components: tuple[str
 
 
 class _Collate:
-    """Samples -> model inputs and labels, right-padded; only what the assistant says is learned."""
+    """Samples -> right-padded model inputs and labels; the loss covers only the completion."""
 
     def __init__(self, processor):
         self.processor = processor
@@ -113,7 +113,7 @@ class _Collate:
         encoded = self.processor(
             text=[render(self.processor, sample.prompt) for sample in samples], images=images or None
         )
-        # Prompt and completion are tokenized apart: in generation, too, the completion starts a new token.
+        # Prompt and completion are tokenized separately, as in generation, where the completion starts a new token.
         completions = tokenizer([sample.completion for sample in samples])["input_ids"]
         completions = [[*tokens, tokenizer.eos_token_id] for tokens in completions]
         prompts = encoded["input_ids"]
@@ -146,13 +146,13 @@ class _Stream(torch.utils.data.IterableDataset):
 
 
 def log_table(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
-    """A trainer's log as a table: step, and the columns in `names` (ours: the trainer's)."""
+    """A trainer's log as a table: step, plus the columns in `names` (our name -> the trainer's)."""
     rows = [entry for entry in history if "loss" in entry]
     return pd.DataFrame([{"step": row["step"], **{ours: row.get(key) for ours, key in names.items()}} for row in rows])
 
 
 def quiet(steps: int, seed: int) -> dict:
-    """Arguments of any trainer here: so many steps, fifty rows of log, nothing saved or sent anywhere on the way."""
+    """Arguments shared by all trainers: number of steps, about 50 log rows, no intermediate saving or reporting."""
     return {
         "max_steps": steps,
         "seed": seed,
@@ -173,9 +173,9 @@ def supervised(
     seed: int,
     template: str | None = None,
 ) -> pd.DataFrame:
-    """Train on samples, in the order given, and save a checkpoint to `out`. Returns the log: step, loss.
+    """Train on samples in the given order and save a checkpoint to `out`. Returns the log: step, loss.
 
-    template: a chat template in place of that of `start`; the checkpoint is saved with it.
+    template: a chat template replacing that of `start`; it is saved with the checkpoint.
     """
     model, processor = load(start, template)
     with tempfile.TemporaryDirectory() as scratch:
@@ -190,7 +190,7 @@ def supervised(
             adam_beta2=0.98,
             **quiet(steps, seed),
             remove_unused_columns=False,
-            # Pixel values of a batch are not one row a sample: the loader must not slice them.
+            # Pixel values do not have one row per sample, so the loader must not slice them.
             accelerator_config={"dispatch_batches": False},
         )
         trainer = Trainer(model, arguments, train_dataset=_Stream(samples), data_collator=_Collate(processor))
@@ -202,7 +202,7 @@ def supervised(
 
 
 def save(model, processor, out: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a trained checkpoint in a dtype; whoever loads it finds nothing frozen."""
+    """Save a trained checkpoint in the given dtype, with all parameters unfrozen."""
     model.requires_grad_(True)
     model.to(dtype).save_pretrained(out)
     processor.save_pretrained(out)

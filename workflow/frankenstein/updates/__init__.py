@@ -1,1 +1,1 @@
-"""What changed in the weights: norms, spectra, geometry (paper, Section 3.2)."""
+"""Weight updates: norms, spectra, geometry (paper, Section 3.2)."""

@@ -1,8 +1,8 @@
-"""What changed in the weights: energy, diversity and geometry of updates, streamed (paper, Section 3.2, Figs. 5 and 6).
+"""Energy, diversity and geometry of weight updates, streamed (paper, Section 3.2, Figs. 5 and 6).
 
-A matrix is read in strips along its longer side, subtracted, and reduced to the Gram matrix of its shorter
-side in float64: its eigenvalues are the squared singular values of the update. Never more than a strip of each
-checkpoint and a Gram matrix a stage are in memory, however large the checkpoint.
+Each matrix is read in strips along its longer side, subtracted, and reduced to the float64 Gram matrix of its
+shorter side, whose eigenvalues are the squared singular values of the update. Regardless of checkpoint size, memory
+holds at most one strip per checkpoint and one Gram matrix per stage.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ from ..core.errors import InputError
 from ..models.architecture import Part, part_of
 from ..models.weights import DTYPES, Weights, as_stored, check_same_shapes, drop_tied_heads, from_stored
 
-RANKS = 50  # ranks over which a line is fitted to the log spectrum
+RANKS = 50  # leading ranks used to fit the slope of the log spectrum
 STRIP = 512
-LARGE = 4096  # of a Gram matrix's side: 134 MB
-# The spacing of the numbers just above 1, by what weights are stored in.
+LARGE = 4096  # side length of a Gram matrix above which stages are processed separately (4096: 134 MB)
+# Machine epsilon (spacing of numbers just above 1) of each storage dtype.
 EPS = {"F64": 2.0**-52, "F32": 2.0**-23, "F16": 2.0**-10, "BF16": 2.0**-7}
-# A Gram matrix squares the spectrum: below this share of sigma_1 its singular values mean nothing.
-GRAM_FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight matrix of a checkpoint: [rows, columns]; a convolution's kernel is flattened to its output channels."""
+    """A weight matrix of a checkpoint: [rows, columns]; convolution kernels are flattened, one output channel per row."""
 
     name: str
     part: Part
@@ -47,10 +45,10 @@ class Matrix:
 
 
 def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
-    """Every weight matrix, by depth, after what can be told from headers alone has been checked.
+    """All weight matrices, ordered by component and depth, after checks that need only the file headers.
 
-    No norms, no biases. Tied embeddings count once. Raises InputError where the checkpoints differ in names or
-    shapes, or where one is quantised or an adapter that was not merged.
+    Excludes norms and biases; tied embeddings count once. Raises InputError if the checkpoints differ in tensor names
+    or shapes, or if one is quantised or contains an unmerged adapter.
     """
     for label, weights in checkpoints.items():
         _check_plain(label, weights)
@@ -85,13 +83,13 @@ def _check_plain(label: str, weights: Weights) -> None:
 
 
 def _strips(matrix: Matrix, *checkpoints: Weights) -> Iterator[list[np.ndarray]]:
-    """The matrix in each checkpoint, strip by strip: [strip, columns], or [rows, strip] of a wide matrix."""
+    """The matrix in each checkpoint, strip by strip: [strip, columns], or [rows, strip] for a wide matrix."""
     for start in range(0, max(matrix.rows, matrix.columns), STRIP):
         yield [weights.strip(matrix.name, int(matrix.wide), start, start + STRIP) for weights in checkpoints]
 
 
 def _difference(before: np.ndarray, after: np.ndarray, stored: set[str]) -> np.ndarray:
-    """after - before, float64; subtracted in float32, or float64 where either is stored in float32 or float64."""
+    """after - before as float64; subtracted in float32, or in float64 if either is stored as float32 or float64."""
     exact = np.float64 if stored & {"F32", "F64"} else np.float32
     return np.subtract(after, before, out=np.empty(after.shape), dtype=exact, casting="unsafe")
 
@@ -101,31 +99,31 @@ def _descending(values: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np
 
 
 class _Gram:
-    """D^T D of a tall matrix D (D D^T of a wide one), strip by strip, float64; of it the lower triangle."""
+    """Lower triangle of D^T D for a tall matrix D (D D^T for a wide one), accumulated over strips in float64."""
 
     def __init__(self, size: int):
-        self.sum = np.full((size, size), 0.0, order="F")  # huge pages, which zeros do not get
+        self.sum = np.full((size, size), 0.0, order="F")  # np.full gets huge pages, np.zeros does not
 
     def add(self, strip: np.ndarray, wide: bool) -> None:
-        """strip [n, size], or [size, n] of a wide matrix; float64."""
+        """Accumulate a float64 strip: [n, size], or [size, n] for a wide matrix."""
         self.sum = blas.dsyrk(1.0, strip.T, 1.0, self.sum, trans=int(wide), lower=1, overwrite_c=1)
 
     def trace(self) -> float:
         return float(np.trace(self.sum))
 
     def spectrum(self, top: int) -> tuple[np.ndarray, np.ndarray]:
-        """(all singular values of D, descending; its top singular vectors [size, top]). Overwrites the sum."""
+        """(all singular values of D, descending; top singular vectors [size, top]). Overwrites the sum."""
         size = len(self.sum)
         if size < 3:
             values, vectors = np.linalg.eigh(self.sum)
             return _descending(values, vectors[:, size - top :])
-        # One reduction to tridiagonal form gives both all eigenvalues and the top vectors.
+        # A single tridiagonal reduction yields both all eigenvalues and the top vectors.
         work = int(lapack.dsytrd_lwork(size, lower=1)[0])
         reduced, diagonal, off, tau, _ = lapack.dsytrd(self.sum, lower=1, lwork=work, overwrite_a=1)
         values, vectors = eigvalsh_tridiagonal(diagonal, off), np.empty((size, 0))
         if top:
             _, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=(size - top, size - 1))
-            for start in reversed(range(0, size - 1, STRIP)):  # the last reflectors first; in pieces, for memory
+            for start in reversed(range(0, size - 1, STRIP)):  # last reflectors first; in blocks, to save memory
                 stop = min(start + STRIP, size - 1)
                 reflectors, below = reduced[start + 1 :, start:stop], np.asfortranarray(vectors[start + 1 :])
                 work = int(lapack.dormqr("L", "N", reflectors, tau[start:stop], below, -1)[1][0])
@@ -133,7 +131,7 @@ class _Gram:
         return _descending(values, vectors)
 
     def top(self, count: int) -> np.ndarray:
-        """Top singular vectors of D alone [size, count], by Lanczos iteration where they are few of many."""
+        """Only the top singular vectors of D [size, count], by Lanczos iteration if count is small relative to size."""
         size = len(self.sum)
         if size <= 8 * count:
             return self.spectrum(count)[1]
@@ -143,7 +141,7 @@ class _Gram:
 
 
 class _DeviceGram:
-    """The same as _Gram by torch on a device: the GPU where there is one."""
+    """Same as _Gram, but with torch on a device (the GPU if there is one)."""
 
     def __init__(self, size: int, device: str):
         import torch
@@ -167,7 +165,7 @@ class _DeviceGram:
 
 @functools.cache
 def _gpu() -> bool:
-    """Whether torch sees a GPU; where no driver is, torch (500 MB) is not imported to find out."""
+    """Whether torch sees a GPU; without a driver, torch (500 MB) is not imported to find out."""
     if not any(os.path.exists(device) for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
         return False
     import torch
@@ -182,41 +180,51 @@ def _gram(matrix: Matrix) -> _Gram | _DeviceGram:
 
 @dataclass(frozen=True)
 class Subspace:
-    """Top singular vectors, orthonormal columns: left [rows, k], right [columns, k], float64."""
+    """Top singular vectors as orthonormal columns: left [rows, k], right [columns, k], float64."""
 
     left: np.ndarray
     right: np.ndarray
 
 
 def _subspace(matrix: Matrix, short: np.ndarray, long: list[np.ndarray]) -> Subspace:
-    """Both sides' top singular vectors from those of the shorter side and D times them, strip by strip."""
-    along, _ = np.linalg.qr(np.concatenate(long))  # already orthogonal but for rounding; a sign is of no matter
+    """Top singular vectors of both sides, from those of the shorter side and their products with D, given per strip."""
+    along, _ = np.linalg.qr(np.concatenate(long))  # already orthogonal up to rounding; signs do not matter
     return Subspace(short, along) if matrix.wide else Subspace(along, short)
 
 
+def gram_floor(n: int) -> float:
+    """The share of sigma_1 below which singular values from an n x n Gram matrix are rounding.
+
+    A Gram matrix holds squares, so that its eigenvalues are off by up to about n eps sigma_1^2 (float64) and what stands for
+    zero comes out as sqrt(n eps) sigma_1: 1e-7 for n = 64, 9e-7 for n = 3584.
+    """
+    return float(np.sqrt(n * np.finfo(np.float64).eps))
+
+
 def log_spectrum(sigma: np.ndarray) -> np.ndarray:
-    """log(sigma_i / sigma_1) of singular values (descending), NaN where it means nothing: below the floor, or no update."""
+    """log(sigma_i / sigma_1) of singular values (descending), NaN below the floor (gram_floor) and for a zero update."""
     relative = sigma / sigma[0] if sigma[0] > 0 else np.zeros_like(sigma)
-    return np.log(np.where(relative > GRAM_FLOOR, relative, np.nan))
+    return np.log(np.where(relative > gram_floor(len(sigma)), relative, np.nan))
 
 
 def diversity(sigma: np.ndarray) -> dict[str, float]:
-    """What the singular values (descending) of an update say of it; all zero for a zero update.
+    """Summary statistics of an update's singular values (descending); all zero for a zero update, but for its slope.
 
     spectral: sigma_1; nuclear: their sum; stable_rank: sum sigma^2 / sigma_1^2 (Rudelson and Vershynin, 2007);
     effective_rank: exp of the entropy of sigma / sum sigma (Roy and Vetterli, 2007); participation_ratio:
-    (sum sigma^2)^2 / sum sigma^4; energy_top_1, _10, _50: share of sum sigma^2 in the first; slope: of
-    log(sigma_i / sigma_1) over ranks 1 to 50, least squares (below zero; lower is steeper); floor: values
-    below it mean nothing (GRAM_FLOOR sigma_1); rank: values above it.
+    (sum sigma^2)^2 / sum sigma^4; energy_top_1, _10, _50: share of sum sigma^2 in the first 1, 10, 50; floor: gram_floor sigma_1;
+    rank: how many values lie above it; slope: of log(sigma_i / sigma_1) over the first 50 of these, least squares (below
+    zero; lower is steeper), NaN where there are fewer than two.
     """
     names = ("spectral", "nuclear", "stable_rank", "effective_rank", "participation_ratio")
-    names += ("energy_top_1", "energy_top_10", "energy_top_50", "slope", "floor")
+    names += ("energy_top_1", "energy_top_10", "energy_top_50", "floor")
     if not sigma[0] > 0:
-        return {**dict.fromkeys(names, 0.0), "rank": 0}
+        return {**dict.fromkeys(names, 0.0), "slope": np.nan, "rank": 0}
     relative = sigma / sigma[0]
     squares = relative**2
     share = relative[relative > 0] / relative.sum()
-    rank = int((relative > GRAM_FLOOR).sum())
+    floor = gram_floor(len(sigma))
+    rank = int((relative > floor).sum())
     shown = log_spectrum(sigma)[: min(RANKS, rank)]
     values = (
         sigma[0],
@@ -225,24 +233,24 @@ def diversity(sigma: np.ndarray) -> dict[str, float]:
         np.exp(-(share * np.log(share)).sum()),
         squares.sum() ** 2 / (squares**2).sum(),
         *(squares[:k].sum() / squares.sum() for k in (1, 10, 50)),
-        np.polyfit(np.arange(len(shown)), shown, 1)[0] if len(shown) > 1 else 0.0,
-        GRAM_FLOOR * sigma[0],
+        floor * sigma[0],
     )
-    return {**dict(zip(names, map(float, values), strict=True)), "rank": rank}
+    slope = float(np.polyfit(np.arange(len(shown)), shown, 1)[0]) if len(shown) > 1 else np.nan
+    return {**dict(zip(names, map(float, values), strict=True)), "slope": slope, "rank": rank}
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean squared cosine of the principal angles of two spaces of orthonormal columns: 0 orthogonal, 1 equal.
+    """Mean squared cosine of the principal angles between two subspaces (orthonormal columns): 0 orthogonal, 1 equal.
 
-    The subspace similarity of Hu et al. (2021), section 7.2. Random spaces of k columns in n dimensions have k / n.
+    The subspace similarity of Hu et al. (2021), section 7.2. For random k-dimensional subspaces of R^n it averages k / n.
     """
     return float(np.linalg.norm(one.T @ other) ** 2 / min(one.shape[1], other.shape[1]))
 
 
 def geometry(update: Subspace, base: Subspace) -> dict[str, float]:
-    """How an update's top space lies to the base weight's, left (outputs) and right (inputs).
+    """Alignment of an update's top singular subspace with the base weight's, left (outputs) and right (inputs).
 
-    overlap_left, overlap_right: see overlap; angle_left, angle_right: the smallest principal angle, in degrees
+    overlap_left, overlap_right: see overlap; angle_left, angle_right: the smallest principal angle in degrees
     (Bjorck and Golub, 1973).
     """
     result = {}
@@ -266,7 +274,7 @@ GEOMETRY = (
 
 
 class _Update:
-    """One update of one matrix, after - before: what is summed over its strips."""
+    """One update (after - before) of one matrix: the quantities accumulated over its strips."""
 
     def __init__(self, matrix: Matrix, before: Weights, after: Weights):
         self.matrix, self.before, self.after = matrix, before, after
@@ -278,7 +286,7 @@ class _Update:
         self.crossed: np.ndarray | float = 0.0
 
     def add(self, before: np.ndarray, after: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
-        """Take in one strip, return its difference; earlier: that of the update to compare with."""
+        """Accumulate one strip and return its difference; earlier: that of the update to compare with."""
         delta = _difference(before, after, self.stored)
         self.gram = self.gram or _gram(self.matrix)
         self.gram.add(delta, self.matrix.wide)
@@ -295,7 +303,7 @@ class _Update:
         return delta
 
     def finish(self, top: int, other_energy: float) -> None:
-        """From the sums to the record, the singular values, and the top vectors of the shorter side."""
+        """Compute the record, the singular values and the shorter side's top vectors from the accumulated sums."""
         matrix, weight, energy = self.matrix, self.weight, self.gram.trace()
         for value, weights in ((weight, self.before), (energy, self.after)):
             if not np.isfinite(value):
@@ -307,7 +315,7 @@ class _Update:
             self.sigma, self.short = np.zeros(size), np.empty((size, 0))
         del self.gram
         self.energy, entries = energy, matrix.rows * matrix.columns
-        # Every stored entry is off by up to half a unit in the last place, of its own value at most eps times.
+        # Each stored entry is off by up to half a unit in the last place, which is at most eps times its own value.
         squares = sum(EPS[weights.dtype(matrix.name)] ** 2 for weights in (self.before, self.after))
         noise = np.sqrt(weight * squares / 12)
         self.record = {
@@ -331,7 +339,7 @@ class _Update:
         }
 
     def add_along(self, before: np.ndarray, after: np.ndarray, base: Subspace) -> None:
-        """Take in one strip once more, when the top vectors are known, for the geometry against the base."""
+        """Second pass over a strip, once the top vectors are known: accumulate the geometry relative to the base."""
         long, short = (base.right, base.left) if self.matrix.wide else (base.left, base.right)
         delta = _tall(self.matrix, _difference(before, after, self.stored))
         own, inside = np.split(delta @ np.hstack([self.short, short]), [self.short.shape[1]], axis=1)
@@ -341,7 +349,7 @@ class _Update:
         self.crossed += long[done : done + len(delta)].T @ delta
 
     def compare(self, base: Subspace) -> Subspace:
-        """The update's own top space; its geometry against the base's goes into the record."""
+        """The update's own top subspace; adds its geometry relative to the base's to the record."""
         space = _subspace(self.matrix, self.short, self.along)
         of_long = float(np.linalg.norm(self.crossed) ** 2)
         left, right = (self.inside, of_long) if self.matrix.wide else (of_long, self.inside)
@@ -357,7 +365,7 @@ def _squares(strip: np.ndarray) -> float:
 
 
 def _top_of(matrix: Matrix, weights: Weights, top: int) -> Subspace | None:
-    """Top singular vectors of the weight matrix itself; None where all of it is zero."""
+    """Top singular vectors of the weight matrix itself; None if it is all zeros."""
     gram = _gram(matrix)
     for (strip,) in _strips(matrix, weights):
         gram.add(strip.astype(np.float64), matrix.wide)
@@ -375,22 +383,27 @@ def _tall(matrix: Matrix, strip: np.ndarray) -> np.ndarray:
 
 
 def analyze_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced: Weights | None, top: int = 16):
-    """{stage: (record, all singular values float64 descending, Subspace or None)} of one matrix.
+    """Analyse one matrix: {stage: (record, all singular values float64 descending, Subspace or None)}.
 
-    Stage "IN" is IN - Base, "RL" is RL - IN. A record holds energy (frobenius; frobenius_rms: / sqrt(entries);
-    frobenius_relative: / the norm before), diversity (see there), and geometry: changed, the share of entries
-    that differ at all, and changed_bf16, of those that differ once rounded to bfloat16, where an update below half
-    a unit in the last place is invisible (the sparsity of Mukherjee et al., 2025); cosine_with_in, of the RL
-    update with the IN update (0 in the IN record); overlap and smallest principal angle of the update's top space with the
-    Base's, and the share of its energy inside that space, left, right and both (principal; compare Zhu et al.,
-    2025). rounding_floor: the spectral norm that rounding of the stored weights alone would have, at most.
-    top: how many singular vectors make a top space; 0: no geometry of spaces. Raises InputError for NaN or infinity.
+    Stage "IN" is IN - Base, "RL" is RL - IN. Each record contains
+
+    - energy: frobenius; frobenius_rms (divided by sqrt(entries)); frobenius_relative (divided by the norm of the
+      weights before the update);
+    - diversity (see there), and rounding_floor: an upper bound on the spectral norm due to rounding of the stored
+      weights alone;
+    - changed, the share of entries that differ at all, and changed_bf16, the share that still differ after rounding
+      to bfloat16, where an update below half a unit in the last place vanishes (the sparsity of Mukherjee et al., 2025);
+    - geometry: cosine_with_in, the cosine of the RL update with the IN update (0 in the IN record); overlap and
+      smallest principal angle between the update's top subspace and the Base weight's, and the share of the update's
+      energy inside the latter: left, right and both (principal; compare Zhu et al., 2025).
+
+    top: dimension of the top subspaces; 0 skips the subspace geometry. Raises InputError for NaN or infinity.
     """
     checkpoints = [base, instruct, *([reinforced] if reinforced is not None else [])]
     space = _top_of(matrix, base, top) if top else None
     made = [_Update(matrix, *pair) for pair in itertools.pairwise(checkpoints)]
     energy = 0.0
-    # Both stages in one pass over the files, unless two Gram matrices are too much (the 5120 of a 7B model's projector).
+    # One pass over the files for both stages, unless two Gram matrices are too large (5120 in a 7B model's projector).
     for together in [made] if min(matrix.rows, matrix.columns) <= LARGE else [[update] for update in made]:
         for strips in _strips(matrix, *checkpoints):
             delta = None
@@ -416,9 +429,9 @@ def analyze_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced:
 
 
 def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0, blocks: int = 1, top: int = 16):
-    """(stage, record, singular values, Subspace or None) of every matrix whose number is `block` modulo `blocks`.
+    """Yield (stage, record, singular values, Subspace or None) for every matrix whose index is `block` modulo `blocks`.
 
-    See analyze_matrix. A matrix is a piece of work of its own: how the checkpoint is cut into blocks changes nothing.
+    See analyze_matrix. Matrices are processed independently, so the number of blocks does not affect the results.
     """
     checkpoints = {"Base": Weights(base), "IN": Weights(instruct)}
     if reinforced is not None:
@@ -433,9 +446,10 @@ def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0,
 
 
 def overlaps(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[dict]:
-    """How the same update's top spaces of two recipes with one Base lie to each other: a record a key of both.
+    """Overlap between two recipes' top update subspaces (same Base): one record per key present in both.
 
-    Keys are stage/parameter/side, values [rows or columns, k]. overlap: see there; by_chance: of random spaces.
+    Keys are stage/parameter/side, values [rows or columns, k]. overlap: see the function; by_chance: its value for
+    random subspaces.
     """
     records = []
     for key in one:

@@ -1,4 +1,4 @@
-"""The whole table of updates at once, in several processes: what `frankenstein updates` writes."""
+"""The full table of updates, computed in parallel processes; written by `frankenstein updates`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _of_matrix(work: tuple) -> list[dict]:
 
 @contextlib.contextmanager
 def _processes(jobs: int) -> Iterator[Callable]:
-    """A parallel map over processes of one thread each; the results come in order."""
+    """Context: a parallel map over single-threaded processes, yielding results in order."""
     if jobs == 1:
         yield map
         return
     before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ |= dict.fromkeys(_THREADS, "1")  # what a process reads when it starts
+    os.environ |= dict.fromkeys(_THREADS, "1")  # read by each process at start-up
     try:
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
             yield pool.map
@@ -48,14 +48,14 @@ def _processes(jobs: int) -> Iterator[Callable]:
 
 
 def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int):
-    """DataFrame: energy, diversity and geometry of every weight matrix (updates.analyze_matrix), a row a stage and matrix.
+    """DataFrame of energy, diversity and geometry (matrices.analyze_matrix): one row per stage and weight matrix.
 
-    log_ratio: log(sigma_i / sigma_1) of ranks 1 to 50. jobs: processes of one thread each. Raises InputError
-    before any long work for checkpoints that do not fit together, by their headers, or that hold NaN or infinity.
+    log_ratio: log(sigma_i / sigma_1) for ranks 1 to 50. jobs: number of single-threaded processes. Raises InputError,
+    before any long computation, for checkpoints whose headers are incompatible or that contain NaN or infinity.
     """
     directories = {"Base": base, "IN": instruct} | ({"RL": reinforced} if reinforced else {})
     found = matrices.matrices({label: Weights(path) for label, path in directories.items()})
-    # The longest first: no process ends long after the others.
+    # Longest first, so that no process finishes long after the others.
     found.sort(key=lambda matrix: -matrix.rows * matrix.columns * min(matrix.rows, matrix.columns))
     work = [(matrix, list(directories.values())) for matrix in found]
     with _processes(jobs) as spread:
@@ -66,6 +66,6 @@ def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int
         for number, (matrix, made) in enumerate(zip(found, spread(_of_matrix, work), strict=True), 1):
             print(f"{number} of {len(found)}: {matrix.name}", flush=True)
             rows += made
-    import pandas as pd  # not in the processes: memory
+    import pandas as pd  # imported here only, to save memory in the worker processes
 
     return pd.DataFrame(rows).sort_values(["stage", "component", "layer", "parameter"], ignore_index=True)

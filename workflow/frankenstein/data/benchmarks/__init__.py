@@ -1,6 +1,6 @@
-"""The public benchmarks, a module each: where it is published, how a row becomes an example, and which rule grades it.
+"""The public benchmarks, one module each: where it is published, how rows become examples, and which rule grades them.
 
-A module has BENCHMARK, and is found by being here (docs/extending.md).
+Each module defines BENCHMARK and is discovered by its presence in this folder (docs/extending.md).
 """
 
 from __future__ import annotations

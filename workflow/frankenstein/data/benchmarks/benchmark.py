@@ -1,4 +1,4 @@
-"""What there is to say of a public benchmark."""
+"""Description of a public benchmark."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from ..tasks import Example
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Where a benchmark is published, how a row of it becomes an example, and which rule grades it.
+    """Where a benchmark is published, how its rows become examples, and which rule grades them.
 
-    repo, revision: on the Hub; files: split -> pattern in the repository, the first split being the one that papers report;
-    rows: how many a split has, and of a category where papers use it alone; example: (row, whether in the benchmark's own
-    wording) -> Example, whose `image` is what the row holds, yet to be written out; grading: (a row's gold fields) -> the name of
-    the rule (grading.rules.RULES); has_image: of all its rows, or none.
+    repo, revision: on the Hub; files: split -> file pattern in the repository, starting with the split that papers
+    report; rows: number of rows per split, and per category where papers use a category on its own; example: (row,
+    whether to use the benchmark's own wording) -> Example, whose `image` is the row's raw value, not yet written to a
+    file; grading: (a row's gold fields) -> name of the rule (grading.rules.RULES); has_image: whether its rows have
+    images (all or none).
     """
 
     repo: str
@@ -27,11 +28,11 @@ class Benchmark:
     has_image: bool = True
 
     def size(self, split: str | None = None, category: str | None = None) -> int:
-        """How many rows a split is published with; of a category where that is known, else of them all."""
+        """Number of published rows: of the category if that is known, otherwise of the whole split."""
         return self.rows.get(category or "") or self.rows[split or next(iter(self.files))]
 
 
 def has_choices(record: dict) -> bool:
-    """Whether one of several choices is asked for, as far as a gold record says so."""
+    """Whether the question is multiple-choice, judging by its gold record."""
     kind = str(record.get("question_type", "")).replace("-", "_")
     return bool(record.get("choices") or record.get("options")) or kind in ("multi_choice", "multiple_choice")

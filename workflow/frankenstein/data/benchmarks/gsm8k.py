@@ -8,7 +8,7 @@ from .benchmark import Benchmark, has_choices
 
 
 def example(row: dict, published: bool) -> Example:
-    """A published row."""
+    """Example from a published row."""
     _, mark, answer = row["answer"].rpartition("####")
     if not mark:
         raise InputError("answer without ####")
@@ -18,7 +18,7 @@ def example(row: dict, published: bool) -> Example:
 
 
 def grading(record: dict) -> str:
-    """The number behind ####."""
+    """Rule: "number" (the gold number follows ####), or "choice"."""
     return "choice" if has_choices(record) else "number"
 
 

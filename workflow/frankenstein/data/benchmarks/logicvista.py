@@ -1,4 +1,4 @@
-"""LogicVista (Xiao et al. 2024): reasoning about images, one or several letters."""
+"""LogicVista (Xiao et al. 2024): reasoning about images, answered by one or more letters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .wording import choices_in, listed
 
 
 def example(row: dict, published: bool) -> Example:
-    """A published row."""
+    """Example from a published row."""
     question, answer = row["question"].strip(), str(row["answer"]).strip()
     skills = [row["skill"]] if isinstance(row["skill"], str) else listed(row["skill"])
     choices = choices_in(question, r"\(([A-I])\)") or []
@@ -22,19 +22,19 @@ def example(row: dict, published: bool) -> Example:
         answer=answer,
         answer_type=None,
         image=row["image"] if "image" in row else f"images/{row['imagename']}",
-        choices=choices if one else None,  # they stand in the question, and are for the grader
+        choices=choices if one else None,  # already part of the question; for the grader only
         category=", ".join(skills or []),
         question_type="multi_choice" if one else "letters",
     )
 
 
 def grading(record: dict) -> str:
-    """The one choice where these are known, else the set of letters."""
+    """Rule: "choice" if the choices are known, otherwise "letters" (a set of letters)."""
     return "choice" if record.get("choices") or record.get("options") else "letters"
 
 
 BENCHMARK = Benchmark(
-    # Its own place is github.com/Yijia-Xiao/LogicVista (data/); of the mirror on the Hub no revision is known to us.
+    # Originally published at github.com/Yijia-Xiao/LogicVista (data/); we know no revision of this Hub mirror.
     repo="lscpku/LogicVista",
     revision=None,
     files={"test": "data/test-*.parquet"},

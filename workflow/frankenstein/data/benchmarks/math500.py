@@ -7,7 +7,7 @@ from .benchmark import Benchmark, has_choices
 
 
 def example(row: dict, published: bool) -> Example:
-    """A published row."""
+    """Example from a published row."""
     return Example(
         id=row["unique_id"],
         task="",
@@ -20,7 +20,7 @@ def example(row: dict, published: bool) -> Example:
 
 
 def grading(record: dict) -> str:
-    """Equal as mathematics."""
+    """Rule: "latex" (mathematical equality), or "choice"."""
     return "choice" if has_choices(record) else "latex"
 
 

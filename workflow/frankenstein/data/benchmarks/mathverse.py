@@ -1,4 +1,4 @@
-"""MathVerse (Zhang et al. 2024): each problem in five versions, from text to vision only."""
+"""MathVerse (Zhang et al. 2024): each problem in five versions, from text-dominant to vision-only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..tasks import Example
 from .benchmark import Benchmark, has_choices
 from .wording import choices_in
 
-# What asks a question that stands in the image (Vision Only).
+# Prompt for questions contained in the image (Vision Only).
 _IN_IMAGE = "Answer the question in the image."
 
 
 def example(row: dict, published: bool) -> Example:
-    """A published row."""
+    """Example from a published row."""
     question = (row["question"] or "").strip()
-    # Where the question stands in the image its text is published for graders.
+    # For questions contained in the image, the text is published separately for graders.
     stated = row.get("question_for_eval") or question
     choices = choices_in(stated.partition("Choices:")[2], r"([A-H])\s?[:.]")
     kind = row["question_type"].replace("-", "_")
@@ -36,7 +36,7 @@ def example(row: dict, published: bool) -> Example:
 
 
 def grading(record: dict) -> str:
-    """Choices, or LaTeX; without a question_type a letter is a choice's."""
+    """Rule: "choice" or "latex"; without a question_type, a letter is taken to be a choice."""
     letter = not record.get("question_type") and re.fullmatch("[A-G]", str(record["answer"]))
     return "choice" if letter or has_choices(record) else "latex"
 

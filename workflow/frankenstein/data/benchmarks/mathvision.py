@@ -10,8 +10,8 @@ from .wording import ask, listed
 
 
 def example(row: dict, published: bool) -> Example:
-    """A published row."""
-    # One picture holds all that the text calls <image1>, <image2> ...: where there is one mark it says no more than that.
+    """Example from a published row."""
+    # A single picture contains everything the text calls <image1>, <image2>, ...; a lone marker carries no information.
     texts = [row["question"], *map(str, listed(row["options"]) or [])]
     several = len(set(re.findall(r"<image\d+>", " ".join(texts)))) > 1
     question, *choices = (re.sub(r"<image(\d+)>", r"image \1" if several else "", text).strip() for text in texts)
@@ -30,7 +30,7 @@ def example(row: dict, published: bool) -> Example:
 
 
 def grading(record: dict) -> str:
-    """Choices, or LaTeX."""
+    """Rule: "choice" or "latex"."""
     return "choice" if has_choices(record) else "latex"
 
 

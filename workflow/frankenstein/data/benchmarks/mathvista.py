@@ -8,7 +8,7 @@ from .wording import ask, lettered, listed
 
 
 def _hint(row: dict) -> str:
-    """MathVista's hint on what an answer looks like."""
+    """MathVista's hint on the expected answer format."""
     kind, places = row["answer_type"], row.get("precision")
     if row["question_type"] == "multi_choice":
         return "answer the question and provide the correct option letter, e.g., A, B, C, D, at the end."
@@ -29,7 +29,7 @@ def _hint(row: dict) -> str:
 
 
 def example(row: dict, published: bool) -> Example:
-    """A published row."""
+    """Example from a published row."""
     choices = listed(row["choices"])
     question = row["question"].strip()
     if published:
@@ -58,7 +58,7 @@ def example(row: dict, published: bool) -> Example:
 
 
 def grading(record: dict) -> str:
-    """Choices, or by answer_type and precision."""
+    """Rule: "choice", or "typed" (by answer_type and precision)."""
     return "choice" if has_choices(record) else "typed"
 
 

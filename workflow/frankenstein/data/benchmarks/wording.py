@@ -1,4 +1,4 @@
-"""How questions and their choices are worded (paper, Appendix C)."""
+"""Wording of questions and their choices (paper, Appendix C)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 
 
 def lettered(choices: list[str]) -> str:
-    """A line per choice: (A) ..."""
+    """One line per choice: (A) ..."""
     return "".join(f"\n({chr(ord('A') + at)}) {choice}" for at, choice in enumerate(choices))
 
 
 def ask(question: str, choices: list[str] | None) -> str:
-    """The question with its choices lettered (paper, Appendix C)."""
+    """The question followed by its lettered choices (paper, Appendix C)."""
     return question + (f"\nChoices:{lettered(choices)}" if choices else "")
 
 
 def choices_in(text: str, mark: str) -> list[str] | None:
-    """The choices that a text lists behind its letters; None unless these are A, B, C ... and none is empty (a picture)."""
+    """Lettered choices listed in a text; None unless the letters run A, B, C, ... and no choice is empty (a picture)."""
     _, *parts = re.split(rf"(?<![\w]){mark}", text)
     letters, choices = parts[::2], [part.strip(" \n;,.") for part in parts[1::2]]
     whole = letters == [chr(ord("A") + at) for at in range(len(letters))] and len(letters) > 1
@@ -24,5 +24,5 @@ def choices_in(text: str, mark: str) -> list[str] | None:
 
 
 def listed(value) -> list | None:
-    """A column of lists as a list, whatever the file's reader makes of it."""
+    """A list-valued cell as a list, whatever type the file reader returns."""
     return None if value is None else list(value)

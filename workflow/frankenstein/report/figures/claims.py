@@ -12,8 +12,8 @@ from ...claims.measurements import Measurements
 from ..drawing import by
 from ..style import BLUE, GREY, ORANGE, PAGE, SMALL
 
-KIND = "Estimates with intervals, a panel a claim"
-ROWS = "a statement of a claim in a recipe (of one Base, whatever the recipes, where recipe is empty)"
+KIND = "Estimates with 95 % intervals, one panel per claim"
+ROWS = "one statement of a claim in one recipe (if recipe is empty, one Base, independent of the recipes)"
 COLUMNS = [
     "claim",
     "statement",
@@ -24,22 +24,24 @@ COLUMNS = [
     "high",
     "p",
     "p_holm",
-    {"n": "examples, layers or matrices"},
-    {"unit": "examples, layers or matrices"},
-    {"sample": "digest of the units' values: equal where recipes share what the statement is about"},
+    {"n": "number of units (examples, layers or matrices)"},
+    {"unit": "kind of unit: examples, layers or matrices"},
+    {"sample": "digest of the units' values; equal if recipes share the data behind the statement"},
     {
-        "needed": "of an undecided one, units that would show this effect with 80 % power at the level of Holm's first step; inf for an effect of zero"
+        "needed": "for an undecided statement, number of units at which this effect would be detected with 80 % power at the level of Holm's first step; inf for an effect of zero"
     },
-    {"detectable": "effect that these n show so"},
+    {"detectable": "smallest effect detectable with n units at the same power and level"},
     "axis",
     {
-        "p_layers": "share of random partitions of the layers, of the same sizes, that go as far in the expected direction"
+        "p_layers": "share of random partitions of the layers into sets of the same sizes that are at least as extreme in the expected direction"
     },
-    {"null": "of what sets RL against IN, the same with IN, trained again with another seed, in RL's place"},
-    {"null_low": "of null, 95 %"},
-    {"null_high": "of null, 95 %"},
+    {
+        "null": "for statements that compare RL with IN, the estimate with the retrained IN (another seed) in place of RL"
+    },
+    {"null_low": "lower bound of the 95 % interval of null"},
+    {"null_high": "upper bound of the 95 % interval of null"},
     "verdict",
-    {"why": "what the study has not"},
+    {"why": "what is missing from the study, if the statement was not tested"},
 ]
 
 

@@ -10,20 +10,22 @@ from ...claims.measurements import Measurements
 from ..drawing import band, by, panels, shade
 from ..style import PALETTE
 
-KIND = "Lines of window means by depth, less the mean of all layers"
-ROWS = "a quantity and a window of layers"
+KIND = "Line plots of sliding-window means by depth, relative to the mean of all layers"
+ROWS = "one quantity and window of layers"
 COLUMNS = [
-    {"quantity": "what is measured by layer"},
-    {"of": "recipe, stage or function"},
+    {"quantity": "quantity measured per layer"},
+    {"of": "recipe, stage or function it refers to"},
     {"first": "first layer of the window"},
     {"last": "last layer of the window"},
-    {"value": "mean in the window less the mean of all layers, in the quantity's unit"},
-    {"low": "t interval over units"},
+    {"value": "mean over the window minus the mean over all layers, in the unit of the quantity"},
+    {"low": "lower bound of the 95 % t interval over units"},
     "high",
-    {"n": "units"},
-    {"unit": "examples, matrices or layers"},
-    {"random_low": "of 95 % of random orders of the layers no window lies beyond random_low and random_high"},
-    {"random_high": "the same"},
+    {"n": "number of units"},
+    {"unit": "kind of unit: examples, matrices or layers"},
+    {
+        "random_low": "lower bound of the random-order band: in 95 % of random orders of the layers, every window stays between random_low and random_high"
+    },
+    {"random_high": "upper bound of the same band"},
 ]
 
 

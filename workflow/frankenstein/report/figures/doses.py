@@ -10,22 +10,22 @@ from ...claims.measurements import Measurements
 from ..drawing import by, panels, sizes
 from ..style import BLUE, GREEN, ORANGE, SMALL
 
-KIND = "Lines of rate in percent by share of RL"
-ROWS = "a recipe, family of hybrids, metric and dose"
+KIND = "Line plots of M_vis, M_v2r and M_rea in percent by share of RL"
+ROWS = "one recipe, family of hybrids, metric and dose"
 COLUMNS = [
     "recipe",
-    {"family": "hybrid at dose 1"},
+    {"family": "hybrid at dose 1, which names the family"},
     "metric",
     "role",
-    {"dose": "share of RL in the layers that are mixed"},
+    {"dose": "share of RL in the interpolated layers, 0 to 1"},
     "n",
-    {"value": "percent"},
-    {"low": "percent, Wilson"},
-    {"high": "percent"},
-    {"slope": "points from dose 0 to 1, least squares over all doses"},
-    {"slope_low": "points, paired bootstrap"},
-    {"slope_high": "points"},
-    {"p": "of the slope, two-sided, not corrected"},
+    {"value": "value of the metric, percent"},
+    {"low": "lower bound of the 95 % Wilson interval, percent"},
+    {"high": "upper bound, percent"},
+    {"slope": "least-squares change from dose 0 to dose 1 over all doses, percentage points"},
+    {"slope_low": "lower bound of the paired 95 % bootstrap interval, percentage points"},
+    {"slope_high": "upper bound, percentage points"},
+    {"p": "p-value of the slope, two-sided, uncorrected"},
 ]
 
 

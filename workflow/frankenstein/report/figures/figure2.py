@@ -12,17 +12,17 @@ from ...claims.reference import paper_cells
 from ..drawing import by, panels, percent, sizes
 from ..style import SMALL, STAGES
 
-KIND = "Bars of accuracy in percent by recipe, ability and stage"
-ROWS = "a recipe, ability and stage"
+KIND = "Bar chart of accuracy in percent by recipe, ability and stage"
+ROWS = "one recipe, ability and stage"
 COLUMNS = [
     "recipe",
     {"ability": "Average benchmark, Vision (M_vis), Vision-to-Reasoning (M_v2r), Reasoning (M_rea)"},
     "stage",
     "n",
     {"value": "accuracy, percent"},
-    {"low": "percent; Wilson, normal for the average"},
-    {"high": "percent"},
-    {"paper": "the paper's value for a recipe of this name, percent"},
+    {"low": "lower bound of the 95 % interval (Wilson; normal for the average), percent"},
+    {"high": "upper bound, percent"},
+    {"paper": "value reported in the paper for a recipe of this name, percent"},
 ]
 
 

@@ -10,8 +10,8 @@ from ...core.intervals import student
 from ..drawing import band, by, panels, peak, shade, sizes
 from ..style import STAGES
 
-KIND = "Lines of attention mass on vision tokens by layer"
-ROWS = "a recipe, stage and layer"
+KIND = "Line plots of attention mass on vision tokens by layer"
+ROWS = "one recipe, stage and layer"
 COLUMNS = [
     "recipe",
     "stage",
@@ -19,8 +19,8 @@ COLUMNS = [
     "n",
     "failed",
     "attention_mass",
-    {"low": "of the mass"},
-    {"high": "of the mass"},
+    {"low": "lower bound of the 95 % t interval of attention_mass"},
+    {"high": "upper bound of the same interval"},
     "attention_mean",
 ]
 

@@ -12,10 +12,10 @@ from ...core.intervals import wilson
 from ..drawing import band, by, panels, peak, shade, sizes
 from ..style import BLUE, FUNCTIONS, GREEN, GREY, MARKERS, ORANGE, PINK
 
-KIND = "Lines of change and error rate by layer"
-ROWS = "a probe (mode of swapping, or skip), function or task, and layer, of the Base"
+KIND = "Line plots of change rate and error rate by layer"
+ROWS = "one probe (swap mode, or skip), function or task, and layer, on the Base"
 COLUMNS = [
-    {"function": "recognition, ocr, grounding, counting; of skip, the task"},
+    {"function": "recognition, ocr, grounding or counting; for skip, the task"},
     {"probe": "hidden_state_at_layer, kv_from_layer, kv_at_layer_only or skip"},
     "layer",
     "n",
@@ -23,12 +23,14 @@ COLUMNS = [
     {"rate": "change rate (swap) or error rate (skip), 0 to 1"},
     "low",
     "high",
-    {"truncated": "answers that ran out of new tokens (swap); errors that did (skip)"},
-    {"text_rate": "share of pairs whose text changed by the public script's rule"},
+    {"truncated": "number of answers (swap) or errors (skip) that reached the limit on new tokens"},
+    {"text_rate": "share of pairs whose answer changed, by the rule of the paper's public script"},
     {"right_rate": "share of pairs still answered correctly"},
     {"base_right": "share of pairs that the Base answers correctly without a swap"},
-    {"able": "whether base_right is at least 0.5; below, the change rate says nothing about the function"},
-    {"unchangeable": "pairs that no swap can change, since both images have one answer; not in n"},
+    {"able": "whether base_right is at least 0.5; otherwise the change rate is not informative about the function"},
+    {
+        "unchangeable": "number of pairs that no swap can change because both images have the same gold answer; excluded from n"
+    },
 ]
 
 

@@ -11,8 +11,8 @@ from ...claims.measurements import Measurements
 from ..drawing import band, by, panels, peak, shade
 from ..style import STAGES
 
-KIND = "Lines of the update's norm by layer"
-ROWS = "a recipe, stage and decoder layer"
+KIND = "Line plots of the update norm by layer"
+ROWS = "one recipe, stage and decoder layer"
 COLUMNS = [
     "recipe",
     "stage",
@@ -20,8 +20,8 @@ COLUMNS = [
     "region",
     "frobenius",
     "frobenius_rms",
-    {"low": "of frobenius_rms, bootstrap over the layer's matrices"},
-    {"high": "of frobenius_rms"},
+    {"low": "lower bound of the 95 % interval of frobenius_rms, bootstrapped over the layer's matrices"},
+    {"high": "upper bound of the same interval"},
     "frobenius_relative",
     "share",
 ]

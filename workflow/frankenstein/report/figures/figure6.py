@@ -12,17 +12,17 @@ from ...claims.measurements import Measurements
 from ..drawing import by
 from ..style import GREY, PAGE, SEQUENTIAL, SMALL
 
-KIND = "Surfaces of log(sigma_i / sigma_1) over layer and rank"
-ROWS = "a recipe, stage, decoder layer and rank"
+KIND = "Surface plots of log(sigma_i / sigma_1) over layer and rank"
+ROWS = "one recipe, stage, decoder layer and rank"
 COLUMNS = [
     "recipe",
     "stage",
     "layer",
     "rank",
     "log_ratio",
-    {"low": "t interval over the matrices"},
+    {"low": "lower bound of the 95 % t interval over the layer's matrices"},
     "high",
-    {"matrices": "matrices that have the rank"},
+    {"matrices": "number of matrices that have this rank"},
 ]
 
 

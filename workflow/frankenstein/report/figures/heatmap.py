@@ -15,14 +15,14 @@ from ..drawing import by, peak
 from ..style import GREY, PAGE, SEQUENTIAL
 from . import figure4
 
-KIND = "Heat map of change and error rate, layer by function"
-ROWS = 'a function (or "skip, TASK") and layer, of the Base'
+KIND = "Heat map of change rate and error rate, layer by function"
+ROWS = 'one function (or "skip: TASK") and layer, on the Base'
 COLUMNS = [
-    {"of": 'function whose image was swapped, or "skip: TASK"'},
+    {"of": 'vision function probed by swapping, or "skip: TASK"'},
     "layer",
     "n",
     "failed",
-    {"rate": "change or error rate, 0 to 1"},
+    {"rate": "change rate (swap) or error rate (skip), 0 to 1"},
     "low",
     "high",
 ]

@@ -14,18 +14,20 @@ from ..drawing import band, by, shade
 from ..style import DIVERGING, PAGE, SMALL, STAGES
 from . import figure6
 
-KIND = "Map of the spectra's difference, and lines of slope by layer"
-ROWS = "a recipe, stage and decoder layer"
+KIND = "Heat map of the difference between the spectra, and line plots of slope by layer"
+ROWS = "one recipe, stage and decoder layer"
 COLUMNS = [
     "recipe",
     "stage",
     "layer",
     "region",
     "slope",
-    {"low": "t interval over the matrices"},
+    {"low": "lower bound of the 95 % t interval over the layer's matrices"},
     "high",
-    {"floor": "log of the rounding of stored weights over σ₁: lower values can be rounding alone"},
-    {"matrices": "matrices with a slope"},
+    {
+        "floor": "log(rounding_floor / σ₁): lower values of log(σᵢ/σ₁) can arise from rounding of the stored weights alone"
+    },
+    {"matrices": "number of matrices with a slope"},
 ]
 
 
@@ -36,7 +38,7 @@ def data(measured: Measurements) -> pd.DataFrame:
     floor: mean log(rounding_floor / sigma_1): lower values of log(sigma_i / sigma_1) can be rounding of the weights alone.
     """
     records, regions = measured.updates, measured.regions
-    frame = records[(records.component == "layer") & (records.spectral > 0)]
+    frame = records[(records.component == "layer") & records.slope.notna()]
     rows = []
     for (recipe, stage, layer), part in frame.groupby(["recipe", "stage", "layer"]):
         label = {"recipe": recipe, "stage": stage, "layer": layer, "region": regions.of(layer)}

@@ -11,12 +11,12 @@ from ..drawing import by
 from ..style import PAGE, PALETTE, SMALL
 
 KIND = "Training curves"
-ROWS = "a logged step of a training run"
+ROWS = "one logged step of a training run"
 COLUMNS = [
     {"step": "optimizer step"},
     "loss",
     "checkpoint",
-    {"kind": "pretrain, sft or grpo"},
+    {"kind": "training method: pretrain, sft or grpo"},
     "reward?",
     "reward_answer?",
     "reward_format?",
