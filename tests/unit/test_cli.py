@@ -89,7 +89,10 @@ def test_merge_says_what_is_wrong(tiny, moved, tmp_path):
         (["--in", str(tiny), "--donor", f"IN={moved}", "IN", out], "error: donor IN is given twice"),
         (["--donor", "x", "IN", out], "error: --donor x: not NAME=DIR"),
         (["--in", str(tiny), "IN:RL:RL", out], "error: hybrid 'IN:RL:RL': no donor 'RL'; given: IN"),
-        (["--in", str(tiny), "--rl", str(moved), "--cuts", "3;6", "IN:RL:RL", out], "error: --cuts 3;6: not comma-separated layers"),
+        (
+            ["--in", str(tiny), "--rl", str(moved), "--cuts", "3;6", "IN:RL:RL", out],
+            "error: --cuts 3;6: not comma-separated layers",
+        ),
         (
             ["--in", str(tiny), "--rl", str(moved), "--rest", "early=1", "IN:RL:RL", out],
             "error: rest_from: 'early' is none",

@@ -17,18 +17,18 @@ LIBRARY = Path(frankenstein.__file__).parent
 # What may rerun each script that costs hours, module by module. A new module here is a decision, not an accident: editing it
 # trains or asks everything again.
 EXPENSIVE = {
-    "pretrain": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts; mini: model questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
-    "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: sft",
-    "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints gpu manifests weights; training: grpo sft",
-    "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints gpu manifests weights; training: grpo prompt_files sft",
+    "pretrain": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts; mini: model questions recipe world; models: architecture checkpoints families gpu manifests weights; training: sft",
+    "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints families gpu manifests weights; training: sft",
+    "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints families gpu manifests weights; training: grpo sft",
+    "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints families gpu manifests weights; training: grpo prompt_files sft",
     "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
     "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond; models: gpu loading manifests",
-    "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: architecture gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: architecture gpu loading manifests; probes: attention batches decoder",
-    "weight_updates": "core: errors logs; models: architecture manifests weights; updates: matrices",
-    "merge": "core: errors logs; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints manifests weights",
-    "fetch_checkpoint": "core: errors logs; models: architecture checkpoints hub manifests weights",
+    "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: families gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: families gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: families gpu loading manifests; probes: attention batches decoder",
+    "weight_updates": "core: errors logs; models: architecture families manifests weights; updates: matrices",
+    "merge": "core: errors logs; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints families manifests weights",
+    "fetch_checkpoint": "core: errors logs; models: architecture checkpoints families hub manifests weights",
 }
 # Imports run one way: a chapter knows those before it, and no other.
 CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "api", "cli")  # fmt: skip
