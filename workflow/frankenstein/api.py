@@ -1,12 +1,11 @@
-"""The library for a notebook: `import frankenstein as fk`. The examples here are run by the tests, on a tiny model.
+"""The library interface for notebooks: `import frankenstein as fk`. The tests run these examples on a tiny model.
 
-In the examples `checkpoint`, `IN`, `RL` and `base` are directories of checkpoints, `study` is a folder such as results/mini, and
-`picture` and `other` are images that a user has opened with PIL.
+In the examples, `checkpoint`, `IN`, `RL` and `base` are checkpoint directories, `study` is a results folder such as results/mini,
+and `picture` and `other` are PIL images.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,9 +48,9 @@ __all__ = [
 
 
 def load(checkpoint: str | Path, max_pixels: int | None = None):
-    """(model in eval mode, processor) of a checkpoint on disk: safetensors only, no remote code, on the GPU if there is one.
+    """Load (model in eval mode, processor) from a local checkpoint: safetensors only, no remote code, on the GPU if available.
 
-    max_pixels: images with more pixels are shrunk by the processor. Raises InputError for weights that are missing or left over.
+    max_pixels: the processor downsizes images with more pixels. Raises InputError for missing or unexpected weights.
 
     >>> model, processor = fk.load(checkpoint)
     >>> model.training
@@ -73,7 +72,7 @@ def generate(
     model, processor, questions: Sequence[str], images: Sequence[Image | None] | None = None, *, system: str = "",
     max_new_tokens: int = 512,
 ) -> list[Response]:  # fmt: skip
-    """Greedy responses to one batch of questions, each about its image if it has one: `text`, `tokens`, `truncated`.
+    """Greedy responses to one batch of questions with optional images; each response has `text`, `tokens` and `truncated`.
 
     >>> responses = fk.generate(model, processor, ["how many?", "how many?"], [picture, other], max_new_tokens=4)
     >>> len(responses), len(responses[0].tokens) <= 4
@@ -88,9 +87,10 @@ def swap(
     model, processor, question: str, target: Image, source: Image, *, modes: Sequence[str] = ("hidden_state_at_layer",),
     system: str = "", max_new_tokens: int = 64,
 ) -> pd.DataFrame:  # fmt: skip
-    """Vision-token swapping (paper, Section 3.1): the answer about `target` with the vision tokens of `source`, layer by layer.
+    """Vision-token swapping (paper, Section 3.1): the answer about `target` when its vision tokens are
+    replaced by those of `source`, for each layer.
 
-    A row per mode and decoder layer: mode, layer (-1: nothing swapped), response, truncated. All layers share one prefill.
+    One row per mode and decoder layer: mode, layer (-1: nothing swapped), response, truncated. All layers share one prefill.
     `source` is resized to the size of `target`. modes: hidden_state_at_layer, kv_from_layer, kv_at_layer_only.
 
     >>> answers = fk.swap(model, processor, "what is this?", picture, other, max_new_tokens=3)
@@ -114,9 +114,9 @@ def swap(
 def skip(
     model, processor, question: str, image: Image | None = None, *, system: str = "", max_new_tokens: int = 256
 ) -> pd.DataFrame:
-    """Layer skipping (paper, Section 3.1): the answer with each decoder layer left out in turn.
+    """Layer skipping (paper, Section 3.1): the answer with each decoder layer skipped in turn.
 
-    A row per layer: layer (-1: none skipped), response, truncated.
+    One row per layer: layer (-1: none skipped), response, truncated.
 
     >>> answers = fk.skip(model, processor, "what is 1 + 2?", max_new_tokens=3)
     >>> len(answers) == 1 + model.config.text_config.num_hidden_layers
@@ -140,11 +140,11 @@ def skip(
 def attention(
     model, processor, question: str, image: Image, response: str | None = None, *, system: str = "", max_new_tokens: int = 512
 ) -> pd.DataFrame:  # fmt: skip
-    """Attention from reasoning to the image (paper, Section 2.3, Eq. 1), by decoder layer.
+    """Attention from reasoning tokens to vision tokens (paper, Section 2.3, Eq. 1), by decoder layer.
 
-    response: the text whose reasoning is looked at, as any model may have written it; None: the model's own. Columns: layer,
-    attention_mass (sum over vision tokens, mean over heads and reasoning tokens; 0 to 1; NaN where there is no reasoning),
-    attention_mean (mass / vision tokens), heads (the mass of each head), reasoning_tokens, vision_tokens.
+    response: text containing the reasoning, from any model; None: generate it with this model. Columns: layer, attention_mass
+    (sum over vision tokens, mean over heads and reasoning tokens; 0 to 1; NaN if there is no reasoning), attention_mean (mass /
+    vision tokens), heads (mass per head), reasoning_tokens, vision_tokens.
 
     >>> text = "<think>red circle 1. 1+2=3</think><answer>3</answer>"
     >>> masses = fk.attention(model, processor, "what is this?", picture, text)
@@ -177,10 +177,11 @@ def attention(
 def weight_updates(
     base: str | Path, instruct: str | Path, rl: str | Path | None = None, jobs: int | None = None
 ) -> pd.DataFrame:
-    """What training changed in the weights (paper, Section 3.2): a row per weight matrix and stage (IN - Base, RL - IN).
+    """Weight updates due to training (paper, Section 3.2): one row per weight matrix and stage (IN - Base, RL - IN).
 
-    Norms, rank, slope of the log spectrum, effective and stable rank, direction (columns as in results/README.md). Weights are
-    streamed: memory is a few matrices. jobs: processes (all cores).
+    Norms, rank, slope of the log singular value spectrum, effective and stable rank, direction (columns as in
+    results/README.md). Weights are streamed: only a few matrices are in memory at a time. jobs: number of processes (default:
+    all cores).
 
     >>> table = fk.weight_updates(base, IN, RL, jobs=1)  # doctest: +ELLIPSIS
     1 of ...
@@ -195,10 +196,11 @@ def weight_updates(
 def merge(
     donors: dict[str, str | Path], spec: str, out: str | Path, cuts: tuple[int, int] | None = None, rest_from: str = "early"
 ) -> Path:  # fmt: skip
-    """A hybrid of checkpoints (paper, Section 3.3), byte for byte: "IN:RL:RL" takes Early layers of IN, Mid and Late of RL.
+    """Merge checkpoints into a hybrid (paper, Section 3.3), bit-exactly: "IN:RL:RL" takes Early from IN, Mid and Late from RL.
 
-    donors: name -> directory; cuts: first layer (0-based) of Mid and of Late, even thirds if left out; rest_from: who gives what is in no
-    layer. More of the notation is in config/README.md. Raises InputError where donors do not fit, before anything is written.
+    donors: name -> directory; cuts: first layer (0-based) of Mid and of Late (default: even thirds); rest_from: donor of the
+    weights outside the decoder layers. The full notation is in config/README.md. Raises InputError for incompatible donors,
+    before writing anything.
 
     >>> hybrid = fk.merge({"IN": IN, "RL": RL}, "IN:RL:RL", "hybrid")
     >>> fk.verify(hybrid)
@@ -209,7 +211,7 @@ def merge(
 
 
 def verify(hybrid: str | Path) -> list[str]:
-    """Read a hybrid back against its account and its parents; returns warnings. Raises InputError for a tensor that is not its donor's.
+    """Verify a hybrid against its manifest and donors; returns warnings. Raises InputError for a tensor that differs from its donor's.
 
     >>> fk.verify("hybrid")
     []
@@ -218,7 +220,7 @@ def verify(hybrid: str | Path) -> list[str]:
 
 
 def final_answer(response: str) -> str | None:
-    """The final answer of a response, outside of its reasoning, unwrapped from tags, boxes and markup; None where there is none.
+    """The final answer of a response, outside its reasoning and stripped of tags, boxes and markup; None if there is none.
 
     >>> fk.final_answer(r"<think>2 + 3</think><answer>\\boxed{5}</answer>")
     '5'
@@ -227,10 +229,10 @@ def final_answer(response: str) -> str | None:
 
 
 def grade(benchmark: str, records: Sequence[dict], jobs: int | None = None) -> list[Grade]:
-    """Verdicts on responses to a public benchmark by its rules: right, wrong, abstained or ungraded, with what was extracted and why.
+    """Grade responses by a public benchmark's rules: right, wrong, abstained or ungraded, with the extracted answer and the reason.
 
     records: dicts of response, answer and the benchmark's own gold fields (question_type, answer_type, choices, precision,
-    unit). jobs: processes for sympy (all cores).
+    unit). jobs: number of processes for sympy (default: all cores).
 
     >>> [grade.verdict for grade in fk.grade("gsm8k", [{"response": "So it is 18.", "answer": "18"}])]
     ['right']
@@ -239,11 +241,11 @@ def grade(benchmark: str, records: Sequence[dict], jobs: int | None = None) -> l
 
 
 def read_study(study: str | Path, root: str | Path = ".") -> Measurements:
-    """What a study has measured, as data frames: outcomes (every verdict), attention, swaps, skips, updates, and its regions.
+    """A study's measurements as data frames: outcomes (per example and metric), attention, swaps, skips, updates; and its regions.
 
-    study: its folder, results/NAME, as a run leaves it; root: the directory that the workflow ran in. Frames of chapters that the
-    study does not have are None; files that should be there and are not are named in `missing`. Finished tables and figures'
-    numbers are CSV files in the folder.
+    study: the study's results folder, results/NAME; root: the directory in which the workflow ran. Frames of chapters that the
+    study does not include are None; expected but missing files are listed in `missing`. The finished tables and the numbers
+    behind the figures are CSV files in the folder.
 
     >>> measured = fk.read_study(study, root)
     >>> sorted(set(measured.outcomes.role))[:2]
@@ -260,4 +262,4 @@ def read_study(study: str | Path, root: str | Path = ".") -> Measurements:
         name: [str(root / path) for path in ([paths] if isinstance(paths, str) else paths)]
         for name, paths in jobs.files(*PARTS).items()
     }
-    return _read_measurements(files, **json.loads(json.dumps(jobs.settings(*PARTS))))
+    return _read_measurements(files, **jobs.settings(*PARTS))

@@ -1,1 +1,1 @@
-"""From measurements to verdicts on the findings of the paper."""
+"""From measurements to verdicts on the paper's findings."""

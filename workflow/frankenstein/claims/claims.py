@@ -1,4 +1,4 @@
-"""What a claim's statements come to: one verdict per claim, and recipes as replicates (paper, its seven findings)."""
+"""Aggregation of statements: one verdict per claim, and recipes as replicates (the paper's seven findings)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .statements import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
 
 
 def replicates(tested: pd.DataFrame) -> pd.DataFrame:
-    """Statements that were tested in several recipes, these as the replicates: claim, statement, expect, recipes, along (how many
-    have the expected sign), mean, low, high (t interval over recipes: what another recipe would bring), axis."""
+    """Statements tested in several recipes, with recipes as replicates: claim, statement, expect, recipes, along (number of
+    recipes with the expected sign), mean, low, high (t interval over recipes, i.e. generalization to a new recipe), axis."""
     rows = []
     for (claim, statement), part in tested[tested.estimate.notna()].groupby(["claim", "statement"], sort=False):
-        # Recipes that share the checkpoints of a statement are one replicate of it.
+        # Recipes that test a statement on the same checkpoints count as one replicate.
         part = part[part["sample"].eq("") | ~part["sample"].duplicated()]
         if len(part) < 2:
             continue
@@ -28,9 +28,9 @@ def replicates(tested: pd.DataFrame) -> pd.DataFrame:
 def summarize_claims(claims: list[dict], tested: pd.DataFrame, partial: bool = False) -> pd.DataFrame:
     """claim, asks, says, where, verdict, supported, contradicted, undecided, missing (statements x recipes).
 
-    A recipe without a chapter (frozen runs in one recipe alone, say) has no say in a claim about it. But a statement that
-    no recipe could make, or not one that made others, or whose samples failed, leaves the claim undecided at best; of a
-    failed run (partial) any does.
+    A recipe that lacks a chapter (e.g. only one recipe has frozen runs) is ignored for claims about that chapter. The claim
+    is undecided at best if a statement could not be tested in any recipe, could not be tested in a recipe that tested
+    others of the claim, or had failed samples; for a failed run (partial), any missing statement has this effect.
     """
     rows = []
     for claim in claims:

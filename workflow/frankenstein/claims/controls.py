@@ -1,4 +1,4 @@
-"""Is a region special, or would any third do? Layer profiles against random sets of layers and sliding windows."""
+"""Is a region special, or would any third of the layers do? Layer profiles vs. random layer sets and sliding windows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _DRAWS = 9999
 
 
 def p_layers(profile: pd.DataFrame, regions: Regions, more: str, less: str | None, expect: str, seed: int) -> float:
-    """Permutation test over layers: the share of random partitions into three sets, of the regions' sizes, in which the
-    first set's mean (less the second's) is at least as far in the expected direction.
+    """Permutation test over layers: the fraction of random partitions into three sets of the regions' sizes in which the
+    first set's mean (minus the second's, if given) is at least as extreme in the expected direction.
 
-    profile: layer, unit, value (layerwise). Layers that are neighbours are alike, so contiguous regions are the extremes
-    of many a smooth profile: see `windows` for whether another window goes further still. NaN where all layers are alike.
+    profile: layer, unit, value (layerwise). Adjacent layers are correlated, so contiguous regions are the extremes of many
+    smooth profiles; `windows` shows whether another window is more extreme still. NaN if all layers have the same value.
     """
     values = profile.groupby("layer").value.mean().reindex(range(regions.layers)).to_numpy()
     if np.isnan(values).any() or np.isinf(values).any() or np.ptp(values) == 0:
@@ -36,12 +36,12 @@ def p_layers(profile: pd.DataFrame, regions: Regions, more: str, less: str | Non
     first = drawn == NAMES.index(more)
     found = mean(first) - (mean(~first) if less == REST else mean(drawn == NAMES.index(less)) if less else 0)
     found = found if expect == "greater" else -found
-    # A draw that only rounding tells from what was seen is as far.
+    # Draws that differ from the observed value only by rounding count as equally extreme.
     return float((found >= found[0] - 1e-12 * np.ptp(values)).mean())
 
 
 def _quantities(measured: Measurements) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """quantity, of what, layer profile: all that the study has."""
+    """Yields (quantity, of, layer profile) for every layer profile available in the study."""
     wanted = [("image reading", name, layer_samples.image_reads, (name,)) for name in _functions(measured)]
     wanted.append(("error rate", "layer skipped", layer_samples.skip_errors, ()))
     for recipe in measured.recipes:
@@ -65,11 +65,11 @@ def _functions(measured: Measurements) -> list[str]:
 
 
 def windows(measured: Measurements) -> pd.DataFrame:
-    """Every quantity by layer in windows of as many layers as Mid has, slid over the depth.
+    """Every layerwise quantity averaged over sliding windows with as many layers as Mid.
 
-    quantity, of, first, last (layers of the window), value (its mean less that of all layers), low, high (95 % t interval
-    over units), n, unit, random_low, random_high: of 95 % of random orders of the layers no window lies beyond (all windows
-    at once). update energy is one value per layer, and has no interval.
+    quantity, of, first, last (layers of the window), value (window mean minus the mean over all layers), low, high (95 % t
+    interval over units), n, unit, random_low, random_high (simultaneous band: in 95 % of random layer orders, no window lies
+    outside it). Update energy has one value per layer, hence no interval.
     """
     columns = ["quantity", "of", "first", "last", "value", "low", "high", "n", "unit", "random_low", "random_high"]
     if measured.regions is None:
@@ -82,7 +82,7 @@ def windows(measured: Measurements) -> pd.DataFrame:
         rng = np.random.default_rng(measured.seed)
         orders = rng.permuted(np.tile(profile, (_DRAWS, 1)), axis=1)
         means = np.lib.stride_tricks.sliding_window_view(orders, size, axis=1).mean(-1)
-        rounding = 1e-12 * np.ptp(profile)  # no window is beyond by that
+        rounding = 1e-12 * np.ptp(profile)  # rounding alone must not put a window outside the band
         low, high = np.quantile(means.min(1), 0.025) - rounding, np.quantile(means.max(1), 0.975) + rounding
         unit = layer_samples.MATRICES if quantity.startswith(("slope", "log stable")) else layer_samples.EXAMPLES
         for first in range(layers - size + 1):

@@ -1,4 +1,4 @@
-"""A statistic with its interval, its p in both directions, and how much data would tell: by scipy, on samples."""
+"""Estimates from samples, using scipy: intervals, one-sided p values in both directions, and power."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..core.intervals import paired
 
 LEVEL, POWER = 0.05, 0.8  # two-sided
 _RESAMPLES = 4999
-_AT_ONCE = 10**7  # values that are resampled at once: 80 MB a copy
+_AT_ONCE = 10**7  # values per resampling batch: 80 MB per copy
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic: value with its 95 % interval, p in both directions, over n of what unit.
+    """A statistic: value, 95 % interval, one-sided p values in both directions, sample size n and its unit.
 
-    deviation: standard deviation over the units, NaN where more units can not be had (layers, matrices).
-    sample: digest of the units' values, equal where two statistics are of the same numbers; empty where all are zero.
+    deviation: standard deviation over units; NaN if no more units exist to be sampled (layers, matrices).
+    sample: digest of the units' values, equal for two statistics of the same values; empty if all values are zero.
     """
 
     value: float
@@ -36,8 +36,8 @@ class Estimate:
     sample: str = ""
 
     def needed(self, level: float = LEVEL) -> float:
-        """How many units would show this value at this deviation, two-sided at `level`, at 80 % power (normal). At least as
-        many as a sign-flip test needs to reach the level at all; infinite for a value of zero."""
+        """Sample size for 80 % power at the observed effect and deviation, two-sided at `level` (normal approximation). At
+        least the smallest n at which a sign-flip test can reach the level; infinite for a value of zero."""
         if np.isnan(self.deviation) or np.isnan(self.value):
             return np.nan
         if self.value == 0:
@@ -45,7 +45,7 @@ class Estimate:
         return max(float(ceil((_quantiles(level) * self.deviation / self.value) ** 2)), float(ceil(np.log2(2 / level))))
 
     def detectable(self, level: float = LEVEL) -> float:
-        """The smallest value that these n units would show, two-sided at `level`, at 80 % power (normal)."""
+        """Minimum detectable effect: 80 % power with these n units, two-sided at `level` (normal approximation)."""
         return _quantiles(level) * self.deviation / np.sqrt(self.n) if self.n and self.deviation else np.nan
 
 
@@ -62,18 +62,18 @@ def _batch(samples: tuple) -> int:
 
 
 def _permuted(samples: tuple, statistic: Callable, kind: str, seed: int) -> tuple[float, float]:
-    """p of a permutation test, greater and less, both from one null distribution. kind: scipy's permutation_type."""
+    """One-sided p values (greater, less) of a permutation test, from one null distribution. kind: scipy's permutation_type."""
     options = {"permutation_type": kind, "vectorized": True, "n_resamples": _RESAMPLES, "alternative": "greater"}
     options["batch"] = _batch(samples)
     found = stats.permutation_test(samples, statistic, rng=np.random.default_rng(seed), **options)
     null = found.null_distribution
-    drawn = len(null) == _RESAMPLES  # fewer are all that there are, and what was seen is among them
+    drawn = len(null) == _RESAMPLES  # fewer means exhaustive enumeration, which includes the observed arrangement
     below = null <= found.statistic + 1e-14 * abs(found.statistic)
     return float(found.pvalue), float((below.sum() + drawn) / (len(null) + drawn))
 
 
 def interval(samples: tuple, statistic: Callable, seed: int, paired: bool = False) -> tuple[float, float]:
-    """95 % percentile bootstrap of a vectorized statistic."""
+    """95 % percentile bootstrap interval of a vectorized statistic."""
     options = {"method": "percentile", "vectorized": True, "n_resamples": _RESAMPLES, "paired": paired}
     options["batch"] = _batch(samples)
     found = stats.bootstrap(samples, statistic, rng=np.random.default_rng(seed), **options).confidence_interval
@@ -81,10 +81,10 @@ def interval(samples: tuple, statistic: Callable, seed: int, paired: bool = Fals
 
 
 def of_mean(values, unit: str, seed: int) -> Estimate:
-    """The mean of paired differences, one per unit: percentile bootstrap interval; p of a sign-flip permutation test.
+    """Mean of paired differences, one per unit: percentile bootstrap interval and sign-flip permutation test.
 
-    Where differences are -1, 0 or 1, two rates on the same units, the interval is Bonett and Price's (intervals.paired) and the
-    permutation test is McNemar's exact one (a binomial).
+    If all differences are -1, 0 or 1 (two paired proportions), the interval is Bonett and Price's (intervals.paired) and the
+    permutation test is McNemar's exact test (a binomial test).
     """
     values = np.asarray(values, float)
     n, mean = len(values), float(values.mean()) if len(values) else np.nan
@@ -92,8 +92,10 @@ def of_mean(values, unit: str, seed: int) -> Estimate:
         return Estimate(mean, np.nan, np.nan, 1.0, 1.0, n, unit)
     moved = values[values != 0]
     won = int((moved > 0).sum())
-    deviation = values.std(ddof=1) if np.ptp(values) else 0.0  # of equal values it is rounding, not quite zero
-    if set(np.abs(moved)) <= {1.0}:  # of no discordant pair too: nothing seen is not nothing there
+    deviation = (
+        values.std(ddof=1) if np.ptp(values) else 0.0
+    )  # for equal values, std can be a rounding error instead of zero
+    if set(np.abs(moved)) <= {1.0}:  # also with no discordant pairs: the interval must not collapse to zero width
         bounds = paired(won, len(moved) - won, n)
         low, high = bounds["low"], bounds["high"]
         greater, less = (
@@ -107,7 +109,7 @@ def of_mean(values, unit: str, seed: int) -> Estimate:
 
 
 def of_difference(one: np.ndarray, other: np.ndarray, unit: str, seed: int) -> Estimate:
-    """Difference of the means of two samples: permutation test, percentile bootstrap. More units are not to be had."""
+    """Difference in means of two samples: permutation test and percentile bootstrap. No deviation: no more units exist."""
 
     def difference(a, b, axis=-1):
         return np.mean(a, axis=axis) - np.mean(b, axis=axis)

@@ -1,4 +1,4 @@
-"""Dose-response of hybrids: what more and more of RL does (beyond the paper's Table 2, whose doses are 0 and 1)."""
+"""Dose-response of hybrids: the effect of an increasing share of RL (extends the paper's Table 2, whose doses are 0 and 1)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .measurements import Measurements
 
 
 def response(measured: Measurements, recipes: list[str], families: dict[str, dict[str, float]]) -> pd.DataFrame:
-    """Dose-response of hybrids: recipe, family, metric, role, dose, n, value, low, high (rate in percent, 95 % Wilson), slope, slope_low,
-    slope_high, p (statistics.trend of all doses, two-sided, uncorrected).
+    """Dose-response of hybrids: recipe, family, metric, role, dose, n, value, low, high (rate in percent, 95 % Wilson
+    interval), slope, slope_low, slope_high, p (statistics.trend over all doses, two-sided, uncorrected).
 
-    families: hybrid at dose 1 -> {role: share of RL in the layers that are mixed}.
+    families: hybrid at dose 1 -> {role: share of RL in the interpolated layers}.
     """
     rows = []
     for recipe in recipes:

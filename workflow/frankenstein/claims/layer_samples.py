@@ -1,6 +1,6 @@
-"""Layer profiles from the measured, sample by sample: long frames of layer, unit and value.
+"""Per-sample layer profiles of a study's measurements: long frames with columns layer, unit and value.
 
-A unit is what was sampled: an example, or a weight matrix. LookupError says what the study has not.
+A unit is the unit of sampling: an example or a weight matrix. LookupError names what the study lacks.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _COLUMNS = ["layer", "unit", "value"]
 
 
 def wanted(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
-    """The frame, or LookupError(what) where there is none or nothing in it."""
+    """Return the frame; raise LookupError(what) if it is None or empty."""
     if frame is None or frame.empty:
         raise LookupError(what)
     return frame
 
 
 def attention_change(measured: Measurements, recipe: str) -> pd.DataFrame:
-    """RL - IN of the attention mass on vision tokens, by example. An example that failed in either has none."""
+    """Change in attention mass on vision tokens, RL - IN, per example. Examples that failed in either are dropped."""
     frame = wanted(measured.attention, "no attention")
     frame = frame[frame.recipe == recipe]
     mass = frame.pivot(index=["layer", "id"], columns="stage", values="attention_mass")
@@ -42,8 +42,8 @@ def _probed(frame: pd.DataFrame, hit: str) -> pd.DataFrame:
 
 
 def _swapped(measured: Measurements, function: str) -> pd.DataFrame:
-    """Records of swapping in the paper's mode that say something of a function. LookupError where the Base can't do it: what
-    its answers change to says nothing."""
+    """Informative swap records of a function, in the paper's mode. LookupError if the Base has not mastered the function:
+    changes to its answers would then be uninformative."""
     swaps = wanted(measured.swaps, "no localization")
     part = wanted(swaps[swaps.function == function], f"no pairs of {function}")
     part = wanted(part[~part.unchangeable.astype(bool)], f"no swap can change a pair of {function}")
@@ -54,16 +54,16 @@ def _swapped(measured: Measurements, function: str) -> pd.DataFrame:
 
 
 def swap_changes(measured: Measurements, function: str) -> pd.DataFrame:
-    """Whether a swap at the layer changed the Base's answer, by pair. Failed samples and pairs that no swap can change are left out."""
+    """Whether a swap at a layer changed the Base's answer, per pair. Drops failed samples and pairs that no swap can change."""
     return _probed(_swapped(measured, function), "changed")
 
 
 def image_reads(measured: Measurements, function: str) -> pd.DataFrame:
-    """Where the image is read, by pair: whether a swap at the layer changes the answer, minus whether one at the next layer does.
+    """Where the image is read, per pair: change under a swap at layer l minus change under a swap at layer l + 1.
 
-    A swap at layer l replaces the image for all layers from l on, so that its change rate falls with depth whatever the layers
-    do; what it falls by from l to l + 1 is what layer l reads. Behind the last layer nothing is read. A pair with a failed
-    sample is left out.
+    A swap at layer l replaces the image for all layers from l on, so the change rate falls with depth whatever the layers
+    compute; the drop from l to l + 1 is what layer l reads. Nothing is read after the last layer. Pairs with a failed
+    sample are dropped.
     """
     frame = swap_changes(measured, function)
     table = frame.pivot(index="unit", columns="layer", values="value").dropna()
@@ -74,7 +74,7 @@ def image_reads(measured: Measurements, function: str) -> pd.DataFrame:
 
 
 def skip_errors(measured: Measurements) -> pd.DataFrame:
-    """Whether the Base's answer was wrong with the layer skipped, by example."""
+    """Whether the Base's answer was wrong with a layer skipped, per example."""
     return _probed(wanted(measured.skips, "no localization"), "wrong")
 
 
@@ -85,8 +85,8 @@ def _updates(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
 
 
 def energy(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
-    """Squared Frobenius norm of a layer's update over its matrices, relative to the mean over layers: one value per layer, as
-    all of the layer was measured. 1 is the mean layer, 0 a layer that was not changed. LookupError for an update of zero."""
+    """Update energy: squared Frobenius norm of a layer's update, summed over its matrices, relative to the mean over layers.
+    One value per layer (all matrices are measured): 1 is the mean layer, 0 an unchanged layer. LookupError for a zero update."""
     squares = _updates(measured, recipe, stage).assign(square=lambda f: f.frobenius**2).groupby("layer").square.sum()
     if not squares.any():
         raise LookupError(f"the update of {stage} is exactly zero")
@@ -94,7 +94,7 @@ def energy(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
 
 
 def _both_updates(measured: Measurements, recipe: str, column: str) -> tuple[pd.Series, pd.Series]:
-    """A column of IN's and of RL's updates by (layer, matrix), NaN where rounding of the stored weights alone may be as large."""
+    """A column of IN's and RL's update tables, by (layer, matrix); NaN where it is within the rounding of the stored weights."""
     sides = []
     for stage in ("IN", "RL"):
         frame = _updates(measured, recipe, stage).set_index(["layer", "matrix"])
@@ -103,9 +103,9 @@ def _both_updates(measured: Measurements, recipe: str, column: str) -> tuple[pd.
 
 
 def slope_change(measured: Measurements, recipe: str) -> pd.DataFrame:
-    """Slope of the log spectrum, RL's minus IN's, per weight matrix; lower: RL's is steeper.
+    """Slope of the log singular value spectrum, RL's minus IN's, per weight matrix; lower means RL's is steeper.
 
-    An update of rank 1, or of zero, has no slope. One of low rank has one over its own ranks alone: see concentration_change.
+    Updates of rank 0 or 1 have no slope. For a low-rank update it covers only the nonzero ranks: see concentration_change.
     """
     before, after = _both_updates(measured, recipe, "slope")
     change = wanted((after - before).dropna().rename("value").reset_index(), "no two spectra to compare")
@@ -113,8 +113,8 @@ def slope_change(measured: Measurements, recipe: str) -> pd.DataFrame:
 
 
 def concentration_change(measured: Measurements, recipe: str) -> pd.DataFrame:
-    """Log of the update's stable rank (sum sigma^2 / sigma_1^2), RL's minus IN's, per weight matrix; lower: RL's update is
-    concentrated on fewer directions, whatever its rank."""
+    """Log stable rank of the update (sum sigma^2 / sigma_1^2), RL's minus IN's, per weight matrix; lower means RL's update is
+    concentrated in fewer directions, whatever its rank."""
     before, after = (np.log(side.where(side > 0)) for side in _both_updates(measured, recipe, "stable_rank"))
     change = wanted((after - before).dropna().rename("value").reset_index(), "no two spectra to compare")
     return change.rename(columns={"matrix": "unit"})[_COLUMNS]

@@ -1,4 +1,4 @@
-"""What a study has measured, as the frames that figures, tables and claims are computed from."""
+"""A study's measurements, as the data frames from which figures, tables and claims are computed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..core.roles import RETRAINED
 from . import reference
 from .outcomes import of_grades
 
-# A recipe's checkpoints whose attention is measured, by their keys in the configuration.
+# Checkpoints of a recipe whose attention is measured: configuration key -> stage name.
 STAGES = {"instruct": "IN", "rl": "RL", "retrained": RETRAINED}
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a study has measured. Frames are None where the study has no such chapter.
+    """A study's measurements. A frame is None if the study does not include its chapter.
 
-    outcomes: recipe, role, metric, id, correct (outcomes.of_grades of every role); scores: the table of that name; benchmarks: tasks
-    that are averaged; attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (of one
+    outcomes: recipe, role, metric, id, correct (outcomes.of_grades for every role); scores: the scores table; benchmarks: tasks in
+    the benchmark average; attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (one
     Base); skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope;
     spectra: recipe, stage, component, layer, matrix, rank, log_ratio; subspaces: recipe -> name -> array; training: the
     training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: recipes with hybrids and with
-    region-frozen runs; doses: Study.doses. files: those that were read; missing: those that should be there and are not.
+    region-frozen runs; doses: Study.doses. files: files read; missing: expected files that do not exist.
     """
 
     regions: Regions | None
@@ -52,7 +52,7 @@ class Measurements:
 
 
 class _Files:
-    """Named files, of which some may be missing."""
+    """Named files, some of which may be missing."""
 
     def __init__(self, files: Mapping[str, str | Sequence[str]]):
         self._files = files
@@ -60,7 +60,7 @@ class _Files:
         self.missing: list[str] = []
 
     def paths(self, name: str) -> list[str]:
-        """The files of a name; none where the study has no such name, or where one of them is missing."""
+        """The files of a name; empty if the study has no such name or any of its files is missing."""
         given = self._files.get(name, [])
         paths = [given] if isinstance(given, str | Path) else list(given)
         lost = [str(path) for path in paths if not Path(path).exists()]
@@ -69,7 +69,7 @@ class _Files:
         return [] if lost else paths
 
     def labelled(self, kind: str) -> Iterator[tuple[str, list[str]]]:
-        """(label, paths) of every name "KIND.LABEL" of which no file is missing."""
+        """(label, paths) for every name "KIND.LABEL" with a complete set of files."""
         for name in self._files:
             if name.startswith(f"{kind}.") and (paths := self.paths(name)):
                 yield name.removeprefix(f"{kind}."), paths
@@ -88,12 +88,12 @@ def read(
     frozen: Sequence[str] = (),
     doses: dict[str, dict[str, float]] | None = None,
 ) -> Measurements:
-    """Measurements of a study's files (study.jobs.Jobs.files and .settings).
+    """Read a study's measurements from its files (arguments: study.jobs.Jobs.files and .settings).
 
-    files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE (a path a shard), updates.RECIPE, spectra.RECIPE,
-    subspaces.RECIPE (the same), training.CHECKPOINT, scores, swaps, skips, reference, regions; other names are not looked at.
-    What lacks a shard is left out whole and named in `missing`: no statement rests on some of the shards. roles: checkpoint ->
-    [(recipe, role)]; kinds: checkpoint -> how it is trained.
+    files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE, updates.RECIPE, spectra.RECIPE and
+    subspaces.RECIPE (one path per shard), training.CHECKPOINT, scores, swaps, skips, reference, regions; other names are
+    ignored. A name with a missing shard is dropped entirely and listed in `missing`: no statement rests on a subset of shards.
+    roles: checkpoint -> [(recipe, role)]; kinds: checkpoint -> kind of training.
     """
     found = _Files(files)
 

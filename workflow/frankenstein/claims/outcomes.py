@@ -1,4 +1,4 @@
-"""From verdicts to what tables and claims count: whether an example is a hit of a metric (paper, Table 1)."""
+"""From verdicts to binary outcomes: whether an example counts as a hit under a metric (paper, Table 1)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..grading.outcome import RIGHT, UNGRADED
 
 
 def holds(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
-    """bool by example id: whether every condition of the rule came out as the rule wants it.
+    """Boolean series by example id: whether every condition has the outcome that the rule requires.
 
-    graded: columns id, condition, verdict. An abstained condition is not right. An ungraded one counts as not right, and where
-    the rule wants "not right" it still does not count: a missing response proves nothing.
+    graded: columns id, condition, verdict. Abstention is not right. An ungraded response is a hit under neither requirement: it is not
+    right, and it does not satisfy "not right" either, as a missing response is no evidence.
     """
     table = graded.pivot(index="id", columns="condition", values="verdict")
     result = pd.Series(True, index=table.index)
@@ -28,10 +28,10 @@ def holds(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
 
 
 def of_grades(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
-    """One row a (metric, example) of one checkpoint: metric, id, correct.
+    """Outcomes of one checkpoint, one row per (metric, example): metric, id, correct.
 
-    Metrics are M_vis, M_v2r and M_rea; each task by its name, in its first condition (as published);
-    and "format, CONDITION", whether a response was <think>...</think><answer>...</answer>, one row a response.
+    Metrics are M_vis, M_v2r and M_rea; each task by name, in its first condition (as published); and
+    "format, CONDITION": whether the response had the form <think>...</think><answer>...</answer>, one row per response.
     """
     parts = [
         (metric, holds(graded[graded.task == abilities[ability]], rule)) for metric, (ability, rule) in METRICS.items()
@@ -39,7 +39,7 @@ def of_grades(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
     for task, part in graded.groupby("task", sort=False):
         parts.append((task, holds(part, {as_published(part.condition): True})))
     for condition, part in graded.groupby("condition", sort=False):
-        # Two tasks may have the same ids.
+        # Ids are unique only within a task.
         parts.append((f"format, {condition}", part.set_index(part.task + " " + part.id.astype(str)).well_formed))
     return pd.concat(
         [pd.DataFrame({"metric": metric, "id": hit.index, "correct": hit.to_numpy(bool)}) for metric, hit in parts],

@@ -1,4 +1,4 @@
-"""The paper's own table cells through the same statements."""
+"""The claims' statements tested on the paper's own table cells."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .statements import judged
 
 
 def of_paper(claims: list[dict], reference: dict) -> pd.DataFrame:
-    """The paper's own table cells through the same statements, unpaired: a difference of two rates, each of N = 100.
+    """Test the same statements on the paper's table cells, unpaired: differences of two rates, each with N = 100.
 
-    Columns of `statements`; table and recipe say whose cells. p: Boschloo's exact test; interval: Newcombe's. `needed` is N a cell.
+    Columns as in `statements`; table and recipe identify the cells. p: Boschloo's exact test; interval: Newcombe's; needed: N per cell.
     """
     from statsmodels.stats.proportion import confint_proportions_2indep, samplesize_proportions_2indep_onetail
 

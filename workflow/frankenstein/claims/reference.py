@@ -1,4 +1,4 @@
-"""The paper's own numbers (workflow/claims/reference.yaml)."""
+"""The paper's reported numbers (workflow/claims/reference.yaml)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..core.intervals import wilson
 
 
 def read(path: str | Path) -> dict:
-    """The paper's Tables 2 and 3 in percent, and Base's benchmark average."""
+    """The paper's Tables 2 and 3 in percent, and the Base's benchmark average."""
     return yaml.safe_load(Path(path).read_text())
 
 
 def paper_cells(reference: dict) -> pd.DataFrame:
-    """The paper's Tables 2 and 3 with the intervals that it does not give: table, recipe, role, metric, n, value, low, high
-    (rates with 95 % Wilson intervals). reference: the YAML as data."""
+    """The paper's Tables 2 and 3, with the intervals it does not report: table, recipe, role, metric, n, value, low, high
+    (rates with 95 % Wilson intervals). reference: the parsed YAML."""
     rows = []
     for table in ("table2", "table3"):
         n, roles = reference[table]["n"], reference[table]["roles"]

@@ -1,4 +1,4 @@
-"""M_vis, M_v2r, M_rea, accuracies and their differences, with intervals. N is always the full set."""
+"""M_vis, M_v2r, M_rea and accuracies, and their differences, with intervals. N is always the full set of examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .outcomes import of_grades
 
 
 def rates(outcome: pd.DataFrame) -> pd.DataFrame:
-    """metric, n, value, low, high: the rate of hits with its 95 % Wilson interval."""
+    """Hit rates with 95 % Wilson intervals: metric, n, value, low, high."""
     rows = []
     for metric, part in outcome.groupby("metric", sort=False):
         k, n = int(part.correct.sum()), len(part)
@@ -28,7 +28,7 @@ def rates(outcome: pd.DataFrame) -> pd.DataFrame:
 
 
 def counted(graded: pd.DataFrame, verdict: str, metric: str, abilities: dict[str, str]) -> int:
-    """How many of the responses that a metric looks at have a verdict."""
+    """Number of the responses used by a metric that have the given verdict."""
     if metric.startswith("format, "):
         looked_at = graded[graded.condition == metric.removeprefix("format, ")]
     elif metric in METRICS:
@@ -41,7 +41,7 @@ def counted(graded: pd.DataFrame, verdict: str, metric: str, abilities: dict[str
 
 
 def blind_rate(examples: list[Example]) -> float:
-    """What the best guesses from the prompts alone (meta["blind"]) score: the chance level of a task; NaN where none is known."""
+    """Accuracy of the best guesses from the prompts alone (meta["blind"]), i.e. a task's chance level; NaN if unknown."""
     if not all("blind" in example.meta for example in examples):
         return np.nan
     right = sum(equal(example.meta["blind"], example.answer, example.answer_type) for example in examples)
@@ -49,7 +49,7 @@ def blind_rate(examples: list[Example]) -> float:
 
 
 def chance_rate(examples: list[Example]) -> float:
-    """What a task scores without its image, as far as is known: blind_rate, or else one of so many choices and 0 for free form."""
+    """Known chance level of a task without its image: blind_rate if available, else 1 / number of choices, 0 for free-form answers."""
     known = blind_rate(examples)
     if not np.isnan(known):
         return known
@@ -57,14 +57,15 @@ def chance_rate(examples: list[Example]) -> float:
 
 
 def vision(graded: pd.DataFrame, examples: list[Example], task: str) -> dict[str, object]:
-    """What M_vis is made of, and what it hides: a row of numbers on one checkpoint's answers to a task with its image and a black one.
+    """Decomposition of M_vis: one row of statistics of a checkpoint's answers to a task with the true image and with a black image.
 
-    task, n; image_X_black_Y: examples by whether the answers are right (abstained is wrong here), and ungraded: those with a
-    response that has no verdict, so that the five add up to n and image_right_black_wrong / n is M_vis. accuracy,
-    accuracy_black: rates of right answers of n (ungraded is not right). abstained, abstained_black: responses. reliance: accuracy less
-    accuracy_black, with its paired interval (intervals.paired). flip_rate: share of n whose extracted answers differ between the
-    two images, right or not; none is where a response has no verdict. chance (chance_rate); above_chance: (accuracy - chance) /
-    (1 - chance). accuracy_shuffled, reliance_shuffled: the same with another example's image; NaN where that was not asked.
+    task, n; image_X_black_Y: counts of examples by correctness of the two answers (abstention counts as wrong here); ungraded:
+    examples with an ungraded response. The five counts add up to n, and image_right_black_wrong / n is M_vis. accuracy,
+    accuracy_black: right answers / n (ungraded is not right). abstained, abstained_black: numbers of responses. reliance:
+    accuracy minus accuracy_black, with its paired interval (intervals.paired). flip_rate: share of n whose extracted answers
+    differ between the two images, right or not; ungraded responses never count as flips. chance (chance_rate); above_chance:
+    (accuracy - chance) / (1 - chance). accuracy_shuffled, reliance_shuffled: the same with another example's image; NaN if
+    that condition was not run.
     """
     part = graded[graded.task == task]
     verdicts = part.pivot(index="id", columns="condition", values="verdict")
@@ -79,7 +80,7 @@ def vision(graded: pd.DataFrame, examples: list[Example], task: str) -> dict[str
     row["ungraded"] = int((~known).sum())
 
     def reliance(other: str) -> dict[str, float]:
-        """Accuracy in another condition, and that of the image less it."""
+        """Accuracy in another condition, and accuracy with the image minus it."""
         if other not in right:
             return dict.fromkeys(("accuracy", "difference", "low", "high"), np.nan)
         n10, n01 = int((right.image & ~right[other]).sum()), int((~right.image & right[other]).sum())
@@ -97,14 +98,14 @@ def vision(graded: pd.DataFrame, examples: list[Example], task: str) -> dict[str
 
 
 def with_judge(graded: pd.DataFrame, judged: pd.DataFrame) -> pd.DataFrame:
-    """Grades in which the judge's verdict stands where the rules had none."""
+    """Grades with the judge's verdicts filled in for responses that the rules left ungraded."""
     key = ["id", "task", "condition"]
     found = graded[key].merge(judged[[*key, "verdict"]], on=key, how="left", validate="one_to_one").verdict
     return graded.assign(verdict=np.where(found.notna() & (graded.verdict == UNGRADED), found, graded.verdict))
 
 
 def categories(graded: pd.DataFrame, examples: list[Example]) -> pd.DataFrame:
-    """task, category, n, right, wrong, abstained, ungraded, value, low, high (95 % Wilson) of one checkpoint, as published."""
+    """task, category, n, right, wrong, abstained, ungraded, value, low, high (95 % Wilson) for one checkpoint, in the published condition."""
     of = {(example.task, example.id): example.category for example in examples if example.category}
     rows = []
     for task, part in graded.groupby("task", sort=False):
@@ -119,7 +120,7 @@ def categories(graded: pd.DataFrame, examples: list[Example]) -> pd.DataFrame:
 
 
 def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Two checkpoints on the same examples: metric, n, n11 (both hit), n10 (only a), n01 (only b), n00, p_mcnemar (exact)."""
+    """Paired outcomes of two checkpoints on the same examples: metric, n, n11 (both hit), n10 (only a), n01 (only b), n00, p_mcnemar (exact)."""
     rows = []
     for metric, part in a.groupby("metric", sort=False):
         both = part.merge(b[b.metric == metric], on="id", suffixes=("_a", "_b"), validate="one_to_one")
@@ -159,17 +160,17 @@ def score(
     examples: list[Example],
     judged: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Tables of every checkpoint in every role that it plays.
+    """Score tables for every checkpoint in each of its roles.
 
-    grades: checkpoint -> verdicts.grade_all; roles: checkpoint -> [(recipe, role)], role one of Base, IN,
-    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; judged: checkpoint -> judge.judge. Returns
-    scores: recipe, role, checkpoint, metric, n, value, low, high, abstained and ungraded (responses that the metric
-    looks at in which the model says that it cannot answer, or that have no verdict), blind (what guessing from the prompt
-    alone scores on a task), and with a judge value_judged (its verdict where the rules have none);
-    vision: recipe, role, checkpoint, and the row of `vision` on the task of that ability;
-    differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN (where there is a Base), and
+    grades: checkpoint -> verdicts.grade_all; roles: checkpoint -> [(recipe, role)], role being Base, IN,
+    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; judged: checkpoint -> judge.judge. Returns:
+    scores: recipe, role, checkpoint, metric, n, value, low, high, abstained and ungraded (number of
+    the metric's responses in which the model declines to answer, or without a verdict), blind (accuracy of guessing from the
+    prompt alone on a task), and with a judge value_judged (using the judge's verdicts where the rules give none);
+    vision: recipe, role, checkpoint, and the row of `vision` for the vision task;
+    differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN (if there is a Base), and
     from IN and from RL to every later role of the recipe;
-    paired: recipe, a, b, metric, n, n11, n10, n01, n00, p_mcnemar for every two roles of a recipe;
+    paired: recipe, a, b, metric, n, n11, n10, n01, n00, p_mcnemar for every pair of roles of a recipe;
     categories: recipe, role, checkpoint, task, category, n, right, wrong, abstained, ungraded, value, low, high.
     """
     chance = {}

@@ -1,4 +1,4 @@
-"""Statements of claims (workflow/claims/*.yaml): read, checked, and tested in every recipe."""
+"""The statements of claims (workflow/claims/*.yaml): reading, validation, and tests in every recipe."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _KNOWN = {"region": NAMES, "more": NAMES, "less": NAMES, "stage": ("IN", "RL"), 
 
 
 def _arguments(statement: dict) -> dict:
-    """What a statistic is of; in YAML the roles of a gain are {from, to}."""
+    """Keyword arguments of a statement's statistic; the roles of a gain are {from, to} in YAML."""
     return {{"from": "old", "to": "new"}.get(key, key): value for key, value in statement["of"].items()}
 
 
 def _refusal(statement: dict) -> str | None:
-    """Why a statement can not be tested by any study."""
+    """Why no study could test a statement; None if one could."""
     name = statement["statistic"]
     if name not in STATISTICS:
         return f"no statistic {name!r}; there are {', '.join(STATISTICS)}"
@@ -55,7 +55,7 @@ def _refusal(statement: dict) -> str | None:
 
 
 def read(paths: list[Path]) -> list[dict]:
-    """Claims of YAML files. Raises InputError, by file and claim, for what no study could test, or a claim named twice."""
+    """Read claims from YAML files. Raises InputError, naming file and claim, for untestable statements and duplicate claim names."""
     claims: list[dict] = []
     for path in paths:
         try:
@@ -79,7 +79,7 @@ def read(paths: list[Path]) -> list[dict]:
 
 
 def judged(family: pd.DataFrame) -> pd.DataFrame:
-    """p (two-sided), p_holm and verdict of a family of statements, from their p_greater and p_less."""
+    """Add p (two-sided), p_holm and verdict to a family of statements, from p_greater and p_less."""
     both = (2 * family[["p_greater", "p_less"]].min(axis=1)).clip(upper=1)
     corrected = multipletests(both, LEVEL, method="holm")[1]
     along = np.where(family.p_greater <= family.p_less, "greater", "less") == family.expect
@@ -88,7 +88,7 @@ def judged(family: pd.DataFrame) -> pd.DataFrame:
 
 
 def _null(measured: Measurements) -> Measurements:
-    """The same study with IN trained again with another seed in RL's place, and nothing of RL."""
+    """The null study: IN retrained with another seed takes RL's place, and all of RL's measurements are removed."""
 
     def renamed(frame: pd.DataFrame | None, key: str) -> pd.DataFrame | None:
         if frame is None:
@@ -107,21 +107,21 @@ def _null(measured: Measurements) -> Measurements:
 
 
 def _of_rl(name: str, of: dict) -> bool:
-    """Whether a statistic sets RL itself against IN, so that another IN can stand in its place."""
+    """Whether a statistic compares RL itself with IN, so that a retrained IN can replace RL."""
     return name == "attention_gain" or (name == "gain" and "RL" in (of["old"], of["new"]))
 
 
 def check_all(claims: list[dict], measured: Measurements, partial: bool = False) -> pd.DataFrame:
-    """Every statement in every recipe, a row each.
+    """Test every statement in every recipe, one row each.
 
-    claim, statement, recipe, expect, axis (what the estimate is); estimate, low, high; p (two-sided), p_holm; n, unit, sample
-    (Estimate.sample); needed (of an undecided one: units for 80 % power at this effect and the level of Holm's first step),
-    detectable (the effect that these n would show so); p_layers (share of random partitions of the layers, of the same sizes,
-    that go as far in the expected direction); null, null_low, null_high (of what sets RL against IN, the same with IN trained
-    again with another seed in RL's place); verdict, why (where it is not in this study).
+    claim, statement, recipe, expect, axis (quantity estimated); estimate, low, high; p (two-sided), p_holm; n, unit, sample
+    (Estimate.sample); needed (if undecided: units for 80 % power at this effect and the level of Holm's first step),
+    detectable (minimum detectable effect with n units, likewise); p_layers (fraction of random layer partitions of the same
+    sizes that are as extreme in the expected direction); null, null_low, null_high (for comparisons of RL with IN: the same
+    with IN retrained with another seed in RL's place); verdict, why (reason if this study cannot test it).
 
-    partial: what a failed run left; roles that were not asked the same examples then only cost their statements. Otherwise
-    they raise InputError.
+    partial: the results are those of a failed run; roles that were not evaluated on the same examples then only lose their
+    statements. Otherwise they raise InputError.
     """
     rows, estimates, without_rl = [], {}, _null(measured)
     for claim in claims:
@@ -157,7 +157,7 @@ def check_all(claims: list[dict], measured: Measurements, partial: bool = False)
     frame = pd.DataFrame(rows, columns=[*columns, "p_greater", "p_less", "verdict", "why"]).astype({"verdict": object})
     for _, part in frame[frame.verdict.isna()].groupby("claim", sort=False):
         frame.loc[part.index, ["p", "p_holm", "verdict"]] = judged(part)
-        level = LEVEL / len(part)  # of Holm's first step: what tells then tells in any order
+        level = LEVEL / len(part)  # of Holm's first step: sufficient at any later step
         for at in part.index:
             frame.loc[at, "detectable"] = estimates[at].detectable(level)
             if frame.verdict[at] == UNDECIDED:

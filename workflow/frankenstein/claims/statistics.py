@@ -1,4 +1,4 @@
-"""The statistics that statements are made of: a function each, of a study's measurements and a recipe."""
+"""The statistics that statements test: one function each, of a study's measurements and a recipe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .measurements import Measurements
 
 @dataclass(frozen=True)
 class Statistic:
-    """A statistic by its name in claims: what its estimate is a difference of, and whether it is of the one Base.
+    """A registered statistic: the quantity its estimate is a difference of (axis), and whether it is measured on the one Base.
 
-    profile: (measured, recipe, its arguments) -> (layer profile under it, the region that is compared, the other or None).
+    profile: (measured, recipe, its arguments) -> (underlying layer profile, the region compared, the other region or None).
     """
 
     compute: Callable[..., Estimate]
@@ -31,7 +31,7 @@ class Statistic:
 
     @property
     def says(self) -> str:
-        """What it is, for the documentation: the first sentence of its docstring."""
+        """Description for the documentation: the first sentence of the docstring."""
         return inspect.getdoc(self.compute).replace("\n", " ").split(". ")[0].rstrip(".")
 
 
@@ -40,7 +40,7 @@ STATISTICS: dict[str, Statistic] = {}
 
 
 def statistic(axis: str, of_base: bool = False, profile: Callable | None = None):
-    """Make a function a statistic of claims, under its own name; its line in config/README.md is made from it."""
+    """Register a function as a statistic under its own name; its row in config/README.md is generated from it."""
 
     def register(compute: Callable[..., Estimate]) -> Callable[..., Estimate]:
         STATISTICS[compute.__name__] = Statistic(compute, axis, of_base, profile)
@@ -50,7 +50,7 @@ def statistic(axis: str, of_base: bool = False, profile: Callable | None = None)
 
 
 def _side(measured: Measurements, recipe: str, role: str, metric: str) -> pd.Series:
-    """Hits by (metric, id) of a role; the benchmarks are pooled: every example weighs alike."""
+    """Hits of a role by (metric, id); benchmarks are pooled, with equal weight per example."""
     hits = wanted(measured.outcomes, "no evaluation")
     part = hits[(hits.recipe == recipe) & (hits.role == role)]
     part = part[part.metric.isin(measured.benchmarks) if metric == "benchmarks" else part.metric == metric]
@@ -74,9 +74,9 @@ def gain(measured: Measurements, recipe: str, metric: str, old: str, new: str) -
 
 @statistic(axis="rate")
 def smaller_gain(measured: Measurements, recipe: str, metric: str) -> Estimate:
-    """The smaller of the gains Base -> IN and IN -> RL: above zero only where both are (an intersection of one-sided tests)."""
+    """The smaller of the gains Base -> IN and IN -> RL: positive only if both are (intersection-union test)."""
     steps = [gain(measured, recipe, metric, old, new) for old, new in (("Base", "IN"), ("IN", "RL"))]
-    # It falls if either does: the smaller p counts twice (Bonferroni).
+    # "Less" holds if either gain is negative: the smaller p is doubled (Bonferroni).
     falls = min(1.0, 2 * min(step.p_less for step in steps))
     return replace(
         min(steps, key=lambda step: step.value), p_greater=max(step.p_greater for step in steps), p_less=falls
@@ -85,7 +85,7 @@ def smaller_gain(measured: Measurements, recipe: str, metric: str) -> Estimate:
 
 @statistic(axis="rate")
 def trend(measured: Measurements, recipe: str, metric: str, doses: dict[str, float]) -> Estimate:
-    """Change of the rate of correct answers from dose 0 to dose 1, by least squares over the roles in `doses: {role: share}`."""
+    """Change in the rate of correct answers from dose 0 to dose 1, fitted by least squares over the roles in `doses: {role: share}`."""
     x = np.array(list(doses.values()), float)
     sides = pd.DataFrame({role: _side(measured, recipe, role, metric) for role in doses})
     if sides.isna().any(axis=None):
@@ -95,7 +95,7 @@ def trend(measured: Measurements, recipe: str, metric: str, doses: dict[str, flo
 
 
 def _contrast(measured: Measurements, frame: pd.DataFrame, more: str, less: str | None) -> Estimate:
-    """By example, the mean over a region's layers, less that over another's."""
+    """Per example, the mean over a region's layers, minus that over another's if given."""
     means = frame.assign(region=frame.layer.map(measured.regions.of)).groupby(["unit", "region"]).value.mean().unstack()
     for region in filter(None, (more, less)):
         if region not in means:
@@ -108,7 +108,7 @@ def _contrast(measured: Measurements, frame: pd.DataFrame, more: str, less: str 
     profile=lambda m, recipe, of: (layer_samples.attention_change(m, recipe), of["region"], of.get("less")),
 )
 def attention_gain(measured: Measurements, recipe: str, region: str, less: str | None = None) -> Estimate:
-    """Attention mass on vision tokens, RL less IN, averaged over a region's layers (minus another region's), paired by example."""
+    """Attention mass on vision tokens, RL minus IN, averaged over a region's layers (minus another region's), paired by example."""
     return _contrast(measured, layer_samples.attention_change(measured, recipe), region, less)
 
 
@@ -118,11 +118,11 @@ def attention_gain(measured: Measurements, recipe: str, region: str, less: str |
     profile=lambda m, recipe, of: (layer_samples.image_reads(m, of["function"]), of["more"], of["less"]),
 )
 def swap_contrast(measured: Measurements, recipe: str, function: str, more: str, less: str) -> Estimate:
-    """How much of the image the Base reads in one region's layers minus another's: by how much the change rate under swapping
-    falls per layer.
+    """Image reading by the Base in one region's layers minus another's, measured as the drop per layer in the change rate under
+    vision-token swapping.
 
-    Not the change rate itself: hidden states that are swapped at a layer stay swapped in all later ones, so that it falls
-    with depth also where only late layers read.
+    The change rate itself would not do: hidden states swapped at a layer stay swapped in all later layers, so the rate falls
+    with depth even if only late layers read.
     """
     return _contrast(measured, layer_samples.image_reads(measured, function), more, less)
 
@@ -147,7 +147,7 @@ def energy_contrast(measured: Measurements, recipe: str, stage: str, more: str, 
     """Update energy per layer (squared Frobenius norm over its mean) in one region minus another's (minus all other layers');
     permutation of layers.
 
-    Layers are taken to be exchangeable. Neighbours are alike, so that p is too small where the profile is smooth.
+    Layers are assumed exchangeable. Adjacent layers are correlated, so p is too small for smooth profiles.
     """
     frame = layer_samples.energy(measured, recipe, stage)
     region = frame.layer.map(measured.regions.of)
@@ -157,10 +157,10 @@ def energy_contrast(measured: Measurements, recipe: str, stage: str, more: str, 
 
 @statistic(axis="update energy of the mean layer")
 def energy_peak(measured: Measurements, recipe: str, stage: str, region: str) -> Estimate:
-    """Update energy per layer (squared Frobenius norm over its mean) in a region minus that of the higher of the other two: above
-    zero only where it peaks there; permutation of layers.
+    """Update energy per layer (squared Frobenius norm over its mean) in a region minus that of the higher of the other two: positive
+    only if energy peaks there; permutation of layers.
 
-    Layers are taken to be exchangeable, as in energy_contrast.
+    Layers are assumed exchangeable, as in energy_contrast.
     """
     frame = layer_samples.energy(measured, recipe, stage).set_index("layer").value
     labels = np.array([NAMES.index(measured.regions.of(layer)) for layer in frame.index])
@@ -181,7 +181,7 @@ def _over_matrices(measured: Measurements, frame: pd.DataFrame, region: str) -> 
     if part.empty:
         raise LookupError(f"no two spectra to compare in {region}")
     found = of_mean(part.value, MATRICES, measured.seed)
-    return replace(found, deviation=np.nan)  # there are no more matrices to be had
+    return replace(found, deviation=np.nan)  # no more matrices exist to be sampled
 
 
 @statistic(
@@ -189,9 +189,9 @@ def _over_matrices(measured: Measurements, frame: pd.DataFrame, region: str) -> 
     profile=lambda m, recipe, of: (layer_samples.slope_change(m, recipe), of["region"], None),
 )
 def slope_difference(measured: Measurements, recipe: str, region: str) -> Estimate:
-    """Slope of the log spectrum, RL's minus IN's, paired by weight matrix over a region's layers; lower is steeper.
+    """Slope of the log singular value spectrum, RL's minus IN's, paired by weight matrix over a region's layers; lower is steeper.
 
-    Matrices are taken to be independent: p is too small where all of one kind (all q_proj, say) have an effect in common.
+    Matrices are assumed independent: p is too small if all matrices of one kind (e.g. q_proj) share an effect.
     """
     return _over_matrices(measured, layer_samples.slope_change(measured, recipe), region)
 
@@ -203,6 +203,6 @@ def slope_difference(measured: Measurements, recipe: str, region: str) -> Estima
 def concentration_difference(measured: Measurements, recipe: str, region: str) -> Estimate:
     """Log stable rank of the update, RL's minus IN's, paired by weight matrix over a region's layers; lower is more concentrated.
 
-    Unlike a slope it cannot be fooled by an update of low rank. Matrices are taken to be independent, as in slope_difference.
+    Unlike the slope, it is not misled by low-rank updates. Matrices are assumed independent, as in slope_difference.
     """
     return _over_matrices(measured, layer_samples.concentration_change(measured, recipe), region)

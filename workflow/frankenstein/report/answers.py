@@ -1,4 +1,4 @@
-"""What the report says of the claims and of the study's limits, in sentences."""
+"""Generated sentences of the report: the answer to each claim, and the study's limitations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..core.regions import NAMES, Regions
 
 
 def number(value) -> str:
-    """Three or more significant digits of a number; nothing for none; any other thing as text."""
+    """A number to at least three significant digits; empty for a missing value; anything else as text."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
@@ -27,10 +27,10 @@ def number(value) -> str:
 
 
 def answer(row: dict, tested: pd.DataFrame) -> dict:
-    """A claim with its statements, and in a sentence what decides it."""
+    """A claim with its statements and a summary of the evidence."""
     part = tested[tested.claim.astype(str) == str(row["claim"])]
     undecided = part[part.verdict == statements.UNDECIDED]
-    # A test over examples is about the checkpoints that answered them, whatever another training run would bring.
+    # Tests over examples are inference about these checkpoints; they do not cover variation between training runs.
     sentence = f"In these checkpoints, {row['supported']} of {len(part) - row['missing']} tests support the claim"
     if row["contradicted"]:
         sentence += f", {row['contradicted']} find the opposite effect"
@@ -64,7 +64,7 @@ def answer(row: dict, tested: pd.DataFrame) -> dict:
         sentence += f". {anywhere.sum()} of the supported {verb} matched by more than 5 % of random sets of layers"
     tests = [_shown(test) for test in part.to_dict("records")]
     made = [test for test in tests if test["verdict"] != statements.MISSING]
-    # What all tests of a claim have in common is said once, in the table's head.
+    # Values shared by all tests of a claim are stated once, in the table header.
     common = {
         key: only.pop() if len(only := {test[key] for test in made}) == 1 else "" for key in ("unit_shown", "unit")
     }
@@ -72,7 +72,7 @@ def answer(row: dict, tested: pd.DataFrame) -> dict:
 
 
 def _shown(test: dict) -> dict:
-    """A test with its numbers as they are printed: rates in points, anything else to two digits."""
+    """A test with its numbers formatted for display: rates in percentage points, all else to two digits."""
     points = str(test["axis"]).endswith(" rate")
 
     def text(value) -> str:
@@ -93,12 +93,12 @@ def _shown(test: dict) -> dict:
 
 
 def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
-    """A sentence a recipe and step (Base to IN, IN to RL): whether M_vis moved by seeing, or by what is said to a black image.
+    """One sentence per recipe and step (Base to IN, IN to RL): did M_vis change through seeing, or through answers to black images?
 
-    vision, paired: those tables. M_vis is accuracy with the image less the share that is right on a black image too (and
-    less what is right with the image where the response to the black one is ungraded); so is its change. One part moves it
-    "mostly" if it is twice the other; nothing is said of that where the 95 % interval of the change (intervals.paired)
-    includes zero.
+    vision, paired: the tables of these names. M_vis is accuracy with the image minus the share also right on a black image
+    (and minus the share right with the image whose response to the black image is ungraded); its change decomposes in the
+    same way. A component is said to account "mostly" for the change if it is at least twice the other; no attribution is
+    made if the 95 % interval of the change (intervals.paired) includes zero.
     """
 
     def points(value: float) -> str:
@@ -134,15 +134,15 @@ def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
 
 
 def _least_p(regions: Regions) -> float:
-    """The least two-sided p of a permutation of layers into regions of these sizes: the partition that was seen, and where the two
-    other regions are of one size the one in which they change places."""
+    """Smallest attainable two-sided p when permuting layers into regions of these sizes: only the observed partition and, if the
+    other two regions have equal size, the one with those two exchanged are as extreme."""
     first, second, third = (len(regions.range(name)) for name in NAMES)
     partitions = comb(regions.layers, first) * comb(regions.layers - first, second)
     return 2 * (1 + (first == third)) / partitions
 
 
 def limits(measured: Measurements, config: dict, tested: pd.DataFrame) -> list[str]:
-    """What the study does not have, and what it therefore does not claim."""
+    """Limitations: what the study lacks, and which conclusions it therefore does not draw."""
     found, recipes = [], config["recipes"]
     if len(recipes) == 1:
         found.append("One recipe: nothing says whether another recipe would do the same.")

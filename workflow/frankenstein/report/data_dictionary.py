@@ -1,6 +1,6 @@
-"""The data dictionary of results/{study}/: each file, what a row is, its columns with units (workflow/report/columns.yaml).
+"""Data dictionary of results/{study}/: for each file, what a row is and the columns with units (workflow/report/columns.yaml).
 
-`python -m frankenstein.report.data_dictionary` writes results/README.md from it; a test compares that, and every file that a study makes.
+`python -m frankenstein.report.data_dictionary` writes results/README.md from it; tests check that page and every file that a study produces against it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _REPORT = Path(__file__).parents[2] / "report"
 
 @cache
 def files() -> dict[str, dict]:
-    """Pattern of a path below results/{study}/ -> rows (what one is) and columns (name -> meaning with unit).
+    """Path pattern below results/{study}/ -> rows (what a row is) and columns (name -> meaning with unit).
 
-    A name may be a pattern ("* low"), and one that ends in "?" need not be there.
+    A column name may be a pattern ("* low"); a trailing "?" marks an optional column.
     """
     found = yaml.safe_load((_REPORT / "columns.yaml").read_text())
     common = found.pop("common")
@@ -28,13 +28,13 @@ def files() -> dict[str, dict]:
     found = {f"figures/{name}.csv": {"rows": of.ROWS, "columns": of.COLUMNS} for name, of in modules.items()} | found
     for entry in found.values():
         named = [{item: common[item.rstrip("?")]} if isinstance(item, str) else item for item in entry["columns"]]
-        assert all(len(item) == 1 for item in named), named  # a comma in a text that is not quoted
+        assert all(len(item) == 1 for item in named), named  # fails on an unquoted text with a comma
         entry["columns"] = {name: meaning for item in named for name, meaning in item.items()}
     return found
 
 
 def columns(path: str) -> dict[str, str]:
-    """The columns of a file below results/{study}/: the first pattern that its path fits. KeyError for an unknown file."""
+    """The columns of a file below results/{study}/, from the first pattern matching its path. KeyError for an unknown file."""
     for pattern, entry in files().items():
         if fnmatchcase(path, pattern):
             return entry["columns"]
@@ -42,7 +42,7 @@ def columns(path: str) -> dict[str, str]:
 
 
 def of(meaning: dict[str, str], column: str) -> str:
-    """What a column is; empty for one that the dictionary does not have."""
+    """The meaning of a column; empty if it is not in the dictionary."""
     for name, text in meaning.items():
         if fnmatchcase(column, name.rstrip("?")):
             return text
@@ -50,7 +50,7 @@ def of(meaning: dict[str, str], column: str) -> str:
 
 
 def differences(path: str, found: list[str]) -> list[str]:
-    """What a file's columns and the dictionary's do not have in common."""
+    """Mismatches between a file's columns and the dictionary's."""
     meaning = columns(path)
     wanted = [name for name in meaning if not name.endswith("?") and "*" not in name]
     odd = [f"{path}: {column} is not in the dictionary" for column in found if not of(meaning, column)]
@@ -58,13 +58,13 @@ def differences(path: str, found: list[str]) -> list[str]:
 
 
 def markdown() -> str:
-    """The dictionary as a page."""
+    """The dictionary as a Markdown page."""
     lines = [
         "# What a study leaves here",
         "",
-        "Everything of a study is in `results/{study}/`. `report.html` is all of it on one page, to be sent to somebody; each figure is",
-        "there as PDF, PNG and CSV. Intervals are 95 %. This page is made by `python -m frankenstein.report.data_dictionary`, and a test compares it",
-        "with the files of a real study.",
+        "All outputs of a study are in `results/{study}/`. `report.html` is a self-contained report that you can share; each figure is",
+        "also available as PDF, PNG and CSV. Intervals are 95 %. `python -m frankenstein.report.data_dictionary` generates this page, and a test",
+        "checks it against the files of a real study.",
         "",
     ]
     for pattern, entry in files().items():

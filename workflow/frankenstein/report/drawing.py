@@ -1,4 +1,4 @@
-"""What figures have in common: panels, the shaded regions, bands, and phrases of their alt texts."""
+"""Helpers shared by the figures: panels, shaded regions, interval bands, and phrases for alt texts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .style import COLUMN, TINTS
 
 
 def save(figure: Figure, *paths: str | Path) -> None:
-    """Write a figure to each path (.pdf, .png), without dates, so that the same data gives the same file."""
+    """Write a figure to each path (.pdf, .png) without dates, so that identical data gives identical files."""
     for path in paths:
         figure.savefig(path, metadata={"CreationDate": None} if str(path).endswith(".pdf") else {"Software": None})
     plt.close(figure)
 
 
 def panels(n: int, height: float, **options):
-    """(figure, n axes) in at most two columns, each a column wide."""
+    """(figure, n axes) in at most two columns, each one journal column wide."""
     columns = min(n, 2)
     rows = -(-n // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(COLUMN * columns, height * rows), squeeze=False, **options)
@@ -32,7 +32,7 @@ def panels(n: int, height: float, **options):
 
 
 def shade(axis, regions: Regions) -> None:
-    """Early, Mid and Late behind a profile over layers."""
+    """Shade Early, Mid and Late behind a layer profile."""
     for name, tint in zip(NAMES, TINTS, strict=True):
         layers = regions.range(name)
         axis.axvspan(layers.start - 0.5, layers.stop - 0.5, color=tint, zorder=0, lw=0)
@@ -46,13 +46,13 @@ def shade(axis, regions: Regions) -> None:
 
 
 def band(axis, frame: pd.DataFrame, value: str, colour: str, label: str, marker: str = "o", style: str = "-") -> None:
-    """A line over layers with its interval."""
+    """Plot a line over layers with its interval band."""
     axis.plot(frame.layer, frame[value], color=colour, marker=marker, ms=3, lw=1.2, ls=style, label=label)
     axis.fill_between(frame.layer, frame.low, frame.high, color=colour, alpha=0.15, lw=0)
 
 
 def sizes(frame: pd.DataFrame) -> str:
-    """ "N = 100", with the samples that failed or ran out of tokens where there are any."""
+    """ "N = 100", plus the numbers of failed and truncated samples, if any."""
     sizes = sorted(set(frame.n))
     text = f"N = {sizes[0]}" if len(sizes) == 1 else f"N = {sizes[0]} to {sizes[-1]}"
     for column, what in (("failed", "samples failed"), ("truncated", "answers cut off")):
@@ -62,17 +62,17 @@ def sizes(frame: pd.DataFrame) -> str:
 
 
 def percent(frame: pd.DataFrame, columns) -> pd.DataFrame:
-    """Rates as percent with one decimal."""
+    """Convert rates to percent, with one decimal."""
     return frame.assign(**{column: (100 * frame[column]).round(1) for column in columns})
 
 
 def by(table: pd.DataFrame, keys: list[str], say: Callable[[pd.DataFrame], str]) -> list[str]:
-    """A phrase per group of rows."""
+    """One phrase per group of rows."""
     return [f"{', '.join(map(str, name))}: {say(part)}" for name, part in table.groupby(keys, sort=False)]
 
 
 def peak(part: pd.DataFrame, value: str) -> str:
-    """Where a profile over layers is highest, and where it ends."""
+    """The maximum of a layer profile and its value at the last layer, in words."""
     part = part[part.layer >= 0].reset_index(drop=True)
     if part[value].isna().all():
         return "no value"

@@ -1,4 +1,4 @@
-"""The study as one HTML file that can be sent to a co-author: nothing is fetched, nothing that was not measured is filled in."""
+"""The report: one self-contained, shareable HTML file. It fetches nothing and never fills in values that were not measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from . import data_dictionary, run_record
 from .answers import answer, limits, moves, number
 from .figures import alt_text
 
-_ROWS = 2000  # a table of more is left to its file
+_ROWS = 2000  # longer tables are not embedded, only available as files
 
 
 def write(
@@ -39,12 +39,13 @@ def write(
     captions: str,
     began: float | None = None,
 ) -> list[str]:
-    """Write the report of what there is to the file `out`, and return the paths that should be there and are not.
+    """Write the report on the available results to the file `out`; return the paths of expected but missing files.
 
-    results: the study's folder; names: its checkpoints, as another study of its name may have left some; figures, tables:
-    names of what it makes; files, settings: arguments of measurements.read; captions: folder with the template and a caption a figure
-    and table (.rst). began: when a run that failed began (seconds since 1970): what is older is marked, and the claims are
-    tested again on what there is. None: the study is whole, and its report takes the place of the partial one beside it.
+    results: the study's folder; names: its checkpoints (the folder may hold others from an earlier study of the same name);
+    figures, tables: names of those it produces; files, settings: arguments of measurements.read; captions: folder with the
+    template and one caption (.rst) per figure and table. began: start of a failed run (seconds since 1970): older outputs are
+    marked, and the claims are retested on the available results. None: the study is complete, and its report replaces the
+    partial report beside it.
     """
     results, captions = Path(results), Path(captions)
     measured = measurements.read(files, **settings)
@@ -57,7 +58,7 @@ def write(
         verdicts = claims.summarize_claims(stated, tested, partial=True)
     wanted = [results / "figures" / f"{name}.png" for name in figures]
     wanted += [results / "tables" / f"{name}.csv" for name in tables]
-    config = json.loads(json.dumps(config))  # as plain data, whatever the file was read with
+    config = json.loads(json.dumps(config))  # as plain data, independent of the YAML loader
     missing = [*measured.missing, *(str(path) for path in wanted if not path.exists())]
     grades, origins = run_record.grades(results, names), run_record.checkpoints(results, names)
     of_vision = [results / "tables" / f"{name}.csv" for name in ("vision", "paired")]
@@ -120,7 +121,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _page(frame: pd.DataFrame) -> SimpleNamespace:
-    """A table as the template wants it: columns, what each is, rows of (text, sort key)."""
+    """A table in the template's format: columns, their meanings, and rows of (text, sort key)."""
     rows = [
         [(number(value), value if isinstance(value, int | float) else str(value)) for value in row]
         for row in frame.itertuples(index=False, name=None)
@@ -129,7 +130,7 @@ def _page(frame: pd.DataFrame) -> SimpleNamespace:
 
 
 def _with_intervals(shown: SimpleNamespace, columns: list[str]) -> None:
-    """Where a column X has X low and X high beside it, as Tables 2 and 3 have: X [low, high] in one cell."""
+    """Merge columns X, X low and X high (as in Tables 2 and 3) into one cell: X [low, high]."""
     bounds = {at: [columns.index(f"{name} {end}") for end in ("low", "high")] for at, name in enumerate(columns) if f"{name} low" in columns}  # fmt: skip
     gone = {at for pair in bounds.values() for at in pair}
     for row in shown.rows:
@@ -141,20 +142,20 @@ def _with_intervals(shown: SimpleNamespace, columns: list[str]) -> None:
 
 
 def _caption(captions: Path, name: str, config: dict) -> str:
-    """A caption's HTML. It is a template of Snakemake's report too, which knows the configuration as snakemake.config."""
+    """A caption as HTML. Captions also serve Snakemake's own report, where the configuration is snakemake.config."""
     text = jinja2.Template((captions / f"{name}.rst").read_text()).render(snakemake=SimpleNamespace(config=config))
     settings = {"raw_enabled": False, "file_insertion_enabled": False, "report_level": 5}
     return docutils.core.publish_parts(text, writer="html5", settings_overrides=settings)["body"]
 
 
 def _older(path: Path, began: float | None) -> str:
-    """When a file was made, if that was before the run that failed."""
+    """A file's modification time, if it predates the failed run."""
     made = path.stat().st_mtime
     return "" if began is None or made >= began else datetime.fromtimestamp(made, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _words(settings: dict, config: dict) -> list[tuple[str, str]]:
-    """What the report's own words mean in this study."""
+    """Glossary: what the report's terms mean in this study."""
     first, second = config["regions"]["cuts"]
     abilities = settings["abilities"]
     words = [
@@ -179,7 +180,7 @@ def _words(settings: dict, config: dict) -> list[tuple[str, str]]:
 
 
 def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> str:
-    """How large what was looked at is."""
+    """The scale of the study, in a sentence."""
     instruct = [recipe.get("in") for recipe in config["recipes"].values()]
     sizes = checkpoints[checkpoints.checkpoint.isin(instruct)].drop_duplicates(["layers", "parameters"])
     models = " and ".join(
@@ -187,7 +188,7 @@ def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> s
     )
     examples = None
     if measured.outcomes is not None:
-        asked = measured.outcomes[~measured.outcomes.metric.str.startswith("format, ")]  # counts responses
+        asked = measured.outcomes[~measured.outcomes.metric.str.startswith("format, ")]  # these rows count responses
         examples = asked.groupby("metric").id.nunique().max()
     parts = [
         models,

@@ -1,4 +1,4 @@
-"""What was run, from the files of a study: checkpoints, data, responses and failures, time, machines, versions."""
+"""Record of a run, from a study's files: checkpoints, data, responses and failures, times, machines, versions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _PACKAGES = ("frankenstein-vlm", "snakemake", "torch", "transformers", "trl", "n
 def checkpoints(results: Path, names: list[str]) -> pd.DataFrame:
     """checkpoint, from, layers, parameters, sha256 (of weights, config, tokenizer and processor; 16 digits), prompt.
 
-    prompt: digest of what its chat template, or the one that took its place, makes of the recipe's prompt (templates.settle);
-    equal within a recipe; none where it has answered nothing.
+    prompt: digest of the recipe's prompt as rendered by its chat template or the substituted one (templates.settle);
+    equal within a recipe; none if the checkpoint was never prompted.
     """
     rows = []
     for path in (results / "checkpoints" / name / "manifest.json" for name in names):
@@ -39,7 +39,7 @@ def checkpoints(results: Path, names: list[str]) -> pd.DataFrame:
 
 
 def _origin(source: dict) -> str:
-    """Where a checkpoint comes from, by its manifest."""
+    """The origin of a checkpoint, according to its manifest."""
     if "hub" in source:
         return f"Hub: {source['hub']} @ {source.get('revision') or 'not pinned'}"
     if "path" in source:
@@ -81,7 +81,7 @@ def grades(results: Path, names: list[str]) -> pd.DataFrame:
 
 
 def responses(grades: pd.DataFrame) -> pd.DataFrame:
-    """checkpoint, task, condition, n, right, wrong, abstained, ungraded, truncated (ran out of new tokens)."""
+    """checkpoint, task, condition, n, right, wrong, abstained, ungraded, truncated (reached the limit on new tokens)."""
     if grades.empty:
         return grades
     by = grades.groupby(["checkpoint", "task", "condition"], sort=False)
@@ -93,7 +93,7 @@ def responses(grades: pd.DataFrame) -> pd.DataFrame:
 
 
 def ungraded(grades: pd.DataFrame) -> pd.DataFrame:
-    """Why responses have no verdict: reason, responses."""
+    """Number of ungraded responses by reason: reason, responses."""
     if grades.empty:
         return grades
     reasons = grades[grades.verdict == UNGRADED].reason.value_counts()
@@ -101,7 +101,7 @@ def ungraded(grades: pd.DataFrame) -> pd.DataFrame:
 
 
 def probes(results: Path, names: list[str]) -> pd.DataFrame:
-    """checkpoint, probe, of, samples (answers with a layer swapped or skipped, or attention of a layer), failed."""
+    """checkpoint, probe, of, samples (answers with one layer swapped or skipped, or attention records of one layer), failed."""
     rows = []
     for path in sorted(results.glob("localization/*.*.csv")):
         checkpoint, probe, _ = path.name.rsplit(".", 2)
@@ -121,7 +121,7 @@ def probes(results: Path, names: list[str]) -> pd.DataFrame:
 
 
 def times(results: Path) -> pd.DataFrame:
-    """rule, jobs, minutes (of wall time, summed over jobs), longest (minutes of one job), peak_mb: of what ran last."""
+    """rule, jobs, minutes (wall time, summed over jobs), longest (minutes of one job), peak_mb; each job's latest run."""
     rows = []
     for path in sorted(results.glob("benchmarks/**/*.tsv")):
         rule = path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")
@@ -140,7 +140,7 @@ def times(results: Path) -> pd.DataFrame:
 
 
 def machines(results: Path) -> dict[str, int]:
-    """What jobs ran on -> how many, from their logs; the machine of the report where there is none."""
+    """Machine -> number of jobs, from the job logs; without logs, the machine that makes the report."""
     found: dict[str, int] = {}
     for path in results.glob("logs/**/*.log"):
         with open(path, errors="replace") as file:
@@ -151,16 +151,16 @@ def machines(results: Path) -> dict[str, int]:
 
 
 def commit() -> str:
-    """The commit of this code, with "-dirty" where files differ from it; empty where it is in no git repository."""
+    """The commit of this code, with "-dirty" if files differ from it; empty outside a git repository."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except OSError:  # no git here, as on many a compute node
+    except OSError:  # git is not installed, as on many compute nodes
         return ""
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a study's numbers depend on, as far as it is installed where the report is made."""
+    """Versions of the packages that a study's numbers depend on, if installed where the report is made."""
     found = {}
     for name in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

@@ -1,11 +1,11 @@
-"""How every figure looks: colours told apart with any colour vision, sizes that are legible at a journal's column width."""
+"""Common style of the figures: a colour-blind-safe palette, and sizes legible at a journal's column width."""
 
 import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-# Okabe and Ito's colours.
+# The Okabe-Ito palette.
 BLUE, ORANGE, GREEN, PINK, SKY, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#7F7F7F"
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, GREY)
 STAGES = {"Base": GREY, "IN": BLUE, "RL": ORANGE}
@@ -14,7 +14,7 @@ MARKERS = {"recognition": "o", "ocr": "s", "grounding": "^", "counting": "D"}
 TINTS = ("#FFFFFF", "#EFEFEF", "#FFFFFF")  # of Early, Mid and Late
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
 
-# Inches. A figure is one column wide or two; no text is smaller than SMALL points at that width.
+# Widths in inches: a figure spans one or two columns, with no text below SMALL points at that width.
 COLUMN, PAGE = 3.4, 6.8
 SMALL = 6
 

@@ -1,4 +1,4 @@
-"""The paper's Tables 2 and 3, and what the figures show in numbers: a function per table, of what a study has measured."""
+"""The paper's Tables 2 and 3, and the numbers behind the figures: one function of the measurements per table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .figures.figure2 import ABILITIES
 
 
 def make(name: str, measured: Measurements) -> pd.DataFrame:
-    """The table of a name: one of the functions here."""
+    """Compute the table of a given name, with the function of that name in this module."""
     return {
         "table2": table2,
         "table3": table3,
@@ -31,8 +31,8 @@ def make(name: str, measured: Measurements) -> pd.DataFrame:
 
 
 def table2(measured: Measurements) -> pd.DataFrame:
-    """source (study or paper), recipe, ability, n, and a column a model in the order of the paper's Table 2, each followed by
-    low and high. A recipe without a Base has none in its row."""
+    """source (study or paper), recipe, ability, n, and one column per model in the order of the paper's Table 2, each followed
+    by low and high. For a recipe without a Base, the Base columns are empty."""
     rows, parts = [], _with_paper(measured, measured.merged, "table2")
     for (source, recipe), part in parts.groupby(["source", "recipe"], sort=False):
         models = [model for model in ("Base", "IN", *HYBRIDS, "RL") if model in set(part.role)]
@@ -50,7 +50,7 @@ def table2(measured: Measurements) -> pd.DataFrame:
 
 def table3(measured: Measurements) -> pd.DataFrame:
     """source (study or paper), recipe, model (IN, RL, RL with each region frozen), n, then M_vis, M_v2r, M_rea and each
-    benchmark, with low and high. Of the paper's benchmark columns N is not given, and they have no place here."""
+    benchmark, with low and high. The paper reports no N for its benchmark columns, so they are omitted."""
     models = ["IN", "RL", *(f"RL, {name.capitalize()} frozen" for name in NAMES)]
     rows, parts = [], _with_paper(measured, measured.frozen, "table3")
     for (source, recipe), part in parts.groupby(["source", "recipe"], sort=False):
@@ -66,16 +66,16 @@ def table3(measured: Measurements) -> pd.DataFrame:
 
 
 def _with_paper(measured: Measurements, recipes: tuple[str, ...], table: str) -> pd.DataFrame:
-    """Scores of the recipes (source: study), then the paper's cells of a table (source: paper)."""
+    """Scores of the recipes (source: study), followed by the paper's cells of a table (source: paper)."""
     scores, cells = measured.scores, paper_cells(measured.reference)
     cells = cells[cells.table == table].assign(source="paper")
     return pd.concat([scores[scores.recipe.isin(recipes)].assign(source="study"), cells], ignore_index=True)
 
 
 def attention(measured: Measurements) -> pd.DataFrame:
-    """RL - IN of the attention mass by region, paired by example: recipe, region, n, difference, low, high (95 % t).
+    """Change in attention mass (RL - IN) by region, paired by example: recipe, region, n, difference, low, high (95 % t).
 
-    An example that failed in either stage has no difference and is not in n.
+    Examples that failed in either stage are excluded from n.
     """
     records, regions = measured.attention, measured.regions
     frame = records.assign(region=records.layer.map(regions.of))
@@ -93,10 +93,10 @@ def attention(measured: Measurements) -> pd.DataFrame:
 
 
 def energy(measured: Measurements) -> pd.DataFrame:
-    """Update records -> recipe, stage, by, part, frobenius, share of the stage's squared norm over all its matrices.
+    """Update records -> recipe, stage, by, part, frobenius, share (of the stage's squared norm over all its matrices).
 
     by: component (decoder layers, vision tower, projector, embeddings, head), region, block (attention, MLP) and
-    matrix (q_proj ... down_proj); the last three of the decoder layers.
+    matrix (q_proj ... down_proj); the last three cover decoder layers only.
     """
     records, regions = measured.updates, measured.regions
     frame = records.assign(square=records.frobenius**2)
@@ -115,7 +115,7 @@ def energy(measured: Measurements) -> pd.DataFrame:
 
 
 def overlaps(measured: Measurements) -> pd.DataFrame:
-    """matrices.overlaps of every two recipes: recipe, other, stage, component, layer, matrix, side, overlap, by_chance."""
+    """matrices.overlaps for every pair of recipes: recipe, other, stage, component, layer, matrix, side, overlap, by_chance."""
     spaces = measured.subspaces
     return pd.DataFrame(
         {"recipe": one, "other": other, **record}
@@ -125,10 +125,10 @@ def overlaps(measured: Measurements) -> pd.DataFrame:
 
 
 def regions(measured: Measurements) -> pd.DataFrame:
-    """What Figures 3 to 6 show, those that there are, averaged over each region: quantity, of, early, mid, late.
+    """The quantities of Figures 3 to 6, as far as measured, averaged over each region: quantity, of, early, mid, late.
 
-    attention_mass; change or error rate; share of update energy; log_ratio: log(sigma_i / sigma_1), mean over the ranks
-    (lower: steeper).
+    Quantities: attention_mass; change or error rate; share of update energy; log_ratio (mean over ranks of
+    log(sigma_i / sigma_1); lower is steeper).
     """
     parts = {}
     if measured.attention is not None:
@@ -152,6 +152,6 @@ def regions(measured: Measurements) -> pd.DataFrame:
 
 
 def _by_region(frame: pd.DataFrame, value: str, by: list[str], regions: Regions) -> pd.DataFrame:
-    """Mean of a layer profile over each region; layer -1 (nothing swapped or skipped) is no layer."""
+    """Mean of a layer profile over each region, excluding layer -1 (nothing swapped or skipped)."""
     frame = frame[frame.layer >= 0].assign(region=lambda part: part.layer.map(regions.of))
     return frame.groupby([*by, "region"], sort=False)[value].mean().unstack("region")

@@ -1,4 +1,4 @@
-"""What must hold between the keys of a study, beside what each one is."""
+"""Consistency checks between the keys of a study, beyond the schema's checks of each key."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _check_recipes(study: Study) -> None:
     owner: dict[str, str] = {}
     for recipe_name, recipe in study.recipes.items():
         at = f"recipes.{recipe_name}"
-        # role -> (checkpoint, what it must have been trained from, the region that must have been frozen)
+        # role -> (checkpoint, required start of its training, region that must be frozen)
         roles = {
             **({"base": (recipe.base, None, None)} if recipe.base else {}),
             "in": (recipe.instruct, recipe.base, None),
@@ -153,7 +153,7 @@ def _check_recipes(study: Study) -> None:
 
 
 def _check_retrained(study: Study, recipe_name: str) -> None:
-    """The IN of another seed differs from the IN in its seed, as far as can be seen."""
+    """Check, as far as the configuration shows, that the retrained IN differs from the IN only in its seed."""
     recipe, at = study.recipes[recipe_name], f"recipes.{recipe_name}.retrained"
     one, other = (study.checkpoints[name] for name in (recipe.instruct, recipe.retrained))
     if isinstance(one, Finetuned) and isinstance(other, Finetuned):
@@ -211,7 +211,7 @@ def _check_datasets(study: Study) -> None:
 
 
 def _check_url(key: str, url: str) -> None:
-    """A secret in an address would be in logs and in the report."""
+    """Reject URLs with credentials or a query: they would leak into logs and the report."""
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query:
         _refuse(key, "no user, password or query in it: a key is read from the environment (key_env)")

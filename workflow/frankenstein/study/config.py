@@ -1,4 +1,4 @@
-"""A configuration as a study: what is not known stops the run, in one line that names the key."""
+"""Parse a configuration into a study; invalid input stops the run with one line that names the key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .schema import SOURCES, Study
 
 
 def load(config: dict) -> Study:
-    """The study that a configuration describes. Raises InputError: one line that names the key."""
+    """The study described by a configuration. Raises InputError with one line that names the offending key."""
     try:
         study = Study.model_validate(config)
     except ValidationError as error:
@@ -23,7 +23,7 @@ def load(config: dict) -> Study:
     return study
 
 
-# Keys of RL that had other names: in RL a rollout is a sample, not a prompt.
+# Renamed RL keys, old -> new: in RL, a rollout is a sampled response, not a prompt.
 _RENAMED = {"prompts": "prompts_per_step", "generations": "num_generations", "rollouts": "prompt_file"}
 
 
@@ -31,7 +31,7 @@ def _line(error: ValidationError, config: dict) -> str:
     first = error.errors()[0]
     at, place = config, []
     for key in first["loc"]:
-        # pydantic also lists the chosen kind of source, and "[key]" for a dict's key: no keys of the file.
+        # pydantic's location also has the source kind of the union, and "[key]" for dict keys: neither is a key of the file.
         if key == "[key]" or (isinstance(at, dict) and key not in at and key in SOURCES):
             continue
         place.append(str(key))
@@ -50,7 +50,7 @@ def _line(error: ValidationError, config: dict) -> str:
 
 
 def _known(path: tuple, config: dict) -> list[str]:
-    """The keys that the schema knows at a place of the configuration."""
+    """The keys that the schema allows at a given path of the configuration."""
     model: Any = Study
     at: Any = config
     for key in path:

@@ -1,7 +1,7 @@
-"""What a study's jobs need, from the size of a checkpoint, the batch and the tokens: host memory, GPU memory, minutes, disk.
+"""Resource estimates for a study's jobs, from checkpoint size, batch and tokens: host memory, GPU memory, minutes, disk.
 
-Rules take their resources from here, `frankenstein plan` adds them up. They are limits, meant to be too large rather than too
-small; a retry doubles them (`attempt`). The basis of each constant stands beside it.
+The rules request these resources, and `frankenstein plan` adds them up. They are limits that err on the large side; a retry
+doubles them (`attempt`). The basis of each constant is given next to it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from pathlib import Path
 from ..data.benchmarks import BENCHMARKS
 from .schema import Descriptions, Finetuned, FromHub, Judge, LocalCheckpoint, Pretrained, Reinforced, Study
 
-_BYTES = 2  # a parameter, as checkpoints of this size are published (bfloat16)
-_HOST_MB = 3500  # Python, torch and a processor: 2 GB measured in the mini study's largest job
-_MARGIN = 1.25  # weights on their way to the GPU
-# Seconds of a decoding step a parameter, the batch's size beside the point: 36 ms at 8.3e9. Assumed, not measured: transformers
-# on one 80 GB GPU reads the weights once a step. A small model's step takes 11 ms on two CPU cores (mini study).
+_BYTES = 2  # per parameter: checkpoints of this size are published in bfloat16
+_HOST_MB = 3500  # Python, torch and a processor; the mini study's largest job used 2 GB
+_MARGIN = 1.25  # overhead while moving weights to the GPU
+# Seconds per decoding step and parameter, independent of batch size: 36 ms at 8.3e9. Assumed, not measured: transformers on
+# one 80 GB GPU, reading the weights once per step. A small model's step takes 11 ms on two CPU cores (mini study).
 STEP = 4.4e-12
 _STEP_LEAST = 0.02
-_FLOPS = 1e14  # a second in prefill, assumed (a third of a 80 GB GPU's bfloat16)
-_PROMPT = 1500  # tokens of an image at 1280 x 720 and its question
-_KV = 57344 / 8.29e9  # bytes of KV cache a token and parameter: Qwen2.5-VL-7B's 28 layers, 4 heads of 128, bfloat16
-_UPDATE = 56 / 8.29e9  # core-minutes a parameter of both stages' spectra: 28 minutes on two cores at 7B (README)
-_LAYERS = 28  # of a 7B model, for the minutes of its probes: a smaller one has fewer, or is faster
-_DISK = 200  # MB a second that are read, hashed and written
+_FLOPS = 1e14  # per second in prefill, assumed (a third of an 80 GB GPU's bfloat16 peak)
+_PROMPT = 1500  # tokens of a 1280 x 720 image and its question
+_KV = 57344 / 8.29e9  # bytes of KV cache per token and parameter: Qwen2.5-VL-7B's 28 layers, 4 heads of 128, bfloat16
+_UPDATE = 56 / 8.29e9  # core-minutes per parameter for both stages' spectra: 28 minutes on two cores at 7B (README)
+_LAYERS = 28  # of a 7B model, for probe run times: smaller models have fewer layers or are faster
+_DISK = 200  # MB per second read, hashed and written
 
 
 def parameters(study: Study, checkpoint: str) -> float:
-    """How many parameters a checkpoint has: of the config, of its files, or of what it is made from; 8.29e9 where nobody knows."""
+    """Parameter count of a checkpoint, from the config, its files, or its parent checkpoint; 8.29e9 if unknown."""
     if "." in checkpoint:  # a hybrid
         return parameters(study, study.recipes[checkpoint.split(".")[0]].instruct)
     source = study.checkpoints[checkpoint]
@@ -52,12 +52,12 @@ def weights_mb(study: Study, checkpoint: str) -> int:
 
 
 def host_mb(study: Study, checkpoint: str) -> int:
-    """Memory of a job that loads a checkpoint."""
+    """Host memory of a job that loads a checkpoint."""
     return ceil(_HOST_MB + _MARGIN * weights_mb(study, checkpoint))
 
 
 def examples(study: Study, task: str) -> int:
-    """How many examples a task has; of a category whose size is not known, those of the whole benchmark."""
+    """Number of examples of a task; for a category of unknown size, that of the whole benchmark."""
     dataset = study.datasets.get(task)
     if dataset is None:
         return study.evaluation.examples or 0
@@ -65,7 +65,7 @@ def examples(study: Study, task: str) -> int:
 
 
 def requests(study: Study) -> int:
-    """What a checkpoint is asked: examples of every task in every condition."""
+    """Number of requests per checkpoint: the examples of every task in every condition."""
     return sum(examples(study, task) * len(study.conditions(task)) for task in study.tasks())
 
 
@@ -74,36 +74,36 @@ def _step(study: Study, checkpoint: str) -> float:
 
 
 def answer_minutes(study: Study, checkpoint: str, asked: int, new_tokens: int) -> int:
-    """Minutes of greedy answers in batches, each to its last token: no response is taken to stop early."""
+    """Minutes of batched greedy decoding, assuming that every response reaches the token limit."""
     batches = ceil(asked / study.evaluation.batch)
     prefill = asked * _PROMPT * 2 * parameters(study, checkpoint) / _FLOPS
     return 10 + ceil((batches * new_tokens * _step(study, checkpoint) + prefill) / 60)
 
 
 def generate_minutes(study: Study, checkpoint: str) -> int:
-    """Of one shard of a checkpoint's responses."""
+    """Minutes for one shard of a checkpoint's responses."""
     asked = ceil(requests(study) / study.evaluation.shards)
     return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
 
 
 def generate_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of generation: weights, and the KV cache of a batch at its longest."""
+    """GPU memory of generation: weights, plus the KV cache of a batch at full length."""
     tokens = study.evaluation.batch * (_PROMPT + study.evaluation.max_new_tokens)
     return ceil(weights_mb(study, checkpoint) * _MARGIN + tokens * _KV * parameters(study, checkpoint) / 1e6)
 
 
 def probe_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of a probe: weights, and what probes.memory_mb allows a batch."""
+    """GPU memory of a probe: weights, plus the batch memory allowed by probes.memory_mb."""
     return ceil(weights_mb(study, checkpoint) * _MARGIN) + study.probes.memory_mb
 
 
 def probe_mb(study: Study, checkpoint: str) -> int:
-    """Host memory of a probe; without a GPU its batches are there too."""
+    """Host memory of a probe, including its batches, which are on the host if there is no GPU."""
     return host_mb(study, checkpoint) + study.probes.memory_mb
 
 
 def probe_minutes(study: Study, checkpoint: str, samples: int, rows: int) -> int:
-    """Of one shard of a probe: so many samples, each with so many rows (layers and modes) that are computed half on average."""
+    """Minutes for one shard of a probe: `samples` with `rows` (layers x modes) each; on average half of each row is recomputed."""
     mine = ceil(samples / study.probes.shards)
     prefill = mine * rows / 2 * _PROMPT * 2 * parameters(study, checkpoint) / _FLOPS
     decode = mine * study.probes.max_new_tokens * _step(study, checkpoint)
@@ -111,44 +111,44 @@ def probe_minutes(study: Study, checkpoint: str, samples: int, rows: int) -> int
 
 
 def swap_minutes(study: Study, checkpoint: str) -> int:
-    """Of one shard of vision-token swapping, for one function."""
+    """Minutes for one shard of vision-token swapping on one function."""
     return probe_minutes(study, checkpoint, study.probes.pairs, _LAYERS * len(study.probes.modes))
 
 
 def skip_minutes(study: Study, checkpoint: str) -> int:
-    """Of one shard of layer skipping."""
+    """Minutes for one shard of layer skipping."""
     return probe_minutes(study, checkpoint, study.probes.skip_examples * len(study.skip_tasks()), _LAYERS)
 
 
 def attention_minutes(study: Study, checkpoint: str) -> int:
-    """Of one shard of a checkpoint's attention."""
+    """Minutes for one shard of a checkpoint's attention."""
     asked = ceil(study.probes.attention_examples / study.probes.shards)
     return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
 
 
 def fetch_minutes(study: Study, checkpoint: str) -> int:
-    """Of a download as slow as 50 Mbit/s."""
+    """Minutes for a download at only 50 Mbit/s."""
     return 30 + weights_mb(study, checkpoint) // 360
 
 
 def helper_mb(study: Study, helper: Descriptions | Judge | None) -> int:
-    """Host memory of a job that asks a checkpoint for help, or an endpoint."""
+    """Host memory of a job that queries a helper model (descriptions, judge): a checkpoint or an endpoint."""
     return host_mb(study, helper.checkpoint) if helper and helper.checkpoint else 2000
 
 
 def reinforce_mb(study: Study, checkpoint: str) -> int:
-    """Host memory of RL on prompts of one's own: in float32, for each process on its way to its GPU."""
+    """Host memory of RL on a prompt file: each GPU's process loads float32 weights through host memory."""
     return study.checkpoints[checkpoint].gpus * 2 * host_mb(study, checkpoint)
 
 
 def update_minutes(study: Study, recipe: str) -> int:
-    """Of one shard of a recipe's spectra, on one core."""
+    """Minutes for one shard of a recipe's spectra, on one core."""
     work = _UPDATE * parameters(study, study.recipes[recipe].instruct)
     return 15 + ceil(2 * work / study.updates.shards)
 
 
 def reinforce_minutes(study: Study, checkpoint: str) -> int:
-    """Of GRPO: each step's rollouts to their last token, and three times a forward pass over them."""
+    """Minutes of GRPO: per step, full-length rollouts plus the cost of three forward passes over them."""
     source = study.checkpoints[checkpoint]
     size = source.prompts_per_step * source.num_generations
     work = size * (_PROMPT + source.max_new_tokens) * 6 * parameters(study, checkpoint) / _FLOPS
@@ -156,10 +156,10 @@ def reinforce_minutes(study: Study, checkpoint: str) -> int:
 
 
 def reinforce_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of GRPO on each GPU: weights, gradients and AdamW's two moments in float32, shared out where there are several."""
+    """GPU memory of GRPO on each GPU: weights, gradients and AdamW's two moments in float32, sharded across GPUs."""
     return ceil(16 * parameters(study, checkpoint) / 1e6 / study.checkpoints[checkpoint].gpus)
 
 
 def copy_minutes(study: Study, checkpoint: str, passes: int = 2) -> int:
-    """Of reading a checkpoint so many times (fetch, hash, scan, merge)."""
+    """Minutes for reading a checkpoint `passes` times (fetch, hash, scan, merge)."""
     return 10 + ceil(passes * weights_mb(study, checkpoint) / _DISK / 60)

@@ -1,4 +1,4 @@
-"""Which jobs a study has, and what each needs: who plays what, files by name, and the settings that go with them."""
+"""The jobs of a study and their inputs: roles of checkpoints, files by name, and the settings that go with them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..data.metrics import SHUFFLED
 from .layout import Layout
 from .schema import Study
 
-_STAGES = ("instruct", "rl", "retrained")  # whose attention is measured
+_STAGES = ("instruct", "rl", "retrained")  # checkpoints whose attention is measured
 _LAYERED = {"attention", "localization", "updates", "spectra"}
 REFERENCE = "workflow/claims/reference.yaml"
-PARTS = ("grades", "attention", "localization", "updates")  # what claims rest on
+PARTS = ("grades", "attention", "localization", "updates")  # the parts that claims are computed from
 
 
 class Jobs:
-    """The jobs of a study, and where their files lie (`paths`)."""
+    """The jobs of a study and the locations of their files (`paths`)."""
 
     def __init__(self, study: Study):
         self.study = study
@@ -24,32 +24,32 @@ class Jobs:
 
     @property
     def base(self) -> str | None:
-        """The one Base that is probed, of those recipes whose chapters say so."""
+        """The one Base that is probed: that of the recipes with the localization chapter."""
         return next((self.study.recipes[name].base for name in self.study.of("localization")), None)
 
     @property
     def layerwise(self) -> list[str]:
-        """Recipes with figures by layer, which are of one depth."""
+        """Recipes with layerwise figures; their models must have the same depth."""
         return self.study.of("attention", "updates", "localization")
 
     @property
     def public(self) -> list[str]:
-        """Tasks that are made of a public benchmark's files."""
+        """Tasks built from a public benchmark's files."""
         return [task for task in self.study.datasets_needed() if task in self.study.datasets]
 
     @property
     def mini(self) -> list[str]:
-        """Tasks that the mini study makes."""
+        """Tasks that the mini study generates."""
         return [task for task in self.study.datasets_needed() if task not in self.study.datasets]
 
     @property
     def hybrids(self) -> list[str]:
-        """Hybrids as file names have them: IN-RL-RL, and the study's own."""
+        """Hybrid names as used in file names: IN-RL-RL etc., and the study's own."""
         recipe = next(iter(self.study.recipes))
         return [name.partition(".")[2] for name in self.study.hybrids(recipe).values()]
 
     def roles(self) -> dict[str, list[tuple[str, str]]]:
-        """Every checkpoint that is evaluated -> [(recipe, role)], in the order of the paper's tables."""
+        """Evaluated checkpoint -> [(recipe, role)], in the order of the paper's tables."""
         found: dict[str, list[tuple[str, str]]] = {}
         for name in self.study.evaluated():
             recipe = self.study.recipes[name]
@@ -65,7 +65,7 @@ class Jobs:
         return found
 
     def trained(self) -> dict[str, str]:
-        """Every checkpoint that is trained here and that the chapters need -> how: pretrain, sft or grpo."""
+        """Checkpoint that the study trains and its chapters need -> kind of training: pretrain, sft or grpo."""
         needed = {name for name in self.roles() if "." not in name}
         for name in self.layerwise:
             recipe = self.study.recipes[name]
@@ -83,18 +83,18 @@ class Jobs:
         return {name: kind for kind in kinds for name in self.study.sources(kind) if name in needed}
 
     def manifest(self, checkpoint: str) -> str:
-        """The account of a checkpoint."""
+        """Path of a checkpoint's manifest."""
         return self.paths.manifest.format(checkpoint=checkpoint)
 
     def depth(self) -> str | list[str]:
-        """The manifest that says how many layers the figures by layer have; none where there are no such figures."""
+        """The manifest that gives the number of layers of the layerwise figures; empty if there are none."""
         if not self.layerwise:
             return []
         others = self.study.of("attention", "updates")
         return self.manifest(self.study.recipes[others[0]].instruct if others else self.base)
 
     def given_files(self, checkpoint: str) -> list[str]:
-        """The files of a checkpoint that is there already; none where the directory is missing, which its job reports."""
+        """The files of an existing local checkpoint; empty if its directory is missing, which its job reports."""
         directory = Path(self.study.checkpoints[checkpoint].path)
         return sorted(
             str(path)
@@ -104,50 +104,50 @@ class Jobs:
         )
 
     def published_files(self, task: str) -> str:
-        """The files of a public task: the user's own, or the account of those that were fetched from the Hub."""
+        """The files of a public task: the user's own, or the record of those fetched from the Hub."""
         return self.study.datasets[task].path or self.paths.download.format(task=task)
 
     def helper_input(self, helper) -> str | list[str]:
-        """What a job needs that asks a checkpoint for help (descriptions, judge); an endpoint needs nothing."""
+        """Input of a job that queries a helper model (descriptions, judge): the checkpoint's manifest; empty for an endpoint."""
         return self.manifest(helper.checkpoint) if helper and helper.checkpoint else []
 
     def prompts(self, checkpoint: str) -> list[str]:
-        """How the recipes render the prompts that a checkpoint is asked in; nothing for a Base, whose prompt is its own."""
+        """Prompt files of the recipes that prompt a checkpoint; empty for a Base, which uses its own prompt."""
         return [self.paths.prompt.format(recipe=recipe) for recipe in self.study.prompted_by(checkpoint)]
 
     def lent_template(self, checkpoint: str) -> str | list[str]:
-        """What a checkpoint is trained under where its recipe says whose chat template all get; else its start's is its own."""
+        """The prompt file used in training if the recipe sets chat_template_from; otherwise empty: the start's template is kept."""
         for recipe in self.study.prompted_by(checkpoint):
             if self.study.recipes[recipe].chat_template_from:
                 return self.paths.prompt.format(recipe=recipe)
         return []
 
     def start(self, checkpoint: str) -> str:
-        """The account of the checkpoint that another one's training starts from."""
+        """Manifest of the checkpoint that a checkpoint's training starts from."""
         return self.manifest(self.study.checkpoints[checkpoint].start)
 
     def settings_of(self, checkpoint: str) -> dict:
-        """Settings of a checkpoint as plain data, but for what changes nothing (params are compared from run to run)."""
+        """A checkpoint's settings as plain data, without those that do not affect results (Snakemake compares params between runs)."""
         return self.study.checkpoints[checkpoint].model_dump(exclude={"parameters", "gpus", "save_steps"})
 
     def cuts(self, checkpoint: str) -> tuple[int, int] | None:
-        """The cuts that a checkpoint's training depends on: other cuts are another RL only where a region is frozen."""
+        """The region cuts that a checkpoint's training depends on; None unless a region is frozen."""
         return self.study.regions.cuts if self.study.checkpoints[checkpoint].frozen else None
 
     def stages(self, recipe: str) -> dict[str, str]:
-        """The accounts of Base, IN and RL."""
+        """Manifests of Base, IN and RL."""
         found = self.study.recipes[recipe]
         labelled = {"base": found.base, "instruct": found.instruct, "reinforced": found.rl}
         return {label: self.manifest(checkpoint) for label, checkpoint in labelled.items()}
 
     def donors(self, recipe: str, hybrid: str) -> dict[str, str]:
-        """The accounts of a hybrid's donors, by their names in its specification."""
+        """Manifests of a hybrid's donors, keyed by their names in its specification."""
         found = self.study.recipes[recipe]
         labelled = {"IN": found.instruct, "RL": found.rl, "BASE": found.base}
         return {label: self.manifest(labelled[label]) for label in self.study.donors(hybrid)}
 
     def donor_shards(self, recipe: str, hybrid: str) -> dict[str, str]:
-        """With layout link: the donors' shards, to be linked to, as "shards.IN"."""
+        """The donors' weight shards to link to, keyed as "shards.IN"; empty with layout copy."""
         if self.study.merging.layout == "copy":
             return {}
         return {
@@ -156,7 +156,7 @@ class Jobs:
         }
 
     def asked(self) -> dict[str, str]:
-        """What every checkpoint is asked: examples, images and descriptions by task, as "examples.TASK"."""
+        """Evaluation inputs of every checkpoint: examples, images and descriptions by task, keyed as "examples.TASK"."""
         study = self.study
         files: dict[str, str] = {}
         for task in study.tasks():
@@ -167,7 +167,7 @@ class Jobs:
         return files
 
     def files(self, *parts: str) -> dict[str, str | list[str]]:
-        """What a figure, table or claim rests on, by name (claims.measurements.read): the files of these parts.
+        """Inputs of a figure, table or claim: the files of the given parts, named as in claims.measurements.read.
 
         Parts: grades, scores, attention, localization, updates, spectra, subspaces, training.
         """
@@ -202,12 +202,12 @@ class Jobs:
         return found
 
     def judged(self) -> dict[str, str]:
-        """The judge's verdicts, as "judged.CHECKPOINT"; none without a judge."""
+        """The judge's verdict files, keyed as "judged.CHECKPOINT"; empty without a judge."""
         names = self.roles() if self.study.judge else []
         return {f"judged.{name}": self.paths.judged.format(checkpoint=name) for name in names}
 
     def settings(self, *parts: str) -> dict:
-        """What `measurements.read` must know beside the files of these parts; what others need is no setting of theirs."""
+        """Settings that `measurements.read` needs besides the files of the given parts, and no settings of other parts."""
         study = self.study
         found: dict = {"recipes": list(study.recipes), "seed": study.seed}
         if "grades" in parts:
@@ -223,5 +223,5 @@ class Jobs:
         return found
 
     def shuffled(self) -> list[str]:
-        """Tasks that are asked once more, each question about another example's image."""
+        """Tasks with the shuffled condition, in which each question is paired with another example's image."""
         return [task for task in self.study.tasks() if SHUFFLED in self.study.conditions(task)]

@@ -1,4 +1,4 @@
-"""Where every file of a study lies: templates below results/{study}/, wildcards in braces."""
+"""Paths of all files of a study: templates below results/{study}/, with wildcards in braces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of the study that is called `study`, as Snakemake's rules want them."""
+    """Paths of the study named `study`, in the form that Snakemake's rules need."""
 
     study: str
     results: str = field(init=False)
@@ -25,7 +25,7 @@ _PATHS = {
     "report": "report.html",
     "partial_report": "report.partial.html",
     "regions": "regions.json",
-    # A checkpoint: its account, and its weights where they are made here (one file, or a directory as a hybrid has it).
+    # Checkpoints: the manifest, and the weights if the study produces them (one file, or a directory for hybrids).
     "manifest": "checkpoints/{checkpoint}/manifest.json",
     "weights": "checkpoints/{checkpoint}/model.safetensors",
     "model": "checkpoints/{checkpoint}/model",
@@ -33,7 +33,7 @@ _PATHS = {
     "fetched": "downloads/checkpoints/{checkpoint}.json",
     "training_log": "training/{checkpoint}.csv",
     "training_state": "training/{checkpoint}.state",
-    # What is asked.
+    # Inputs of the evaluation and the probes.
     "prompt": "prompts/{recipe}.json",
     "examples": "data/{task}.jsonl",
     "images": "data/{task}",
@@ -42,12 +42,12 @@ _PATHS = {
     "pairs": "pairs/{function}.jsonl",
     "pair_images": "pairs/{function}",
     "published_pairs": "downloads/pairs",
-    # What is answered. `answers` is kept as it is made: a job that was stopped goes on there, and a new task costs only itself.
+    # Responses. `answers` is appended to and kept: interrupted jobs resume from it, and a new task costs only its own requests.
     "responses": "responses/{checkpoint}.{shard}.jsonl",
     "answers": "answers/{checkpoint}/{shard}.jsonl",
     "grades": "grades/{checkpoint}.csv",
     "judged": "judged/{checkpoint}.csv",
-    # What is measured by layer.
+    # Layerwise measurements.
     "attention": "attention/{checkpoint}.{shard}.csv",
     "heads": "attention/{checkpoint}.{shard}.heads.csv",
     "swap_records": "localization/swap.{checkpoint}.{function}.{shard}.jsonl",
@@ -57,7 +57,7 @@ _PATHS = {
     "updates": "updates/{recipe}.{shard}.csv",
     "spectra": "updates/{recipe}.{shard}.spectra.parquet",
     "subspaces": "updates/{recipe}.{shard}.subspaces.safetensors",
-    # What is shown.
+    # Figures and tables.
     "figure": "figures/{figure}.{kind}",
     "table": "tables/{table}.csv",
 }

@@ -1,4 +1,4 @@
-"""`frankenstein pin`: today's revisions of a study's checkpoints and datasets on the Hub, written into its file."""
+"""`frankenstein pin`: write the current Hub revisions of a study's checkpoints and datasets into its file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from . import config
 
 
 def _values(node: yaml.MappingNode) -> dict[str, yaml.Node]:
-    """A mapping's own keys; what it takes over by << is the anchor's."""
+    """A mapping's own keys, without those merged in by <<, which belong to the anchor."""
     return {key.value: value for key, value in node.value}
 
 
 def _edits(text: str, node: yaml.MappingNode, new: dict[str, str]) -> list[tuple[int, int, str]]:
-    """(start, end, text) that set keys in a mapping: their values where they stand, the others behind its last key."""
+    """(start, end, text) edits that set keys in a mapping: existing values in place, new keys inserted into the mapping."""
     values = _values(node)
     edits = [(values[key].start_mark.index, values[key].end_mark.index, new[key]) for key in new if key in values]
     missing = [f"{key}: {value}" for key, value in new.items() if key not in values]
@@ -30,9 +30,9 @@ def _edits(text: str, node: yaml.MappingNode, new: dict[str, str]) -> list[tuple
 
 
 def pin(path: Path) -> list[str]:
-    """Write the current commit (and a checkpoint's number of parameters) where a study's file leaves them open; lines that say what was done.
+    """Fill in missing revisions (and checkpoints' parameter counts) in a study's file; returns one line per change.
 
-    What is pinned already stays; comments and layout stay. Raises InputError where the Hub has no such repository, or the file is no study.
+    Existing pins, comments and layout are preserved. Raises InputError if a repository is not on the Hub or the file is not a study.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -66,7 +66,7 @@ def pin(path: Path) -> list[str]:
             node = _values(top["datasets"])[name]
             edits += _edits(text, node, {"revision": info.sha})
             said.append(f"datasets.{name}: {hub['repo']} at {info.sha}")
-    for start, end, new in sorted(set(edits), reverse=True):  # two names of one anchor are one edit
+    for start, end, new in sorted(set(edits), reverse=True):  # two names that share an anchor need one edit
         text = text[:start] + new + text[end:]
     config.load(yaml.safe_load(text))
     if edits:

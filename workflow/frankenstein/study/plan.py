@@ -1,4 +1,4 @@
-"""`frankenstein plan`: what a study will cost, before it does. From Snakemake's dry run, and from costs."""
+"""`frankenstein plan`: estimate a study's cost before running it, from Snakemake's dry run and `costs`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
 
 def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
-    """What a dry run would run: rule, checkpoint (its wildcard), gpu, mem_mb, runtime (minutes), disk_mb, a row a job.
+    """Jobs listed by a dry run, one row per job: rule, checkpoint (the wildcard), gpu, mem_mb, runtime (minutes), disk_mb.
 
-    Raises InputError with Snakemake's own words where the study does not get so far.
+    Raises InputError with Snakemake's output if the dry run fails.
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path), "--dry-run"]
     made = subprocess.run([*command, "--cores", "1"], capture_output=True, text=True, check=False)
@@ -43,9 +43,9 @@ def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
 
 
 def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000) -> str:
-    """The plan of a study as text: jobs by rule, GPU-hours, downloads, disk, memory, and what can't fit (lines with "!").
+    """A study's plan as text: jobs by rule, GPU-hours, downloads, disk, memory, and warnings such as what does not fit ("!").
 
-    gpu_mb: memory of the GPUs at hand.
+    gpu_mb: memory per available GPU.
     """
     study = config.load(yaml.safe_load(Path(path).read_text()))
     table = jobs(path, snakefile)
@@ -71,7 +71,7 @@ def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000) -> str:
 
 
 def _storage(study: schema.Study, table: pd.DataFrame) -> list[str]:
-    """Downloads and disk by stage; hybrids as links or copies."""
+    """Download size, and disk space of the hybrids as links or copies."""
     fetched = sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
     download = sum(costs.weights_mb(study, name) for name in fetched) / 1000
     merged = [(recipe, checkpoint) for recipe in study.of("merging") for checkpoint in study.hybrids(recipe).values()]

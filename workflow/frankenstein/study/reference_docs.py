@@ -1,4 +1,4 @@
-"""The reference in config/README.md, from the schema: `python -m frankenstein.study.reference_docs` writes it, a test compares it."""
+"""The reference in config/README.md, generated from the schema by `python -m frankenstein.study.reference_docs`; a test checks it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from . import schema
 
 _STATISTICS = "<!-- generated from workflow/frankenstein/claims/statistics.py -->"
 _START, _END = "<!-- generated from workflow/frankenstein/study/schema.py -->", "<!-- end -->"
-# Heading of each model's table: where its keys stand in a file.
+# Section heading of each model's table: where its keys belong in a study's file.
 _SECTIONS = {
-    schema.Study: "The file",
+    schema.Study: "Top level",
     schema.Regions: "`regions`",
     schema.Merging: "`merging`",
-    schema.LocalCheckpoint: "`checkpoints.NAME`: a directory",
+    schema.LocalCheckpoint: "`checkpoints.NAME`: a local directory",
     schema.FromHub: "`checkpoints.NAME`: from the Hub",
     schema.Pretrained: "`checkpoints.NAME`: a Base of the mini study",
     schema.Shape: "`checkpoints.NAME.model`",
-    schema.Stage: "`checkpoints.NAME.curriculum`, each",
+    schema.Stage: "`checkpoints.NAME.curriculum`: each stage",
     schema.Finetuned: "`checkpoints.NAME`: an IN of the mini study",
     schema.Reinforced: "`checkpoints.NAME`: an RL of the mini study",
     schema.Rewards: "`checkpoints.NAME.rewards`",
@@ -53,7 +53,7 @@ def _default(field) -> str:
 
 
 def reference() -> str:
-    """Every key of a study's file: a table a section."""
+    """All keys of a study's file, one table per section."""
     parts = []
     for model, heading in _SECTIONS.items():
         lines = [f"### {heading}", ""]
@@ -66,11 +66,11 @@ def reference() -> str:
     return "\n\n".join(parts)
 
 
-_ROLES = {"old": "from", "new": "to"}  # Python has no argument `from`
+_ROLES = {"old": "from", "new": "to"}  # `from` is a reserved word in Python
 
 
 def statistics_table() -> str:
-    """A line per statistic that a claim can name, from its function."""
+    """Table of the statistics available to claims, one row per function."""
     lines = ["| `statistic` | `of` | what is compared with zero |", "|---|---|---|"]
     for name, of in STATISTICS.items():
         _, _, *arguments = inspect.signature(of.compute).parameters.values()
@@ -83,7 +83,7 @@ def statistics_table() -> str:
 
 
 def insert(text: str) -> str:
-    """A README with the reference, and the statistics of claims, between their marks."""
+    """Insert the reference and the table of statistics between their markers in a README."""
     for start, made in ((_START, reference()), (_STATISTICS, statistics_table())):
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(_END)

@@ -1,4 +1,4 @@
-"""The claims chart: every statement's estimate with its interval."""
+"""The claims chart: each statement's estimate with its interval."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ COLUMNS = [
 
 
 def data(measured: Measurements, stated: list[dict]) -> pd.DataFrame:
-    """statements.check_all of the claims that are stated."""
+    """statements.check_all for the given claims."""
     return statements.check_all(stated, measured)
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """The claims chart: every statement's estimate and 95 % interval (statements.check_all), a panel a claim, a row a recipe.
+    """The claims chart: each statement's estimate and 95 % interval (statements.check_all); one panel per claim, one row per recipe.
 
-    Estimates are of different kinds: each claim's axis is its own. Filled: decided; hollow: undecided; cross: the same with
-    IN trained again with another seed in RL's place.
+    Estimates have different units, so each claim has its own axis. Filled: decided; hollow: undecided; cross: the same
+    statistic with IN retrained with another seed in RL's place.
     """
     table = table[table.estimate.notna()]
     names = list(dict.fromkeys(table.claim))
@@ -95,7 +95,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
 
     def say(part: pd.DataFrame) -> str:
         return ", ".join(f"{n} {name}" for name, n in part.verdict.value_counts().items())

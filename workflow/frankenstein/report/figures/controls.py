@@ -1,4 +1,4 @@
-"""Is a region special? Sliding windows against random orders of the layers."""
+"""Is a region special? Sliding windows compared with random layer orders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def data(measured: Measurements) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Sliding windows (controls.windows), a panel per quantity. Dotted: 95 % of random orders of the layers."""
+    """Sliding windows (controls.windows), one panel per quantity. Dotted: 95 % band of random layer orders."""
     quantities = list(dict.fromkeys(table.quantity))
     figure, axes = panels(max(len(quantities), 1), 2.6)
     if not quantities:
@@ -52,7 +52,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
                 axis.plot(middle, bound, color=colour, ls=":", lw=0.8)
         size = int(table["last"].iloc[0] - table["first"].iloc[0] + 1)
         axis.margins(y=0.15)  # room for the regions' names
-        axis.set(xlabel=f"middle of {size} layers", ylabel="less the mean of all layers")
+        axis.set(xlabel=f"middle of {size} layers", ylabel="minus the mean of all layers")
         axis.set_title(quantity)
         axis.legend(ncols=4, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     return figure
@@ -68,5 +68,5 @@ def _windows(part: pd.DataFrame) -> str:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(table, ["quantity", "of"], _windows)

@@ -30,12 +30,15 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """interpolation.response of the recipes that are merged."""
+    """interpolation.response for the recipes with hybrids."""
     return interpolation.response(measured, list(measured.merged), measured.doses)
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Dose-response of hybrids: table by the share of RL in the layers that are mixed (interpolation.response), a panel a recipe and family."""
+    """Dose-response of hybrids against the share of RL in the interpolated layers; one panel per recipe and family.
+
+    table: interpolation.response.
+    """
     pairs = list(dict.fromkeys(zip(table.recipe, table.family, strict=True)))
     figure, axes = panels(len(pairs), 2.9, sharey=True)
     for axis, (recipe, family) in zip(axes, pairs, strict=True):
@@ -54,7 +57,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(
         table,
         ["recipe", "family", "metric"],

@@ -30,8 +30,8 @@ ABILITIES = {"M_vis": "Vision", "M_v2r": "Vision-to-Reasoning", "M_rea": "Reason
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """recipe, ability, stage, n, value, low, high, paper. The benchmark average weighs tasks alike; its interval is the
-    normal one of a mean of independent rates. paper: its value for a recipe of the same name."""
+    """recipe, ability, stage, n, value, low, high, paper. The benchmark average weights tasks equally; its interval
+    is the normal interval for a mean of independent rates. paper: the paper's value for a recipe of the same name."""
     scores, benchmarks, reference = measured.scores, measured.benchmarks, measured.reference
     cells = paper_cells(reference).set_index(["table", "recipe", "role", "metric"]).value
     averages = reference["benchmark_average"]
@@ -55,7 +55,7 @@ def data(measured: Measurements) -> pd.DataFrame:
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
     """Figure 2: accuracy by ability and stage. table: recipe, ability, stage, n, value, low, high, paper (percent).
 
-    A diamond: the paper's value for a recipe of this name.
+    Diamonds mark the paper's value for a recipe of the same name.
     """
     recipes = list(dict.fromkeys(table.recipe))
     figure, axes = panels(len(recipes), 2.6, sharey=True)
@@ -66,7 +66,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
             rows = part[part.stage == stage].set_index("ability").reindex(abilities)
             x = np.arange(len(abilities)) + (i - 1) * 0.27
             axis.bar(x, rows.value, 0.25, color=colour, label=stage)
-            # A Wilson interval need not hold a rate of exactly 0 or 1 by more than rounding.
+            # Rounding can put a rate of exactly 0 or 1 just outside its Wilson interval.
             error = [(rows.value - rows.low).clip(lower=0), (rows.high - rows.value).clip(lower=0)]
             axis.errorbar(x, rows.value, error, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
             if rows.paper.notna().any():
@@ -89,7 +89,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(
         table, ["recipe", "ability"], lambda part: ", ".join(f"{row.stage} {row.value:g}" for row in part.itertuples())
     )

@@ -26,7 +26,7 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """Attention of IN and RL -> recipe, stage, layer, n, failed, attention_mass, attention_mean, low, high (of the mass, 95 % t)."""
+    """Attention of IN and RL -> recipe, stage, layer, n, failed, attention_mass, attention_mean, low, high (95 % t interval of the mass)."""
     records = measured.attention[measured.attention.stage.isin(["IN", "RL"])]
     rows = []
     for (recipe, stage, layer), part in records.groupby(["recipe", "stage", "layer"], sort=False):
@@ -47,7 +47,7 @@ def data(measured: Measurements) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Figure 3: attention mass from reasoning to vision tokens by layer ."""
+    """Figure 3: attention mass from reasoning to vision tokens by layer."""
     recipes = list(dict.fromkeys(table.recipe))
     figure, axes = panels(len(recipes), 2.5, sharey=True)
     for axis, recipe in zip(axes, recipes, strict=True):
@@ -63,5 +63,5 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(table, ["recipe", "stage"], lambda part: peak(part, "attention_mass"))

@@ -35,17 +35,17 @@ COLUMNS = [
 
 
 def _rates(frame: pd.DataFrame, by: list[str], counted: str) -> pd.DataFrame:
-    """n, failed and the rate of `counted` over all n, with its 95 % interval.
+    """n, failed, and the rate of `counted` among all n with its 95 % interval.
 
-    Failed samples stay in n. What they would have said is unknown: the interval goes from Wilson's lower bound with all of them
-    as not counted to its upper bound with all of them counted.
+    Failed samples stay in n. Their outcomes are unknown, so the interval runs from Wilson's lower bound with none of them
+    counted to its upper bound with all of them counted.
     """
     rows = []
     for key, part in frame.groupby(by, sort=False):
         k, n, lost = int(part[counted].sum()), len(part), part.failed.astype(bool)
         failed = int(lost.sum())
         rate = {"rate": np.nan, "low": np.nan, "high": np.nan}
-        if failed < n:  # where every sample failed there is no rate to show, least of all 0
+        if failed < n:  # if every sample failed there is no rate to show; 0 would be misleading
             sure, possible = int((part[counted] & ~lost).sum()), int((part[counted] | lost).sum())
             rate = {"rate": k / n, "low": wilson(sure, n)["low"], "high": wilson(possible, n)["high"]}
         rows.append({**dict(zip(by, key, strict=True)), "n": n, "failed": failed, **rate})
@@ -53,10 +53,11 @@ def _rates(frame: pd.DataFrame, by: list[str], counted: str) -> pd.DataFrame:
 
 
 def change_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """swap_table -> function, mode, layer (-1: no swap), n, failed, rate (of change), low, high, truncated, text_rate, right_rate, base_right, able, unchangeable.
+    """swap_table -> function, mode, layer (-1: no swap), n, failed, rate (change rate), low, high, truncated, text_rate, right_rate, base_right, able, unchangeable.
 
-    Pairs that no swap can change are not in n; `unchangeable` counts them. truncated: answers that ran out of tokens;
-    base_right: right_rate without a swap; able: it is at least ABLE, or the change rate says nothing about the function.
+    Pairs that no swap can change are excluded from n and counted in `unchangeable`. truncated: answers that hit the token
+    limit; base_right: right_rate without a swap; able: base_right is at least ABLE, without which the change rate is
+    uninformative about the function.
     """
     modes = [mode for mode in dict.fromkeys(table["mode"]) if mode != "none"]
     fixed = table[table["mode"] == "none"].groupby("function").unchangeable.sum().astype(int)
@@ -74,20 +75,20 @@ def change_rates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def error_rates(table: pd.DataFrame) -> pd.DataFrame:
-    """skip_table -> task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high, truncated (errors that ran out of tokens)."""
+    """skip_table -> task, layer (-1: none skipped), n, failed, rate (1 - accuracy), low, high, truncated (errors that hit the token limit)."""
     by = ["task", "layer"]
     cut = table.assign(cut=table.wrong & table.truncated.astype(bool)).groupby(by, sort=False).cut.sum()
     return _rates(table, by, "wrong").merge(cut.astype(int).rename("truncated").reset_index(), on=by)
 
 
 def together(changes: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
-    """change_rates and error_rates in one table: `probe` is the mode of swapping, or "skip"."""
+    """Combine change_rates and error_rates into one table; `probe` is the swap mode, or "skip"."""
     changes = changes.rename(columns={"mode": "probe"})
     return pd.concat([changes, errors.assign(probe="skip").rename(columns={"task": "function"})], ignore_index=True)
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """The change and error rates of the Base, by layer."""
+    """The Base's change and error rates by layer."""
     return together(change_rates(measured.swaps), error_rates(measured.skips))
 
 
@@ -99,10 +100,10 @@ _MODES = {
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Figure 4: change rate under vision-token swapping, a panel a mode; error rate under layer skipping.
+    """Figure 4: change rate under vision-token swapping, one panel per mode; error rate under layer skipping.
 
-    Dotted: nothing swapped or skipped. A
-    function that the Base can't do is grey, and says how many pairs it gets right; dashed: errors that ran out of tokens.
+    Dotted: nothing swapped or skipped. Dashed: errors that hit the token limit. Functions that the Base has not mastered are
+    grey, labelled with the share of pairs it answers correctly.
     """
     errors = table[table.probe == "skip"].rename(columns={"function": "task"})
     changes = table[table.probe != "skip"].rename(columns={"probe": "mode"})
@@ -121,7 +122,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
             axis.axhline(part[part.layer < 0].rate.item(), color=colour, ls=":", lw=0.8)
         axis.set(ylabel="change rate")
         axis.set_title(f"{_MODES[mode]}\n({sizes(of_mode)})")
-        columns = 2 if of_mode.able.astype(bool).all() else 1  # what the Base can't do has a longer label
+        columns = 2 if of_mode.able.astype(bool).all() else 1  # functions the Base has not mastered have longer labels
         axis.legend(ncols=columns, columnspacing=1, loc="upper center", bbox_to_anchor=(0.5, -0.22))
     for (task, part), colour in zip(errors.groupby("task", sort=False), (BLUE, ORANGE, GREEN, PINK), strict=False):
         skipped = part[part.layer >= 0]
@@ -139,5 +140,5 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(table, ["probe", "function"], lambda part: peak(part, "rate"))

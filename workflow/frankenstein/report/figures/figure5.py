@@ -30,9 +30,9 @@ COLUMNS = [
 def data(measured: Measurements) -> pd.DataFrame:
     """Update records -> recipe, stage, layer, region, frobenius, frobenius_rms, low, high, frobenius_relative, share.
 
-    Of the decoder layers. A layer's Frobenius norm is the root of the sum of its matrices' squares; rms divides it by the
-    root of its entries (low and high: of rms, 95 % bootstrap over the layer's matrices); share is its part of the stage's
-    squared norm over all decoder layers.
+    Decoder layers only. A layer's Frobenius norm is the square root of the sum of its matrices' squared norms;
+    frobenius_rms divides it by the square root of the number of entries (low, high: 95 % bootstrap interval over the layer's
+    matrices); share is the layer's fraction of the stage's squared norm over all decoder layers.
     """
 
     def rms(squares, entries, axis=-1):
@@ -91,5 +91,5 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(table, ["recipe", "stage"], lambda part: peak(part, "frobenius_rms"))

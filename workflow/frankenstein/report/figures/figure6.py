@@ -30,11 +30,11 @@ RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """recipe, stage, layer, rank (1 to RANKS), log_ratio, low, high, matrices: log(sigma_i / sigma_1), mean over the decoder
-    layer's matrices with its 95 % t interval over them.
+    """recipe, stage, layer, rank (1 to RANKS), log_ratio, low, high, matrices: mean of log(sigma_i / sigma_1) over
+    the decoder layer's matrices, with its 95 % t interval over them.
 
-    sigmas: recipe, stage, component, layer, matrix, rank, log_ratio. A matrix whose update is exactly zero, or
-    whose update has a lower rank, has no ratio there and is left out; `matrices` counts the rest.
+    sigmas: recipe, stage, component, layer, matrix, rank, log_ratio. Matrices whose update is exactly
+    zero, or has a rank below this one, have no ratio here and are excluded; `matrices` counts the remaining ones.
     """
     sigmas = measured.spectra
     frame = sigmas[(sigmas.component == "layer") & (sigmas["rank"] <= RANKS)]
@@ -46,7 +46,7 @@ def data(measured: Measurements) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Figure 6: log(sigma_i / sigma_1) over layer and rank, trend lines at ranks 10, 20, 30, 40 (curves.table)."""
+    """Figure 6: log(sigma_i / sigma_1) over layer and rank, with trend lines at ranks 10, 20, 30, 40 (curves.table)."""
     recipes = list(dict.fromkeys(table.recipe))
     figure = plt.figure(figsize=(PAGE, 3.0 * len(recipes)))
     low = table.log_ratio.min()
@@ -72,7 +72,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(
         table[table["rank"] == table["rank"].max()],
         ["recipe", "stage"],

@@ -1,4 +1,4 @@
-"""Figure 4 at a glance: layer by function."""
+"""Figure 4 as a heat map: layer by function."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """by_function of Figure 4's table."""
+    """by_function applied to Figure 4's table."""
     return by_function(figure4.data(measured))
 
 
 def by_function(rates: pd.DataFrame) -> pd.DataFrame:
-    """Figure 4's table -> of (function, or "skip: TASK"), layer, n, failed, rate, low, high: one mode (the paper's, if it is there).
+    """Figure 4's table -> of (function, or "skip: TASK"), layer, n, failed, rate, low, high, for one swap mode (the
+    paper's, if available).
 
-    A function that the Base can't do is marked in its name.
+    Functions that the Base has not mastered are marked in their names.
     """
     probes = list(dict.fromkeys(rates.probe))
     mode = "hidden_state_at_layer" if "hidden_state_at_layer" in probes else probes[0]
@@ -48,9 +49,9 @@ def by_function(rates: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Layer by function: change rate under swapping, error rate under skipping.
+    """Heat map of layer by function: change rate under swapping, error rate under skipping.
 
-    A dot: the interval lies above that with nothing swapped or skipped. A cell where all samples failed is hatched.
+    Dots: the interval lies above that with nothing swapped or skipped. Hatched cells: all samples failed.
     """
     names = list(dict.fromkeys(table.of))
     figure, axis = plt.subplots(figsize=(PAGE, 0.9 + 0.28 * len(names)))
@@ -78,5 +79,5 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(table, ["of"], lambda part: peak(part, "rate"))

@@ -1,4 +1,4 @@
-"""Figure 6 as maps: where RL's spectrum is steeper than IN's, and slopes by layer."""
+"""Figure 6 as heat maps: where RL's spectrum is steeper than IN's, and per-layer slopes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """Update records -> recipe, stage, layer, region, slope, low, high, floor, matrices: of the log spectrum (lower: steeper).
+    """Update records -> recipe, stage, layer, region, slope, low, high, floor, matrices. Lower slopes are steeper.
 
-    Mean over a decoder layer's weight matrices with its 95 % t interval over them; a zero update has no slope.
-    floor: mean log(rounding_floor / sigma_1): lower values of log(sigma_i / sigma_1) can be rounding of the weights alone.
+    slope: slope of the log singular value spectrum, averaged over a decoder layer's weight matrices with its 95 % t interval
+    over them; a zero update has no slope. floor: mean log(rounding_floor / sigma_1); values of log(sigma_i / sigma_1) below
+    it may be due to rounding of the weights alone.
     """
     records, regions = measured.updates, measured.regions
     frame = records[(records.component == "layer") & records.slope.notna()]
@@ -50,10 +51,9 @@ def data(measured: Measurements) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Figure 6 to be read: where RL's log spectrum lies below IN's, and each layer's slope.
+    """Figure 6 as heat maps: where RL's log spectrum lies below IN's, and each layer's slope.
 
-    A row per recipe. Ranks above a stage's line, if there is one,
-    can be rounding of the stored weights alone.
+    One row per recipe. Ranks above a stage's line, if drawn, may be due to rounding of the stored weights alone.
     """
     spectra = figure6.data(measured)
     recipes = list(dict.fromkeys(spectra.recipe))
@@ -86,12 +86,12 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
         for stage, marker in (("IN", "o"), ("RL", "s")):
             of_stage = table[(table.recipe == recipe) & (table.stage == stage)]
             band(right, of_stage, "slope", STAGES[stage], stage, marker)
-        right.set(ylabel="slope of log(σᵢ/σ₁) a rank")
+        right.set(ylabel="slope of log(σᵢ/σ₁) per rank")
         right.set_title("mean of the matrices, 95 %")
         right.legend()
     return figure
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
     return by(table, ["recipe", "stage", "region"], lambda part: f"mean slope {part.slope.mean():.3g}")

@@ -1,4 +1,4 @@
-"""Training curves of what is trained here."""
+"""Training curves of the checkpoints that the study trains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """The training logs: checkpoint, kind (pretrain, sft, grpo), step, and what the trainer logs."""
+    """The training logs: checkpoint, kind (pretrain, sft, grpo), step, and the metrics the trainer logs."""
     return measured.training
 
 
@@ -49,13 +49,13 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
         axis.set_xlabel("step")
         if not part.empty:
             axis.legend(fontsize=SMALL)
-    left.set(ylabel="loss (nats a token)", title="supervised stages", yscale="log")
+    left.set(ylabel="loss (nats per token)", title="supervised stages", yscale="log")
     right.set(ylabel="share of right answers", title="rollouts of GRPO (mean of 9 log rows)", ylim=(0, 1))
     return figure
 
 
 def describe(table: pd.DataFrame) -> list[str]:
-    """What the figure shows, in words."""
+    """Phrases describing the figure, for its alt text."""
 
     def say(part):
         column = "reward_answer" if part.kind.iloc[0] == "grpo" else "loss"

@@ -1,0 +1,83 @@
+"""Which jobs a study has, from its configuration alone: no Snakemake is started."""
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from frankenstein.study.config import load
+from frankenstein.study.jobs import PARTS, Jobs
+from frankenstein.study.layout import _PATHS, Layout
+
+
+def jobs_of(name: str, **changes) -> Jobs:
+    return Jobs(load(yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text()) | changes))
+
+
+def test_every_path_lies_in_the_studys_folder():
+    paths = Layout("mine")
+    assert all(getattr(paths, name).startswith("results/mine/") for name in _PATHS)
+    assert len(set(_PATHS.values())) == len(_PATHS)
+    assert paths.grades == "results/mine/grades/{checkpoint}.csv"
+    with pytest.raises(AttributeError, match="no path 'grade'; there are report, "):
+        _ = paths.grade
+
+
+def test_who_plays_what_in_the_micro_study():
+    roles = jobs_of("micro").roles()
+    assert roles["base"] == [("one", "Base")]
+    assert roles["one.IN-RL-RL"] == [("one", "IN:RL:RL")]
+    assert roles["one-in-again"] == [("one", "IN, retrained")]
+    assert [role for played in roles.values() for _, role in played][-3:] == [
+        "RL, Early frozen", "RL, Mid frozen", "RL, Late frozen",
+    ]  # fmt: skip
+
+
+def test_what_is_trained_is_what_the_chapters_need():
+    assert set(jobs_of("micro").trained().values()) == {"pretrain", "sft", "grpo"}
+    assert next(iter(jobs_of("micro").trained())) == "base"
+    only = jobs_of("micro", chapters=["localization"])
+    assert only.trained() == {"base": "pretrain"}  # neither IN nor RL is probed
+    assert only.roles() == {}
+    assert jobs_of("paper").trained() == {}
+
+
+@pytest.mark.parametrize("name", ["micro", "config", "paper"])
+def test_files_are_named_for_what_is_read_from_them(name):
+    jobs = jobs_of(name)
+    files = jobs.files(*PARTS, "scores", "spectra", "subspaces", "training")
+    assert {f"grades.{checkpoint}" for checkpoint in jobs.roles()} <= set(files)
+    study = jobs.study
+    for recipe in study.of("attention"):
+        assert len(files[f"attention.{recipe}.rl"]) == study.probes.shards
+    for recipe in study.of("updates"):
+        assert len(files[f"updates.{recipe}"]) == len(files[f"spectra.{recipe}"]) == study.updates.shards
+    assert files["regions"] == jobs.paths.regions
+    assert "regions" not in jobs.files("grades", "scores")  # accuracies have no layers
+
+
+def test_a_setting_reaches_only_what_it_is_for():
+    """What is no setting of a figure does not redraw it."""
+    one, other = jobs_of("micro"), jobs_of("micro")
+    object.__setattr__(other.study.evaluation, "benchmarks", ["recognition"])
+    assert one.settings("updates") == other.settings("updates")
+    assert one.settings("grades") != other.settings("grades")
+
+
+def test_donors_and_their_shards():
+    jobs = jobs_of("micro")
+    recipe = jobs.study.recipes["one"]
+    assert jobs.donors("one", "IN-RL-RL") == {"IN": jobs.manifest(recipe.instruct), "RL": jobs.manifest(recipe.rl)}
+    linked = jobs_of("micro", merging={"layout": "link"})
+    assert linked.donor_shards("one", "IN-RL-RL") == {
+        "shards.IN": f"results/micro/shards/{recipe.instruct}", "shards.RL": f"results/micro/shards/{recipe.rl}",
+    }  # fmt: skip
+
+
+def test_a_recipe_without_a_base_is_not_probed():
+    config = yaml.safe_load((ROOT / "config" / "micro.yaml").read_text())
+    trained = {name: {"path": name} for name in ("in", "rl")}
+    mine = {"in": "in", "rl": "rl", "system_prompt": "think first."}
+    jobs = Jobs(load(config | {"checkpoints": trained, "recipes": {"mine": mine}, "merging": {}}))
+    assert jobs.base is None
+    assert not {"swaps", "skips", "updates.mine"} & set(jobs.files(*PARTS))
+    assert jobs.depth() == jobs.manifest("in")
