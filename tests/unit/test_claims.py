@@ -253,9 +253,15 @@ def test_energy_that_is_highest_in_late_does_not_peak_in_mid():
         {"recipe": "one", "stage": stage, "component": "layer", "layer": layer, "matrix": "q", "frobenius": np.exp(level / 2)}
         for stage in ("IN", "RL") for layer, level in enumerate([-3] * 3 + [1] * 3 + [1.2] * 3)
     ]  # fmt: skip
-    found = of_claim(4, Measurements(REGIONS, ("one",), updates=pd.DataFrame(rows), seed=1))
+    late = Measurements(REGIONS, ("one",), updates=pd.DataFrame(rows), seed=1)
+    found = of_claim(4, late)
     assert set(found.verdict) == {UNDECIDED}
     assert (found.estimate < 0).all()
+    mean = np.mean(np.exp([-3, 1, 1.2]))
+    over_early = statistics.energy_contrast(late, "one", "IN", "mid", "early").value
+    assert over_early == pytest.approx((np.exp(1) - np.exp(-3)) / mean)
+    over_rest = statistics.energy_contrast(late, "one", "IN", "mid").value
+    assert over_rest == pytest.approx((np.exp(1) - (np.exp(-3) + np.exp(1.2)) / 2) / mean)
 
 
 def test_an_update_of_low_rank_is_concentrated_and_one_of_nothing_says_nothing(tiny, tmp_path):

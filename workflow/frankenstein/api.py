@@ -16,7 +16,7 @@ import yaml
 from .claims.measurements import Measurements
 from .claims.measurements import read as _read_measurements
 from .core.errors import InputError
-from .core.regions import Regions
+from .core.regions import Regions as Regions  # public here
 from .grading import graders
 from .grading.extraction import final_answer as _final_answer
 from .grading.outcome import Grade
@@ -29,22 +29,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from .inference.generation import Response
-
-__all__ = [
-    "Measurements",
-    "Regions",
-    "attention",
-    "final_answer",
-    "generate",
-    "grade",
-    "load",
-    "merge",
-    "read_study",
-    "skip",
-    "swap",
-    "verify",
-    "weight_updates",
-]
 
 
 def load(checkpoint: str | Path, max_pixels: int | None = None):

@@ -10,12 +10,9 @@ import pandas as pd
 
 from ..core.errors import InputError
 from ..core.regions import Regions
-from ..core.roles import RETRAINED
+from ..core.roles import ATTENDED
 from . import reference
 from .outcomes import of_grades
-
-# Checkpoints of a recipe whose attention is measured: configuration key -> stage name.
-STAGES = {"instruct": "IN", "rl": "RL", "retrained": RETRAINED}
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def read(
         for recipe, role in (roles or {})[checkpoint]
     )
     attention = (
-        pd.read_csv(path).assign(recipe=label.split(".")[0], stage=STAGES[label.split(".")[1]])
+        pd.read_csv(path).assign(recipe=label.split(".")[0], stage=ATTENDED[label.split(".")[1]])
         for label, paths in found.labelled("attention")
         for path in paths
     )

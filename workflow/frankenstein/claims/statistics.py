@@ -136,7 +136,7 @@ def skip_contrast(measured: Measurements, recipe: str, more: str, less: str) -> 
 
 
 @statistic(
-    axis="update energy of the mean layer",
+    axis="update energy relative to the mean layer",
     profile=lambda m, recipe, of: (
         layer_samples.energy(m, recipe, of["stage"]),
         of["more"],
@@ -155,7 +155,7 @@ def energy_contrast(measured: Measurements, recipe: str, stage: str, more: str, 
     return of_difference(frame.value[inside].to_numpy(), frame.value[outside].to_numpy(), LAYERS, measured.seed)
 
 
-@statistic(axis="update energy of the mean layer")
+@statistic(axis="update energy relative to the mean layer")
 def energy_peak(measured: Measurements, recipe: str, stage: str, region: str) -> Estimate:
     """Update energy per layer (squared Frobenius norm over its mean) in a region minus that of the higher of the other two: positive
     only if energy peaks there; permutation of layers.

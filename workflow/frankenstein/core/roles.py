@@ -2,6 +2,8 @@
 
 # IN retrained with another seed: the seed-to-seed baseline for RL's effects.
 RETRAINED = "IN, retrained"
+# Checkpoints of a recipe whose attention is measured: configuration key -> role.
+ATTENDED = {"instruct": "IN", "rl": "RL", "retrained": RETRAINED}
 
 
 def frozen(region: str) -> str:

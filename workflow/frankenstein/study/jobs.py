@@ -9,7 +9,6 @@ from ..data.metrics import SHUFFLED
 from .layout import Layout
 from .schema import Study
 
-_STAGES = ("instruct", "rl", "retrained")  # checkpoints whose attention is measured
 _LAYERED = {"attention", "localization", "updates", "spectra"}
 REFERENCE = "workflow/claims/reference.yaml"
 PARTS = ("grades", "attention", "localization", "updates")  # the parts that claims are computed from
@@ -180,7 +179,7 @@ class Jobs:
             found |= {"scores": paths.table.format(table="scores"), "reference": REFERENCE}
         if "attention" in parts:
             for recipe in study.of("attention"):
-                for stage in _STAGES:
+                for stage in roles.ATTENDED:
                     if checkpoint := getattr(study.recipes[recipe], stage):
                         shards = range(study.probes.shards)
                         found[f"attention.{recipe}.{stage}"] = [

@@ -36,3 +36,8 @@ def has_choices(record: dict) -> bool:
     """Whether the question is multiple-choice, judging by its gold record."""
     kind = str(record.get("question_type", "")).replace("-", "_")
     return bool(record.get("choices") or record.get("options")) or kind in ("multi_choice", "multiple_choice")
+
+
+def choice_or(rule: str) -> Callable[[dict], str]:
+    """Grading as a choice where a record has choices, and else by another rule."""
+    return lambda record: "choice" if has_choices(record) else rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.errors import InputError
 from ..tasks import Example
-from .benchmark import Benchmark, has_choices
+from .benchmark import Benchmark, choice_or
 
 
 def example(row: dict, published: bool) -> Example:
@@ -17,17 +17,12 @@ def example(row: dict, published: bool) -> Example:
     )
 
 
-def grading(record: dict) -> str:
-    """Rule: "number" (the gold number follows ####), or "choice"."""
-    return "choice" if has_choices(record) else "number"
-
-
 BENCHMARK = Benchmark(
     repo="openai/gsm8k",
     revision="e53f048856ff4f594e959d75785d2c2d37b678ee",
     files={"test": "main/test-*.parquet"},
     rows={"test": 1319},
     example=example,
-    grading=grading,
+    grading=choice_or("number"),
     has_image=False,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tasks import Example
-from .benchmark import Benchmark, has_choices
+from .benchmark import Benchmark, choice_or
 
 
 def example(row: dict, published: bool) -> Example:
@@ -19,17 +19,12 @@ def example(row: dict, published: bool) -> Example:
     )
 
 
-def grading(record: dict) -> str:
-    """Rule: "latex" (mathematical equality), or "choice"."""
-    return "choice" if has_choices(record) else "latex"
-
-
 BENCHMARK = Benchmark(
     repo="HuggingFaceH4/MATH-500",
     revision="ff5b20257d8185524591543f8ff5993951537bb8",
     files={"test": "test.jsonl"},
     rows={"test": 500},
     example=example,
-    grading=grading,
+    grading=choice_or("latex"),
     has_image=False,
 )

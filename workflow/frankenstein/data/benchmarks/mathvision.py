@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..tasks import Example
-from .benchmark import Benchmark, has_choices
+from .benchmark import Benchmark, choice_or
 from .wording import ask, listed
 
 
@@ -29,16 +29,11 @@ def example(row: dict, published: bool) -> Example:
     )
 
 
-def grading(record: dict) -> str:
-    """Rule: "choice" or "latex"."""
-    return "choice" if has_choices(record) else "latex"
-
-
 BENCHMARK = Benchmark(
     repo="MathLLMs/MathVision",
     revision="0c681f39d3dacd336abf62ceb833e40320c8599f",
     files={"test": "data/test-*.parquet", "testmini": "data/testmini-*.parquet"},
     rows={"test": 3040, "testmini": 304},
     example=example,
-    grading=grading,
+    grading=choice_or("latex"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..tasks import Example
-from .benchmark import Benchmark, has_choices
+from .benchmark import Benchmark, choice_or
 from .wording import ask, lettered, listed
 
 
@@ -57,16 +57,11 @@ def example(row: dict, published: bool) -> Example:
     )
 
 
-def grading(record: dict) -> str:
-    """Rule: "choice", or "typed" (by answer_type and precision)."""
-    return "choice" if has_choices(record) else "typed"
-
-
 BENCHMARK = Benchmark(
     repo="AI4Math/MathVista",
     revision="2b6ad69445fbb5695c9b165475e8decdbeb97747",
     files={"testmini": "data/testmini-*.parquet"},
     rows={"testmini": 1000, "general-vqa": 460, "math-targeted-vqa": 540},
     example=example,
-    grading=grading,
+    grading=choice_or("typed"),
 )
