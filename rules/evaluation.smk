@@ -146,6 +146,7 @@ rule score:
         runtime=30,
     params:
         roles=jobs.roles(),
+        runs=jobs.settings()["runs"],
         abilities=study.abilities.model_dump(),
         code=code("score.py"),
     script:

@@ -264,7 +264,7 @@ rule test_claims:
     output:
         **figure("claims"),
         verdicts=table("verdicts"),
-        replicates=table("replicates"),
+        runs=table("runs"),
         paper=table("paper_claims"),
     log:
         f"{LOG}/test_claims.log",

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from frankenstein.claims import controls
 from frankenstein.claims.measurements import Measurements
 from frankenstein.core.regions import Regions
+from frankenstein.core.roles import Run
 
 REGIONS = Regions((2, 4), 6)
 
@@ -20,9 +21,9 @@ def profile(values) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("more", "less"), [("mid", None), ("mid", "early"), ("late", controls.REST)])
 @pytest.mark.parametrize("expect", ["greater", "less"])
-def test_p_of_random_partitions_against_all_of_them(more, less, expect):
+def test_random_partitions_against_all_of_them(more, less, expect):
     values = np.random.default_rng(4).normal(size=6)
-    made = controls.p_layers(profile(values), REGIONS, more, less, expect, seed=1)
+    made = controls.random_layers(profile(values), REGIONS, more, less, expect, seed=1)
 
     def contrast(order):
         parts = {"early": order[:2], "mid": order[2:4], "late": order[4:]}
@@ -38,15 +39,15 @@ def test_a_planted_region_is_special_and_noise_is_not():
     regions = Regions((10, 19), 28)
     values = np.random.default_rng(0).normal(size=28) * 0.1
     values[10:19] += 1
-    assert controls.p_layers(profile(values), regions, "mid", controls.REST, "greater", 1) < 0.001
-    assert controls.p_layers(profile(values), regions, "mid", controls.REST, "less", 1) > 0.99
+    assert controls.random_layers(profile(values), regions, "mid", controls.REST, "greater", 1) < 0.001
+    assert controls.random_layers(profile(values), regions, "mid", controls.REST, "less", 1) > 0.99
     false = sum(
-        controls.p_layers(profile(np.random.default_rng(i).normal(size=28)), regions, "mid", "late", "greater", i)
+        controls.random_layers(profile(np.random.default_rng(i).normal(size=28)), regions, "mid", "late", "greater", i)
         < 0.05
         for i in range(60)
     )
     assert binomtest(false, 60, 0.05, alternative="greater").pvalue > 0.01
-    assert np.isnan(controls.p_layers(profile(np.ones(28)), regions, "mid", None, "greater", 1))
+    assert np.isnan(controls.random_layers(profile(np.ones(28)), regions, "mid", None, "greater", 1))
 
 
 def test_windows_are_means_of_layers_less_that_of_all():
@@ -54,12 +55,21 @@ def test_windows_are_means_of_layers_less_that_of_all():
     table = rng.normal(size=(30, 28))
     table[:, 12:21] += 2
     rows = [
-        {"recipe": "one", "stage": stage, "id": i, "layer": layer, "attention_mass": table[i, layer] * (stage == "RL")}
+        {
+            "recipe": "one",
+            "run": 1,
+            "stage": stage,
+            "id": i,
+            "layer": layer,
+            "attention_mass": table[i, layer] * (stage == "RL"),
+        }
         for stage in ("IN", "RL")
         for i in range(30)
         for layer in range(28)
     ]
-    found = controls.windows(Measurements(Regions((10, 19), 28), ("one", "two"), attention=pd.DataFrame(rows), seed=1))
+    found = controls.windows(
+        Measurements(Regions((10, 19), 28), (Run("one"), Run("two")), attention=pd.DataFrame(rows), seed=1)
+    )
     assert list(found["first"]) == list(range(20))
     assert (found["last"] - found["first"] == 8).all()
     best = found.loc[found.value.idxmax()]
@@ -70,7 +80,7 @@ def test_windows_are_means_of_layers_less_that_of_all():
     assert best.value > best.random_high
     assert set(found.quantity) == {"attention mass, RL - IN"}
     assert set(found.n) == {30}
-    assert controls.windows(Measurements(None, ("one",))).empty
+    assert controls.windows(Measurements(None, (Run("one"),))).empty
 
 
 def test_of_noise_at_most_one_in_twenty_has_a_window_beyond():
@@ -79,10 +89,12 @@ def test_of_noise_at_most_one_in_twenty_has_a_window_beyond():
     for seed in range(60):
         squares = np.random.default_rng(seed).lognormal(size=28)
         rows = [
-            {"recipe": "one", "stage": "IN", "component": "layer", "layer": layer, "matrix": "q", "frobenius": value**0.5, "slope": 0, "stable_rank": 1, "spectral": 1, "rounding_floor": 0}
+            {"recipe": "one", "run": 1, "stage": "IN", "component": "layer", "layer": layer, "matrix": "q", "frobenius": value**0.5, "slope": 0, "stable_rank": 1, "spectral": 1, "rounding_floor": 0}
             for layer, value in enumerate(squares)
         ]  # fmt: skip
-        found = controls.windows(Measurements(Regions((10, 19), 28), ("one",), updates=pd.DataFrame(rows), seed=seed))
+        found = controls.windows(
+            Measurements(Regions((10, 19), 28), (Run("one"),), updates=pd.DataFrame(rows), seed=seed)
+        )
         beyond += bool(((found.value > found.random_high) | (found.value < found.random_low)).any())
     assert binomtest(beyond, 60, 0.05, alternative="greater").pvalue > 0.01
 
@@ -95,5 +107,5 @@ def test_one_high_layer_is_not_beyond():
          "changed": bool(value), "failed": False, "right": layer < 0, "unchangeable": False}
         for layer, value in enumerate([False, *values], -1) for i in range(4)
     ]  # fmt: skip
-    found = controls.windows(Measurements(Regions((3, 6), 9), ("one",), swaps=pd.DataFrame(rows), seed=1))
+    found = controls.windows(Measurements(Regions((3, 6), 9), (Run("one"),), swaps=pd.DataFrame(rows), seed=1))
     assert not (found.value > found.random_high).any()

@@ -122,7 +122,7 @@ def test_error_rates():
 def test_attention_profile_has_an_interval_and_counts_failures():
     rng = np.random.default_rng(0)
     rows = [
-        {"recipe": "one", "stage": "IN", "layer": 0, "attention_mass": mass, "attention_mean": mass / 4}
+        {"recipe": "one", "run": 1, "stage": "IN", "layer": 0, "attention_mass": mass, "attention_mean": mass / 4}
         for mass in [*rng.normal(0.3, 0.01, 50), np.nan]
     ]
     profile = figure3.data(Measurements(REGIONS, (), attention=pd.DataFrame(rows))).iloc[0]
@@ -133,7 +133,14 @@ def test_attention_profile_has_an_interval_and_counts_failures():
 
 def test_attention_difference_is_paired_by_example():
     rows = [
-        {"recipe": "one", "stage": stage, "layer": layer, "id": f"e{i}", "attention_mass": i / 10 + gain * (layer >= 6)}
+        {
+            "recipe": "one",
+            "run": 1,
+            "stage": stage,
+            "layer": layer,
+            "id": f"e{i}",
+            "attention_mass": i / 10 + gain * (layer >= 6),
+        }
         for stage, gain in (("IN", 0.0), ("RL", 0.05))
         for layer in range(9)
         for i in range(8)
@@ -149,7 +156,7 @@ def test_attention_difference_is_paired_by_example():
 
 def test_spectra_leave_out_what_has_no_ratio():
     sigma = {"q_proj": [2.0, 1.0, 0.5], "zero": [0.0, 0.0, 0.0], "low": [1.0, 0.0, 0.0]}
-    label = {"recipe": "one", "stage": "RL", "component": "layer", "layer": 0}
+    label = {"recipe": "one", "run": 1, "stage": "RL", "component": "layer", "layer": 0}
     rows = [
         {**label, "matrix": matrix, "rank": rank, "log_ratio": value}
         for matrix, values in sigma.items()

@@ -24,12 +24,47 @@ def test_every_path_lies_in_the_studys_folder():
 
 def test_who_plays_what_in_the_micro_study():
     roles = jobs_of("micro").roles()
-    assert roles["base"] == [("one", "Base")]
+    assert roles["base"] == [("one", "Base"), ("one-2", "Base")]
     assert roles["one.IN-RL-RL"] == [("one", "IN:RL:RL")]
-    assert roles["one-in-again"] == [("one", "IN, retrained")]
-    assert [role for played in roles.values() for _, role in played][-3:] == [
-        "RL, Early frozen", "RL, Mid frozen", "RL, Late frozen",
+    assert roles["one-2.IN-SEED-SEED"] == [("one-2", "IN:SEED:SEED")]
+    assert roles["other-in"] == [("one", "IN, retrained"), ("one-2", "IN")]  # each is the other's
+    assert [role for played in roles.values() for role in played if "frozen" in role[1]] == [
+        ("one", "RL, Early frozen"), ("one", "RL, Mid frozen"), ("one", "RL, Late frozen"),
     ]  # fmt: skip
+
+
+def test_a_number_of_runs_trains_copies_with_seeds_of_their_own():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config["recipes"]["one"] |= {"runs": 3}
+    del config["recipes"]["one"]["retrained"]
+    jobs = Jobs(load(config))
+    study = jobs.study
+    assert [name for name, run in study.runs.items() if run.recipe == "one"] == ["one", "one-2", "one-3"]
+    third = study.recipes["one-3"]
+    assert (third.instruct, third.rl, third.frozen["late"]) == ("one-in-3", "one-rl-3", "one-rl-late-3")
+    assert third.retrained == "one-in"  # the last run's is the first's
+    original, copy = study.checkpoints["one-rl"], study.checkpoints["one-rl-3"]
+    assert copy == original.model_copy(update={"seed": original.seed + 2000, "start": "one-in-3"})
+    assert study.checkpoints["one-in-3"].start == "base"  # which all runs share
+    assert {"one-in-2", "one-rl-2", "one-rl-mid-3"} <= set(jobs.trained())
+    # The first run is as it was: its results stay valid.
+    alone = Jobs(load(yaml.safe_load((ROOT / "config" / "config.yaml").read_text())))
+    assert study.recipes["one"].rl == alone.study.recipes["one"].rl
+    assert study.checkpoints["one-rl"] == alone.study.checkpoints["one-rl"]
+
+
+def test_one_in_with_two_independent_rls():
+    """MiMo-VL: one SFT checkpoint, RL by its authors and by Vero, in a few lines."""
+    config = yaml.safe_load((ROOT / "config" / "micro.yaml").read_text())
+    trained = {name: {"path": name} for name in ("sft", "rl", "vero")}
+    mimo = {"in": "sft", "runs": [{"rl": "rl"}, {"rl": "vero"}], "system_prompt": "think first."}
+    jobs = Jobs(load(config | {"checkpoints": trained, "recipes": {"mimo": mimo}, "merging": {}}))
+    assert [(run.instruct, run.rl, run.retrained) for run in jobs.study.recipes.values()] == [
+        ("sft", "rl", None), ("sft", "vero", None),
+    ]  # fmt: skip
+    assert jobs.roles()["sft"] == [("mimo", "IN"), ("mimo-2", "IN")]
+    assert jobs.settings()["runs"] == {"mimo": ["mimo", 1], "mimo-2": ["mimo", 2]}
+    assert "mimo.IN-SEED-SEED" not in jobs.roles()
 
 
 def test_what_is_trained_is_what_the_chapters_need():

@@ -13,10 +13,11 @@ from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from frankenstein.claims import claims, controls, statements
+from frankenstein.claims import controls, statements, testing, verdicts
 from frankenstein.claims.measurements import Measurements
-from frankenstein.claims.statements import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
+from frankenstein.claims.verdicts import CONTRADICTED, MISSING, SUPPORTED, UNDECIDED
 from frankenstein.core.regions import Regions
+from frankenstein.core.roles import Run
 from frankenstein.data import tasks
 from frankenstein.grading import probes, short
 from frankenstein.grading.outcome import RIGHT
@@ -88,18 +89,26 @@ def test_attention_raised_by_scaling_is_found_in_the_layers_where_it_was(tiny, t
     write(tiny, tmp_path / "in", mark_images)
     write(tmp_path / "in", tmp_path / "rl", lambda tensors: seek(tensors, raised, 3.0))
     frame = pd.concat(
-        attention_of(tmp_path / name, examples, tmp_path).assign(recipe="one", stage=name.upper())
+        attention_of(tmp_path / name, examples, tmp_path).assign(recipe="one", run=1, stage=name.upper())
         for name in ("in", "rl")
     )
-    measured = Measurements(REGIONS, ("one",), attention=frame, seed=1)
+    # The same model in six runs, as alike as runs can be.
+    runs = tuple(Run("one", number) for number in range(1, 7))
+    frame = pd.concat(
+        frame.assign(
+            run=run.number, attention_mass=frame.attention_mass * (1 + run.number * 1e-3 * (frame.stage == "RL"))
+        )
+        for run in runs
+    )
+    measured = Measurements(REGIONS, runs, attention=frame, seed=1)
     by_layer = frame.groupby(["layer", "stage"]).attention_mass.mean().unstack()
     change = by_layer.RL - by_layer.IN
     assert set(change.nlargest(len(raised)).index) == set(raised)
     assert change[list(raised)].min() > 3 * change.drop(list(raised)).abs().max()
     second = [claim for claim in PAPER if claim["claim"] == 2]
-    found = statements.check_all(second, measured)
-    assert claims.summarize_claims(second, found).verdict.item() == verdict
-    assert (found.p_layers.iloc[-1] < 0.05) == (verdict == SUPPORTED)
+    found = verdicts.decide(testing.check_all(second, measured)[0])
+    assert verdicts.summarize_claims(second, found).verdict.item() == verdict
+    assert (controls.of_statements(second, measured)[-1] < 0.05) == (verdict == SUPPORTED)
     windows = controls.windows(measured)
     best = windows.loc[windows.value.idxmax()]
     assert set(range(best["first"], best["last"] + 1)) <= set(raised)
@@ -164,13 +173,16 @@ def test_swapping_peaks_at_the_layer_that_alone_reads_the_image(tiny, tmp_path, 
         "name": "ocr",
         "statistic": "swap_contrast",
         "of": {"function": "ocr", "more": "early", "less": "late"},
+        "margin": 0.03,
     }
     claim = [{"claim": 1, "statements": [{**statement, "expect": "greater"}]}]
-    found = statements.check_all(claim, Measurements(REGIONS, ("one",), swaps=table, seed=1)).iloc[0]
+
+    def verdict(swaps):
+        measured = Measurements(REGIONS, (Run("one"),), swaps=swaps, seed=1)
+        return verdicts.decide(testing.check_all(claim, measured)[0]).iloc[0]
+
+    found, unable = verdict(table), verdict(table.assign(right=False))
     assert found.verdict == {1: SUPPORTED, 4: UNDECIDED, 7: CONTRADICTED}[reads]
-    unable = statements.check_all(claim, Measurements(REGIONS, ("one",), swaps=table.assign(right=False), seed=1)).iloc[
-        0
-    ]
     assert unable.verdict == MISSING
     assert unable.why == "the Base has only 0% of the ocr pairs right without a swap"
     assert found.estimate == pytest.approx(share * {1: 1, 4: 0, 7: -1}[reads] / 3)
@@ -209,16 +221,31 @@ def test_a_skill_of_one_region_is_in_the_hybrids_that_have_it_and_no_other(tiny,
         )
         for example, response in zip(examples, made, strict=True):
             hit = short.grade(response.text, example.answer, example.answer_type).verdict == RIGHT
-            rows.append({"recipe": "one", "role": role, "metric": "M_rea", "id": example.id, "correct": hit})
+            rows.append(
+                {
+                    "recipe": "one",
+                    "run": 1,
+                    "role": role,
+                    "metric": "M_rea",
+                    "id": example.id,
+                    "correct": hit,
+                    "cluster": example.id,
+                }
+            )
             assert (response.text == "7") == (role == "RL" or (":" in role and role.split(":")[1] == "RL")), role
     listed = [
-        {"name": role, "statistic": "gain", "of": {"metric": "M_rea", "from": "IN", "to": role}, "expect": "greater"}
+        {
+            "name": role,
+            "statistic": "gain",
+            "of": {"metric": "M_rea", "from": "IN", "to": role},
+            "expect": "greater",
+            "margin": 0.03,
+        }
         for role in ("RL", *HYBRIDS)
     ]
-    found = statements.check_all(
-        [{"claim": 1, "statements": listed}], Measurements(REGIONS, ("one",), outcomes=pd.DataFrame(rows), seed=1)
-    ).set_index("statement")
+    measured = Measurements(REGIONS, (Run("one"),), outcomes=pd.DataFrame(rows), seed=1)
+    found = testing.check_all([{"claim": 1, "statements": listed}], measured)[0].set_index("statement")
     for role, row in found.iterrows():
         carries = role == "RL" or role.split(":")[1] == "RL"
         assert row.estimate == float(carries)
-        assert (row.p < 0.05) == carries
+        assert (row.p_for < 0.025) == carries

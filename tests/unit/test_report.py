@@ -6,63 +6,69 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from test_claims import claim, concentrated, hits, measured, of_weights, planted
+from test_claims import claim, decided, gain, hits, measured, one_run, runs_of
 
-from frankenstein.claims import claims, scoring, statements
+from frankenstein.claims import scoring, statements, verdicts
 from frankenstein.claims.measurements import Measurements
-from frankenstein.core.regions import Regions
 from frankenstein.core.roles import RETRAINED
 from frankenstein.data import tasks
 from frankenstein.inference import responses
 from frankenstein.report import answers, figures, page, run_record
+from frankenstein.report.figures import claims as chart
 
 PAPER = statements.read([ROOT / "workflow" / "claims" / "paper.yaml"])
 TWO = {
     "recipes": {
-        "one": {"base": "b", "frozen": {"mid": "m"}, "retrained": "i"},
-        "two": {"base": "b", "frozen": {"mid": "m"}},
+        "one": {"base": "b", "frozen": {"mid": "m"}, "runs": 4},
+        "two": {"base": "b", "frozen": {"mid": "m"}, "runs": 4},
     }
 }
 
 
 def said(found: Measurements, config=TWO, stated=PAPER) -> str:
-    return "\n".join(answers.limits(found, config, statements.check_all(stated, found)))
+    return "\n".join(answers.limits(found, config, *chart.tables(found, stated)))
 
 
-@pytest.mark.slow
-def test_few_layers_cannot_tell_and_many_can(tiny, tmp_path):
-    planted(tiny, tmp_path / "in", concentrated(1e-2, range(3, 6)))
-    planted(tmp_path / "in", tmp_path / "rl", concentrated(1e-2, range(3, 6)))
-    deep = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
-    deep = deep[deep.component == "layer"]
-    few = deep[deep.layer % 3 < 2].assign(layer=lambda frame: frame.layer - frame.layer // 3)
-    found = Measurements(Regions((2, 4), 6), ("one",), updates=few, seed=1)
-    assert (
-        "Claim 4 cannot be decided in this study: with 6 layers a permutation of layers has no p below 0.044"
-        in said(found)
-    )
-    # As it says: Mid's is a hundred times the rest's.
-    assert set(statements.check_all(claim(4), found).verdict) == {statements.UNDECIDED}
-    many = Measurements(Regions((3, 6), 9), ("one",), updates=deep, seed=1)
-    assert "cannot be decided" not in said(many)
-    assert set(statements.check_all(claim(4), many).verdict) == {statements.SUPPORTED}
+def answered_claim(number: int, found: Measurements) -> dict:
+    tested, in_runs = chart.tables(found, claim(number))
+    return answers.answer(verdicts.summarize_claims(claim(number), tested).iloc[0].to_dict(), tested, in_runs)
 
 
 def test_a_seed_that_moves_as_much_as_rl_is_said():
     rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, RETRAINED: {"M_vis": 0.65}}
-    own = [{"claim": 1, "says": "x", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
-    text = said(measured(outcomes=hits(rates, recipes=("one",))), stated=own)
-    assert "moves by itself (95 % intervals, not corrected): M_vis RL - IN (one) +15.0 [" in text
+    own = [{"claim": 1, "says": "x", "statements": [gain("IN", "RL", "M_vis")]}]
+    one = {"recipes": {"one": {"base": "b", "frozen": {"mid": "m"}}}}
+    text = said(one_run(outcomes=hits(rates, recipes=("one",), runs=1)), one, own)
+    assert "moves by itself (95 % intervals, not corrected): M_vis RL - IN +15.0 [" in text
     assert "points, where RL makes +10.0 [" in text
-    assert "beside RL in two: what RL changed is not told" in text
+    assert "One training run: intervals are over its examples" in text
     rates[RETRAINED] = {"M_vis": 0.5}
-    assert "moves by itself" not in said(measured(outcomes=hits(rates, recipes=("one",))), stated=own)
+    text = said(one_run(outcomes=hits(rates, recipes=("one",), runs=1)), one, own)
+    assert "moves by itself" not in text
+    assert "No IN of another seed" not in text
+    assert "No IN of another seed beside RL in one" in said(
+        one_run(outcomes=hits({role: rates[role] for role in ("IN", "RL")}, recipes=("one",), runs=1)), one, own
+    )
 
 
-def test_few_examples_are_said():
+def test_few_runs_and_coarse_tests_are_said():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.5, "M_rea": 0.5}}
-    assert "Few examples: 4 tests of rates would miss" in said(measured(outcomes=hits(rates, n=20)), stated=claim(6))
-    assert "Few examples" not in said(measured(outcomes=hits(rates, n=2000)), stated=claim(6))
+    few = said(measured(runs_of(runs=2), outcomes=hits(rates, n=20, runs=2, sd=0.05)), stated=claim(6))
+    assert "4 training runs of 2 recipes: tests pool the runs" in few
+    assert "With 4 runs no sign-flip test reaches 5 %" in few
+    assert "Coarse tests: 2 statements about rates would miss" in few
+    many = said(measured(outcomes=hits(rates, n=2000, sd=0.01)), stated=claim(6))
+    assert "sign-flip" not in many
+    assert "Coarse tests" not in many
+
+
+def test_runs_from_one_in_are_said():
+    rates = {"IN": {"M_v2r": 0.4}, "RL": {"M_v2r": 0.6}}
+    frame = hits(rates, sd=0.02)
+    assert "start from one IN" not in said(measured(outcomes=frame), stated=claim(6))
+    first = frame[(frame.role == "IN") & (frame.run == 1)]
+    shared = pd.concat([frame[frame.role == "RL"], *(first.assign(run=run) for run in (1, 2, 3, 4))])
+    assert "The runs of one, two start from one IN" in said(measured(outcomes=shared), stated=claim(6))
 
 
 @pytest.mark.parametrize(
@@ -124,21 +130,40 @@ def test_failures_are_counted_with_their_reasons(tmp_path):
     assert run_record.ungraded(frame).to_dict("records") == [{"reason": "no description", "responses": 2}]
 
 
-def test_the_answer_says_how_much_data_would_tell():
-    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.44, "M_rea": 0.4}}
-    frame = hits(rates, n=100)
-    same = frame[(frame.role == "IN") & (frame.metric == "M_rea")].assign(role="IN:RL:RL")
-    frame = pd.concat([frame[~((frame.role == "IN:RL:RL") & (frame.metric == "M_rea"))], same])
-    tested = statements.check_all(claim(6), measured(outcomes=frame))
-    answer = answers.answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
-    finite = tested.needed[np.isfinite(tested.needed)]
+def test_the_answer_says_what_would_decide():
+    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.44, "M_rea": 0.42}}
+    found = measured(runs_of(runs=2), outcomes=hits(rates, n=100, runs=2, sd=0.02))
+    tested = decided(claim(6), found)
+    answer = answered_claim(6, found)
+    most = tested.loc[(tested.needed_runs * tested.needed_examples).idxmax()]
     assert answer["sentence"] == (
-        "In these checkpoints, 0 of 4 tests support the claim, 4 are undecided; at the observed effect sizes, "
-        f"{finite.min():,.0f} to {finite.max():,.0f} examples would be needed (100 available); 2 estimates are exactly zero."
+        "Over 4 training runs, of 2 statements 2 are undecided. Showing an effect of 3 points with 80 % power would take up to "
+        f"{most.needed_runs:.0f} runs of {most.needed_examples:,.0f} examples (here 4 of 100)."
     )
-    assert answer["statements"][2]["needed_shown"] == "no N"
-    assert answer["statements"][0]["shown"] == "+4.0 [{:+.1f}, {:+.1f}]".format(*100 * tested.loc[0, ["low", "high"]])
-    assert answer["statements"][2]["shown"] == "+0.0 [-2.7, +2.7]"
+    first = answer["statements"][0]
+    assert first["shown"] == "{:+.1f} [{:+.1f}, {:+.1f}]".format(*100 * tested.loc[0, ["estimate", "low", "high"]])
+    assert first["over_shown"] == "4 runs"
+    assert len(first["runs"]) == 4
+    assert first["runs"][0]["shown"].startswith("+")
+
+
+def test_the_answer_of_one_run_is_of_its_checkpoints():
+    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.4}}
+    answer = answered_claim(6, one_run(outcomes=hits(rates, recipes=("one",), runs=1)))
+    assert (answer["verdict"], answer["in_checkpoint"]) == ("undecided", "undecided")
+    assert answer["sentence"] == (
+        "In the checkpoints of the one run, of 2 statements 1 is supported and 1 is undecided. "
+        "One run says nothing about RL in general."
+    )
+
+
+def test_a_claim_with_parts_or_nothing_measured_says_so():
+    rates = {"IN": {"M_v2r": 0.4}, "IN:RL:RL": {"M_v2r": 0.7}}
+    answer = answered_claim(6, measured(outcomes=hits(rates, sd=0.02)))
+    assert answer["sentence"] == (
+        "Over 8 training runs, of 1 statement 1 is supported. 1 statement was not measured in this study."
+    )
+    assert answered_claim(6, measured())["sentence"] == "This study measured none of the quantities in this claim."
 
 
 def test_a_value_and_its_interval_are_one_cell():
@@ -152,29 +177,6 @@ def test_a_value_and_its_interval_are_one_cell():
     assert shown.rows[1][1][0] == ""
 
 
-def test_what_one_recipe_alone_has_is_claimed_of_it_alone():
-    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.7, "M_rea": 0.7}}
-    tested = statements.check_all(claim(6), measured(outcomes=hits(rates, recipes=("one",))))
-    answer = answers.answer(claims.summarize_claims(claim(6), tested).iloc[0].to_dict(), tested)
-    assert answer["verdict"] == "supported"
-    assert answer["sentence"] == (
-        "In these checkpoints, 2 of 2 tests support the claim; 2 further tests could not be run, so no conclusion is drawn for two."
-    )
-    nothing = statements.check_all(claim(6), measured())
-    answer = answers.answer(claims.summarize_claims(claim(6), nothing).iloc[0].to_dict(), nothing)
-    assert answer["sentence"] == "This study measured none of the quantities in this claim."
-
-
-def test_an_effect_no_larger_than_a_seeds_is_said_in_the_answer():
-    rates = {"IN": {"M_vis": 0.5}, "RL": {"M_vis": 0.6}, RETRAINED: {"M_vis": 0.65}}
-    own = [{"claim": 1, "says": "x", "where": "", "asks": "", "statements": [{"name": "M_vis RL - IN", "statistic": "gain", "of": {"metric": "M_vis", "from": "IN", "to": "RL"}, "expect": "greater"}]}]  # fmt: skip
-    for again, said in ((0.65, True), (0.5, False)):
-        rates[RETRAINED] = {"M_vis": again}
-        tested = statements.check_all(own, measured(outcomes=hits(rates, recipes=("one",))))
-        sentence = answers.answer(claims.summarize_claims(own, tested).iloc[0].to_dict(), tested)["sentence"]
-        assert ("1 of the decided effects is no larger than IN's seed-to-seed variation" in sentence) == said, sentence
-
-
 def answered(both, image, black, ungraded=0, n=100):
     """Grades of a checkpoint: so many of n right with both images, with the image alone, with the black one alone, and with the
     image where the response to the black one has no verdict."""
@@ -182,7 +184,15 @@ def answered(both, image, black, ungraded=0, n=100):
     pairs = [("right", "right")] * both + [("right", "wrong")] * image + [("wrong", "right")] * black
     pairs += [("right", "ungraded")] * ungraded + [("wrong", "wrong")] * rest
     rows = [
-        {"id": str(i), "task": task, "condition": condition, "verdict": verdict, "extracted": "x", "well_formed": True}
+        {
+            "id": str(i),
+            "task": task,
+            "problem": str(i),
+            "condition": condition,
+            "verdict": verdict,
+            "extracted": "x",
+            "well_formed": True,
+        }
         for i, pair in enumerate(pairs)
         for task, conditions in (("v", ("image", "black")), ("m", ("image", "described")), ("t", ("text", "text")))
         for condition, verdict in zip(conditions[: 1 + (task != "t")], pair, strict=False)
@@ -206,6 +216,23 @@ def test_what_moves_m_vis_is_said(instruct, rl, said):
     examples = [tasks.Example(str(i), task, "?", "1") for task in "vmt" for i in range(100)]
     abilities = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
     grades, roles = {"in": answered(**instruct), "rl": answered(**rl)}, {"in": [("one", "IN")], "rl": [("one", "RL")]}
-    made = scoring.score(grades, roles, abilities, examples)
+    made = scoring.score(grades, roles, {"one": ("one", 1)}, abilities, examples)
     (sentence,) = answers.moves(made["vision"], made["paired"])
     assert sentence == said
+
+
+def test_what_moves_m_vis_over_runs():
+    examples = [tasks.Example(str(i), task, "?", "1") for task in "vmt" for i in range(100)]
+    abilities = {"vision": "v", "vision_to_reasoning": "m", "reasoning": "t"}
+    grades, roles, runs = {}, {}, {}
+    for run, more in enumerate((36, 40, 44), 1):
+        grades[f"in{run}"] = answered(both=30, image=20, black=4)
+        grades[f"rl{run}"] = answered(both=30, image=more, black=4)
+        roles |= {f"in{run}": [(f"r{run}", "IN")], f"rl{run}": [(f"r{run}", "RL")]}
+        runs[f"r{run}"] = ("one", run)
+    made = scoring.score(grades, roles, runs, abilities, examples)
+    (sentence,) = answers.moves(made["vision"], made["paired"])
+    assert sentence == (
+        "From IN to RL (recipe one, mean of 3 runs), M_vis changed by +20.0 points [+10.1, +29.9]: accuracy with the image by "
+        "+20.0, answers that are also right on a black image by +0.0; the change is mostly in what the model sees."
+    )

@@ -21,6 +21,7 @@ def graded(task, verdicts, said=None):
             {
                 "id": f"{task}{i}",
                 "task": task,
+                "problem": f"{task}{i}",
                 "condition": condition,
                 "verdict": verdict,
                 "extracted": said[condition][i] if said else None,
@@ -69,19 +70,39 @@ def test_conditions_of_a_task():
 
 
 def outcome(hits):
-    return pd.DataFrame({"metric": "M_rea", "id": range(len(hits)), "correct": hits})
+    return pd.DataFrame({"metric": "M_rea", "id": range(len(hits)), "correct": hits, "cluster": range(len(hits))})
 
 
 def test_paired_difference():
     better = scoring.difference(outcome([False] * 30 + [True] * 20), outcome([True] * 45 + [False] * 5)).iloc[0]
     assert better.difference == pytest.approx(0.5)
     assert better.low < 0.5 < better.high
-    assert better.p_mcnemar < 0.001
+    assert better.p < 0.001
     same = scoring.difference(outcome([True, False]), outcome([True, False])).iloc[0]
-    assert (same.difference, same.p_mcnemar) == (0, 1)
+    assert (same.difference, same.p) == (0, 1)
     assert same.low == -same.high < 0  # two examples that agree do not prove that all would
     with pytest.raises(InputError, match="not asked the same"):
         scoring.difference(outcome([True, False]), outcome([True]))
+
+
+def test_versions_of_one_problem_are_one_cluster():
+    """MathVerse: five versions of a problem, answered alike, are not five answers."""
+    frame = graded("v", {"image": ["right"] * 50, "black": ["wrong"] * 50}).assign(
+        problem=lambda frame: frame.id.str[1:].astype(int) // 5
+    )
+    rest = [graded("m", {"image": ["right"], "described": ["right"]}), graded("t", {"text": ["right"]})]
+    found = outcomes.of_grades(pd.concat([frame, *rest]), ABILITIES)
+    assert found[found.metric == "M_vis"].cluster.nunique() == 10
+    assert found[found.metric == "v"].cluster.nunique() == 10
+    assert found[found.metric == "format, image"].cluster.nunique() == 11
+    better = pd.DataFrame(
+        {"metric": "v", "id": range(50), "cluster": np.arange(50) // 5, "correct": np.arange(50) < 30}
+    )
+    worse = better.assign(correct=False)
+    wide = scoring.difference(worse, better).iloc[0]
+    narrow = scoring.difference(worse.assign(cluster=range(50)), better.assign(cluster=range(50))).iloc[0]
+    assert wide.difference == narrow.difference == pytest.approx(0.6)
+    assert wide.high - wide.low > 1.8 * (narrow.high - narrow.low)
 
 
 def test_blind_guessing():
@@ -126,15 +147,15 @@ def test_a_recipe_without_a_base_is_scored_from_in_on():
     examples = [Example(str(i), task, "?", "1") for task in "vmt" for i in range(2)]
     roles = {"in": [("one", "IN")], "rl": [("one", "RL")]}
     frame.loc[(frame.task == "t") & (frame.verdict == "wrong"), "verdict"] = "abstained"
-    made = scoring.score({"in": frame, "rl": frame}, roles, ABILITIES, examples)
+    made = scoring.score({"in": frame, "rl": frame}, roles, {"one": ("one", 1)}, ABILITIES, examples)
     steps = made["differences"][["from", "to"]].drop_duplicates()
     assert steps.to_numpy().tolist() == [["IN", "RL"]]
     assert set(made["scores"].role) == {"IN", "RL"}
     scores = made["scores"].set_index(["role", "metric"])
     assert scores.loc[("RL", "M_rea"), ["n", "value", "abstained", "ungraded"]].tolist() == [2, 0.5, 1, 0]
-    assert made["vision"][["recipe", "role", "checkpoint", "task", "n"]].to_numpy().tolist() == [
-        ["one", "IN", "in", "v", 2],
-        ["one", "RL", "rl", "v", 2],
+    assert made["vision"][["recipe", "run", "role", "checkpoint", "n"]].to_numpy().tolist() == [
+        ["one", 1, "IN", "in", 2],
+        ["one", 1, "RL", "rl", 2],
     ]
 
 

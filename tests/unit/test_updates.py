@@ -363,7 +363,7 @@ def test_overlaps_of_recipes():
 
 @pytest.fixture(scope="module")
 def records(tiny, moved, again):
-    rows = [{"recipe": "one", "stage": s, **record} for s, record, *_ in matrices.updates(tiny, moved, again)]
+    rows = [{"recipe": "one", "run": 1, "stage": s, **record} for s, record, *_ in matrices.updates(tiny, moved, again)]
     return pd.DataFrame(rows)
 
 
@@ -400,7 +400,7 @@ def test_shares_of_energy_add_up(records):
 def test_a_steeper_spectrum_has_a_lower_slope():
     def record(layer, matrix, decay):
         sigma = np.exp(-decay * np.arange(60))
-        label = {"recipe": "one", "stage": "RL", "component": "layer", "layer": layer, "matrix": matrix}
+        label = {"recipe": "one", "run": 1, "stage": "RL", "component": "layer", "layer": layer, "matrix": matrix}
         return {**label, **matrices.diversity(sigma), "rounding_floor": np.exp(-3.0)}
 
     rows = [record(layer, m, d + 0.01 * layer) for layer in (0, 1) for m, d in (("q", 0.1), ("k", 0.12), ("v", 0.11))]

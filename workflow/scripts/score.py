@@ -21,6 +21,7 @@ examples = [example for path in snakemake.input.examples for example in tasks.re
 made = scoring.score(
     read("grades"),
     snakemake.params.roles,
+    snakemake.params.runs,
     snakemake.params.abilities,
     examples,
     read("judged") or None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,15 +11,18 @@ import pandas as pd
 from ..core.intervals import student
 from ..core.regions import NAMES, Regions
 from . import layer_samples
+from .estimates import EXAMPLES, LAYERS, MATRICES, RUNS
 from .measurements import Measurements
 
 REST = "rest"  # all layers outside a region
 _DRAWS = 9999
 
 
-def p_layers(profile: pd.DataFrame, regions: Regions, more: str, less: str | None, expect: str, seed: int) -> float:
-    """Permutation test over layers: the fraction of random partitions into three sets of the regions' sizes in which the
-    first set's mean (minus the second's, if given) is at least as extreme in the expected direction.
+def random_layers(
+    profile: pd.DataFrame, regions: Regions, more: str, less: str | None, expect: str, seed: int
+) -> float:
+    """The fraction of random partitions of the layers into three sets of the regions' sizes in which the first set's mean (minus
+    the second's, if given) is at least as extreme in the expected direction. It describes the profile and is no test.
 
     profile: layer, unit, value (layerwise). Adjacent layers are correlated, so contiguous regions are the extremes of many
     smooth profiles; `windows` shows whether another window is more extreme still. NaN if all layers have the same value.
@@ -40,24 +44,53 @@ def p_layers(profile: pd.DataFrame, regions: Regions, more: str, less: str | Non
     return float((found >= found[0] - 1e-12 * np.ptp(values)).mean())
 
 
-def _quantities(measured: Measurements) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yields (quantity, of, layer profile) for every layer profile available in the study."""
-    wanted = [("image reading", name, layer_samples.image_reads, (name,)) for name in _functions(measured)]
-    wanted.append(("error rate", "layer skipped", layer_samples.skip_errors, ()))
-    for recipe in measured.recipes:
-        wanted.append(("attention mass, RL - IN", recipe, layer_samples.attention_change, (recipe,)))
-        wanted += [
-            ("update energy", f"{recipe}, {stage}", layer_samples.energy, (recipe, stage)) for stage in ("IN", "RL")
-        ]
-        wanted.append(("slope, RL - IN", recipe, layer_samples.slope_change, (recipe,)))
-        wanted.append(("log stable rank, RL - IN", recipe, layer_samples.concentration_change, (recipe,)))
-    for quantity, of, profile, arguments in wanted:
-        try:
-            found = profile(measured, *arguments)
-        except LookupError:
+def of_statements(claims: list[dict], measured: Measurements) -> list[float]:
+    """random_layers of every statement, in the order of testing.check_all, with the profile averaged over the runs; NaN for
+    statements that are not about layers or could not be tested."""
+    from .statistics import STATISTICS  # which imports this module
+
+    found = []
+    for statement in (statement for claim in claims for statement in claim["statements"]):
+        statistic, profiles = STATISTICS[statement["statistic"]], []
+        for run in (None,) if statistic.of_base else measured.runs:
+            with contextlib.suppress(LookupError):
+                profiles += [statistic.profile(measured, run, statement["of"])] if statistic.profile else []
+        if not profiles or statement["expect"] == "equal":
+            found.append(np.nan)
             continue
-        if not np.isinf(found.value).any():
-            yield quantity, of, found
+        frames, (_, more, less) = [frame for frame, *_ in profiles], profiles[0]
+        frame = pd.concat(frames, ignore_index=True)
+        found.append(random_layers(frame, measured.regions, more, less, statement["expect"], measured.seed))
+    return found
+
+
+def _quantities(measured: Measurements) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yields (quantity, of, layer profile) for every layer profile available in the study.
+
+    Of a recipe with several runs, the units are the runs: the profile of a run is the mean over its units.
+    """
+    of_base = [("image reading", name, layer_samples.image_reads, (name,)) for name in _functions(measured)]
+    of_base.append(("error rate", "layer skipped", layer_samples.skip_errors, ()))
+    for quantity, of, profile, arguments in of_base:
+        with contextlib.suppress(LookupError):
+            yield quantity, of, profile(measured, *arguments)
+    of_runs = [("attention mass, RL - IN", "", layer_samples.attention_change, ())]
+    of_runs += [("update energy", f", {stage}", layer_samples.energy, (stage,)) for stage in ("IN", "RL")]
+    of_runs.append(("slope, RL - IN", "", layer_samples.slope_change, ()))
+    of_runs.append(("log stable rank, RL - IN", "", layer_samples.concentration_change, ()))
+    for recipe in dict.fromkeys(run.recipe for run in measured.runs):
+        for quantity, suffix, profile, arguments in of_runs:
+            frames = []
+            for run in measured.runs:
+                with contextlib.suppress(LookupError):
+                    frames += [profile(measured, run, *arguments)] if run.recipe == recipe else []
+            if len(frames) > 1:
+                means = [
+                    frame.groupby("layer").value.mean().reset_index().assign(unit=k) for k, frame in enumerate(frames)
+                ]
+                frames = [pd.concat(means, ignore_index=True)]
+            if frames:
+                yield quantity, recipe + suffix, frames[0]
 
 
 def _functions(measured: Measurements) -> list[str]:
@@ -68,7 +101,7 @@ def windows(measured: Measurements) -> pd.DataFrame:
     """Every layerwise quantity averaged over sliding windows with as many layers as Mid.
 
     quantity, of, first, last (layers of the window), value (window mean minus the mean over all layers), low, high (95 % t
-    interval over units), n, unit, random_low, random_high (simultaneous band: in 95 % of random layer orders, no window lies
+    interval over units: examples, matrices, or runs where there are several), n, unit, random_low, random_high (simultaneous band: in 95 % of random layer orders, no window lies
     outside it). Update energy has one value per layer, hence no interval.
     """
     columns = ["quantity", "of", "first", "last", "value", "low", "high", "n", "unit", "random_low", "random_high"]
@@ -84,10 +117,11 @@ def windows(measured: Measurements) -> pd.DataFrame:
         means = np.lib.stride_tricks.sliding_window_view(orders, size, axis=1).mean(-1)
         rounding = 1e-12 * np.ptp(profile)  # rounding alone must not put a window outside the band
         low, high = np.quantile(means.min(1), 0.025) - rounding, np.quantile(means.max(1), 0.975) + rounding
-        unit = layer_samples.MATRICES if quantity.startswith(("slope", "log stable")) else layer_samples.EXAMPLES
+        several = sum(run.recipe == of.split(",")[0] for run in measured.runs) > 1
+        unit = RUNS if several else MATRICES if quantity.startswith(("slope", "log stable")) else EXAMPLES
         for first in range(layers - size + 1):
             values = centred.loc[:, first : first + size - 1].mean(axis=1).dropna()
             row = {"quantity": quantity, "of": of, "first": first, "last": first + size - 1, "value": values.mean()}
-            row |= {**student(values), "n": len(values), "unit": layer_samples.LAYERS if len(table) == 1 else unit}
+            row |= {**student(values), "n": len(values), "unit": LAYERS if len(table) == 1 else unit}
             rows.append({**row, "random_low": low, "random_high": high})
     return pd.DataFrame(rows, columns=columns)

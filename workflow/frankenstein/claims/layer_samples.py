@@ -5,13 +5,16 @@ A unit is the unit of sampling: an example or a weight matrix. LookupError names
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 import numpy as np
 import pandas as pd
 
+from ..core.roles import Run
 from .ability import ABLE, able
 from .measurements import Measurements
 
-EXAMPLES, LAYERS, MATRICES = "examples", "layers", "matrices"
 _COLUMNS = ["layer", "unit", "value"]
 
 
@@ -22,10 +25,28 @@ def wanted(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
     return frame
 
 
-def attention_change(measured: Measurements, recipe: str) -> pd.DataFrame:
+def once(compute: Callable) -> Callable:
+    """Compute a profile of a study's measurements once; its other arguments are hashable."""
+
+    @wraps(compute)
+    def kept(measured: Measurements, *of):
+        key = (compute.__name__, *of)
+        if key not in measured.computed:
+            measured.computed[key] = compute(measured, *of)
+        return measured.computed[key]
+
+    return kept
+
+
+def of_run(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The rows of a run."""
+    return frame[(frame.recipe == run.recipe) & (frame.run == run.number)]
+
+
+@once
+def attention_change(measured: Measurements, run: Run) -> pd.DataFrame:
     """Change in attention mass on vision tokens, RL - IN, per example. Examples that failed in either are dropped."""
-    frame = wanted(measured.attention, "no attention")
-    frame = frame[frame.recipe == recipe]
+    frame = of_run(wanted(measured.attention, "no attention"), run)
     mass = frame.pivot(index=["layer", "id"], columns="stage", values="attention_mass")
     for stage in ("IN", "RL"):
         if stage not in mass:
@@ -58,6 +79,7 @@ def swap_changes(measured: Measurements, function: str) -> pd.DataFrame:
     return _probed(_swapped(measured, function), "changed")
 
 
+@once
 def image_reads(measured: Measurements, function: str) -> pd.DataFrame:
     """Where the image is read, per pair: change under a swap at layer l minus change under a swap at layer l + 1.
 
@@ -73,48 +95,60 @@ def image_reads(measured: Measurements, function: str) -> pd.DataFrame:
     return reads.reset_index().melt(id_vars="unit", var_name="layer")[_COLUMNS]
 
 
+@once
 def skip_errors(measured: Measurements) -> pd.DataFrame:
     """Whether the Base's answer was wrong with a layer skipped, per example."""
     return _probed(wanted(measured.skips, "no localization"), "wrong")
 
 
-def _updates(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
-    frame = wanted(measured.updates, "no updates")
-    frame = frame[(frame.recipe == recipe) & (frame.stage == stage) & (frame.component == "layer")]
+@once
+def _updates(measured: Measurements, run: Run, stage: str) -> pd.DataFrame:
+    frame = of_run(wanted(measured.updates, "no updates"), run)
+    frame = frame[(frame.stage == stage) & (frame.component == "layer")]
     return wanted(frame, f"no update of {stage}")
 
 
-def energy(measured: Measurements, recipe: str, stage: str) -> pd.DataFrame:
+@once
+def energy(measured: Measurements, run: Run, stage: str) -> pd.DataFrame:
     """Update energy: squared Frobenius norm of a layer's update, summed over its matrices, relative to the mean over layers.
     One value per layer (all matrices are measured): 1 is the mean layer, 0 an unchanged layer. LookupError for a zero update."""
-    squares = _updates(measured, recipe, stage).assign(square=lambda f: f.frobenius**2).groupby("layer").square.sum()
+    squares = _updates(measured, run, stage).assign(square=lambda f: f.frobenius**2).groupby("layer").square.sum()
     if not squares.any():
         raise LookupError(f"the update of {stage} is exactly zero")
     return (squares / squares.mean()).rename("value").reset_index().assign(unit="layer")[_COLUMNS]
 
 
-def _both_updates(measured: Measurements, recipe: str, column: str) -> tuple[pd.Series, pd.Series]:
+def _both_updates(measured: Measurements, run: Run, column: str) -> tuple[pd.Series, pd.Series]:
     """A column of IN's and RL's update tables, by (layer, matrix); NaN where it is within the rounding of the stored weights."""
     sides = []
     for stage in ("IN", "RL"):
-        frame = _updates(measured, recipe, stage).set_index(["layer", "matrix"])
+        frame = _updates(measured, run, stage).set_index(["layer", "matrix"])
         sides.append(frame[column].where(frame.spectral > frame.rounding_floor))
     return sides[0], sides[1]
 
 
-def slope_change(measured: Measurements, recipe: str) -> pd.DataFrame:
+@once
+def slope_change(measured: Measurements, run: Run) -> pd.DataFrame:
     """Slope of the log singular value spectrum, RL's minus IN's, per weight matrix; lower means RL's is steeper.
 
     Updates of rank 0 or 1 have no slope. For a low-rank update it covers only the nonzero ranks: see concentration_change.
     """
-    before, after = _both_updates(measured, recipe, "slope")
+    before, after = _both_updates(measured, run, "slope")
     change = wanted((after - before).dropna().rename("value").reset_index(), "no two spectra to compare")
     return change.rename(columns={"matrix": "unit"})[_COLUMNS]
 
 
-def concentration_change(measured: Measurements, recipe: str) -> pd.DataFrame:
+@once
+def concentration_change(measured: Measurements, run: Run) -> pd.DataFrame:
     """Log stable rank of the update (sum sigma^2 / sigma_1^2), RL's minus IN's, per weight matrix; lower means RL's update is
     concentrated in fewer directions, whatever its rank."""
-    before, after = (np.log(side.where(side > 0)) for side in _both_updates(measured, recipe, "stable_rank"))
+    before, after = (np.log(side.where(side > 0)) for side in _both_updates(measured, run, "stable_rank"))
     change = wanted((after - before).dropna().rename("value").reset_index(), "no two spectra to compare")
     return change.rename(columns={"matrix": "unit"})[_COLUMNS]
+
+
+@once
+def by_region(measured: Measurements, profile: Callable, *of) -> pd.DataFrame:
+    """A profile averaged over each region's layers: index unit, columns early, mid, late. profile(measured, *of): a function above."""
+    frame = profile(measured, *of)
+    return frame.assign(region=frame.layer.map(measured.regions.of)).groupby(["unit", "region"]).value.mean().unstack()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from ..core.errors import InputError
 from ..core.regions import Regions
-from ..core.roles import ATTENDED
+from ..core.roles import ATTENDED, Run
 from . import reference
 from .outcomes import of_grades
 
@@ -19,16 +20,18 @@ from .outcomes import of_grades
 class Measurements:
     """A study's measurements. A frame is None if the study does not include its chapter.
 
-    outcomes: recipe, role, metric, id, correct (outcomes.of_grades for every role); scores: the scores table; benchmarks: tasks in
-    the benchmark average; attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (one
-    Base); skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope;
-    spectra: recipe, stage, component, layer, matrix, rank, log_ratio; subspaces: recipe -> name -> array; training: the
-    training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: recipes with hybrids and with
-    region-frozen runs; doses: Study.doses. files: files read; missing: expected files that do not exist.
+    runs: the training runs, recipe by recipe; frames of what was measured in a run have the columns recipe and run (its number).
+    outcomes: recipe, run, role, metric, id, correct, cluster (outcomes.of_grades for every role; cluster: examples of one
+    problem share it); scores: the scores table; benchmarks: tasks in the benchmark average; attention: recipe, run, stage, id,
+    layer, attention_mass; swaps: id, function, mode, layer, changed, failed (one Base); skips: task, id, layer, wrong, failed;
+    updates: recipe, run, stage, component, layer, matrix, frobenius, entries, slope; spectra: recipe, run, stage, component,
+    layer, matrix, rank, log_ratio; subspaces: run -> name -> array; training: the training logs with checkpoint and kind;
+    reference: the paper's tables. merged, frozen: runs with hybrids and with region-frozen RL; doses: Study.doses. files: files
+    read; missing: expected files that do not exist.
     """
 
     regions: Regions | None
-    recipes: tuple[str, ...]
+    runs: tuple[Run, ...]
     benchmarks: tuple[str, ...] = ()
     outcomes: pd.DataFrame | None = None
     attention: pd.DataFrame | None = None
@@ -36,16 +39,32 @@ class Measurements:
     skips: pd.DataFrame | None = None
     updates: pd.DataFrame | None = None
     spectra: pd.DataFrame | None = None
-    subspaces: dict[str, dict] | None = None
+    subspaces: dict[Run, dict] | None = None
     training: pd.DataFrame | None = None
     scores: pd.DataFrame | None = None
     reference: dict | None = None
-    merged: tuple[str, ...] = ()
-    frozen: tuple[str, ...] = ()
+    merged: tuple[Run, ...] = ()
+    frozen: tuple[Run, ...] = ()
     doses: dict[str, dict[str, float]] | None = None
     seed: int = 0
     files: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @cached_property
+    def computed(self) -> dict:
+        """What has been computed from these measurements (layer_samples.once)."""
+        return {}
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, int, str, str], pd.DataFrame]:
+        """(recipe, run, role, metric) -> its rows of outcomes, indexed by "METRIC ID"."""
+        found, indexes = {}, {}
+        named = self.outcomes.set_axis(self.outcomes.metric + " " + self.outcomes.id.astype(str))
+        for key, part in named.groupby(["recipe", "run", "role", "metric"], sort=False):
+            # Most checkpoints are asked the same examples in the same order: one index then serves all, and is compared once.
+            known = indexes.setdefault(key[-1], part.index)
+            found[key] = part.set_axis(known) if part.index.equals(known) else part
+        return found
 
 
 class _Files:
@@ -75,7 +94,7 @@ class _Files:
 def read(
     files: Mapping[str, str | Sequence[str]],
     *,
-    recipes: Sequence[str] = (),
+    runs: Mapping[str, Sequence] = {},
     seed: int = 0,
     roles: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     abilities: Mapping[str, str] | None = None,
@@ -90,9 +109,18 @@ def read(
     files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE, updates.RECIPE, spectra.RECIPE and
     subspaces.RECIPE (one path per shard), training.CHECKPOINT, scores, swaps, skips, reference, regions; other names are
     ignored. A name with a missing shard is dropped entirely and listed in `missing`: no statement rests on a subset of shards.
-    roles: checkpoint -> [(recipe, role)]; kinds: checkpoint -> kind of training.
+    runs: name of a run, which stands for RECIPE in the names of files -> (recipe, number); roles: checkpoint -> [(name of a
+    run, role)]; kinds: checkpoint -> kind of training.
     """
     found = _Files(files)
+    of_run = {name: Run(*run) for name, run in runs.items()}
+
+    def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+        """The frame of a run, with its columns recipe and run in front."""
+        frame = frame.drop(columns="recipe", errors="ignore")
+        frame.insert(0, "recipe", of_run[name].recipe)
+        frame.insert(1, "run", of_run[name].number)
+        return frame
 
     def joined(frames) -> pd.DataFrame | None:
         return pd.concat(parts, ignore_index=True) if (parts := list(frames)) else None
@@ -101,19 +129,20 @@ def read(
         return joined(map(pd.read_csv, found.paths(name)))
 
     outcomes = (
-        of_grades(pd.read_csv(paths[0], keep_default_na=False, dtype={"id": str}), dict(abilities or {})).assign(
-            recipe=recipe, role=role
-        )
+        labelled(outcome.assign(role=role), name)
         for checkpoint, paths in found.labelled("grades")
-        for recipe, role in (roles or {})[checkpoint]
+        for outcome in [
+            of_grades(pd.read_csv(paths[0], keep_default_na=False, dtype={"id": str}), dict(abilities or {}))
+        ]
+        for name, role in (roles or {})[checkpoint]
     )
     attention = (
-        pd.read_csv(path).assign(recipe=label.split(".")[0], stage=ATTENDED[label.split(".")[1]])
+        labelled(pd.read_csv(path).assign(stage=ATTENDED[label.split(".")[1]]), label.split(".")[0])
         for label, paths in found.labelled("attention")
         for path in paths
     )
-    updates = (pd.read_csv(path) for _, paths in found.labelled("updates") for path in paths)
-    spectra = (pd.read_parquet(path) for _, paths in found.labelled("spectra") for path in paths)
+    updates = (labelled(pd.read_csv(path), name) for name, paths in found.labelled("updates") for path in paths)
+    spectra = (labelled(pd.read_parquet(path), name) for name, paths in found.labelled("spectra") for path in paths)
     training = (
         pd.read_csv(path).assign(checkpoint=checkpoint, kind=(kinds or {})[checkpoint])
         for checkpoint, paths in found.labelled("training")
@@ -138,16 +167,16 @@ def read(
     paper = found.paths("reference")
     return Measurements(
         measured_regions,
-        tuple(recipes),
+        tuple(of_run.values()),
         tuple(benchmarks),
         joined(outcomes),
         **layered,
-        subspaces=_subspaces(found),
+        subspaces=_subspaces(found, of_run),
         training=joined(training),
         scores=one("scores"),
         reference=reference.read(paper[0]) if paper else None,
-        merged=tuple(merged),
-        frozen=tuple(frozen),
+        merged=tuple(of_run[name] for name in merged),
+        frozen=tuple(of_run[name] for name in frozen),
         doses=doses,
         seed=seed,
         files=tuple(dict.fromkeys(found.read)),
@@ -155,10 +184,10 @@ def read(
     )
 
 
-def _subspaces(found: _Files) -> dict[str, dict]:
-    spaces: dict[str, dict] = {}
-    for recipe, paths in found.labelled("subspaces"):
+def _subspaces(found: _Files, of_run: dict[str, Run]) -> dict[Run, dict]:
+    spaces: dict[Run, dict] = {}
+    for name, paths in found.labelled("subspaces"):
         from safetensors.numpy import load_file
 
-        spaces[recipe] = {name: array for path in paths for name, array in load_file(path).items()}
+        spaces[of_run[name]] = {name: array for path in paths for name, array in load_file(path).items()}
     return spaces

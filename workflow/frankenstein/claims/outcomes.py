@@ -28,7 +28,7 @@ def holds(graded: pd.DataFrame, rule: dict[str, bool]) -> pd.Series:
 
 
 def of_grades(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
-    """Outcomes of one checkpoint, one row per (metric, example): metric, id, correct.
+    """Outcomes of one checkpoint, one row per (metric, example): metric, id, correct, cluster (of examples about one problem).
 
     Metrics are M_vis, M_v2r and M_rea; each task by name, in its first condition (as published); and
     "format, CONDITION": whether the response had the form <think>...</think><answer>...</answer>, one row per response.
@@ -41,7 +41,13 @@ def of_grades(graded: pd.DataFrame, abilities: dict[str, str]) -> pd.DataFrame:
     for condition, part in graded.groupby("condition", sort=False):
         # Ids are unique only within a task.
         parts.append((f"format, {condition}", part.set_index(part.task + " " + part.id.astype(str)).well_formed))
-    return pd.concat(
-        [pd.DataFrame({"metric": metric, "id": hit.index, "correct": hit.to_numpy(bool)}) for metric, hit in parts],
-        ignore_index=True,
-    )
+    problems = dict(zip(graded.task + " " + graded.id.astype(str), graded.problem.astype(str), strict=True))
+    frames = []
+    for metric, hit in parts:
+        task = abilities[METRICS[metric][0]] if metric in METRICS else metric
+        keys = hit.index if metric.startswith("format, ") else f"{task} " + hit.index.astype(str)
+        cluster = [problems[key] for key in keys]
+        frames.append(
+            pd.DataFrame({"metric": metric, "id": hit.index, "correct": hit.to_numpy(bool), "cluster": cluster})
+        )
+    return pd.concat(frames, ignore_index=True)

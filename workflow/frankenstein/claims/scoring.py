@@ -15,6 +15,7 @@ from ..data.metrics import METRICS, SHUFFLED, as_published
 from ..data.tasks import Example
 from ..grading.outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS, WRONG
 from ..grading.short import equal
+from .estimates import EXAMPLES, over_examples, sample
 from .outcomes import of_grades
 
 
@@ -138,14 +139,17 @@ def paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """b - a on the same examples: metric, n, difference, low, high (95 %, paired: Bonett and Price), p_mcnemar (exact)."""
+    """b - a on the same examples: metric, n, difference, low, high (95 %, paired, by problem), p (two-sided, the interval's own
+    test). The interval and test of estimates.over_examples: without versions of one problem, Bonett and Price's."""
     rows = []
-    for row in paired(a, b).to_dict("records"):
-        gain = (row["n01"] - row["n10"]) / row["n"]
-        bounds = paired_interval(row["n01"], row["n10"], row["n"])
-        rows.append(
-            {"metric": row["metric"], "n": row["n"], "difference": gain, **bounds, "p_mcnemar": row["p_mcnemar"]}
-        )
+    for metric, part in a.groupby("metric", sort=False):
+        both = part.merge(b[b.metric == metric], on="id", suffixes=("_a", "_b"), validate="one_to_one").set_index("id")
+        if not len(both) == len(part) == (b.metric == metric).sum():
+            raise InputError(f"{metric}: the two checkpoints were not asked the same examples")
+        change = both.correct_b.astype(float) - both.correct_a.astype(float)
+        found = over_examples(sample(change, EXAMPLES, clusters=pd.factorize(both.cluster_a)[0]))
+        row = {"metric": metric, "n": len(both), "difference": found.value, "low": found.low, "high": found.high}
+        rows.append({**row, "p": min(1.0, 2 * min(found.above(), found.below()))})
     return pd.DataFrame(rows)
 
 
@@ -153,25 +157,32 @@ def _labelled(frame: pd.DataFrame, **label) -> pd.DataFrame:
     return pd.DataFrame([label] * len(frame)).join(frame)
 
 
+def _label(run: tuple[str, int]) -> dict:
+    recipe, number = run
+    return {"recipe": recipe, "run": number}
+
+
 def score(
     grades: dict[str, pd.DataFrame],
     roles: dict[str, list[tuple[str, str]]],
+    runs: dict[str, tuple[str, int]],
     abilities: dict[str, str],
     examples: list[Example],
     judged: dict[str, pd.DataFrame] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Score tables for every checkpoint in each of its roles.
 
-    grades: checkpoint -> verdicts.grade_all; roles: checkpoint -> [(recipe, role)], role being Base, IN,
-    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; judged: checkpoint -> judge.judge. Returns:
-    scores: recipe, role, checkpoint, metric, n, value, low, high, abstained and ungraded (number of
+    grades: checkpoint -> verdicts.grade_all; roles: checkpoint -> [(name of a run, role)], role being Base, IN,
+    RL, a hybrid such as IN:RL:RL, or "RL, Early frozen"; runs: name of a run -> (recipe, number); judged: checkpoint ->
+    judge.judge. Returns, each with the columns recipe and run (its number) in front:
+    scores: role, checkpoint, metric, n, value, low, high, abstained and ungraded (number of
     the metric's responses in which the model declines to answer, or without a verdict), blind (accuracy of guessing from the
     prompt alone on a task), and with a judge value_judged (using the judge's verdicts where the rules give none);
-    vision: recipe, role, checkpoint, and the row of `vision` for the vision task;
-    differences: recipe, from, to, metric, n, difference, low, high, p_mcnemar, for Base -> IN (if there is a Base), and
-    from IN and from RL to every later role of the recipe;
-    paired: recipe, a, b, metric, n, n11, n10, n01, n00, p_mcnemar for every pair of roles of a recipe;
-    categories: recipe, role, checkpoint, task, category, n, right, wrong, abstained, ungraded, value, low, high.
+    vision: role, checkpoint, and the row of `vision` for the vision task;
+    differences: from, to, metric, n, difference, low, high, p, for Base -> IN (if there is a Base), and
+    from IN and from RL to every later role of the run;
+    paired: a, b, metric, n, n11, n10, n01, n00, p_mcnemar for every pair of roles of a run;
+    categories: role, checkpoint, task, category, n, right, wrong, abstained, ungraded, value, low, high.
     """
     chance = {}
     for task in dict.fromkeys(example.task for example in examples):
@@ -191,20 +202,20 @@ def score(
             rate["value_judged"] = rates(of_grades(with_judge(graded, judged[checkpoint]), abilities)).value
         by_category = categories(graded, examples)
         seen = pd.DataFrame([vision(graded, of_vision, abilities["vision"])])
-        for recipe, role in played:
-            members.setdefault(recipe, {})[role] = checkpoint
-            label = {"recipe": recipe, "role": role, "checkpoint": checkpoint}
+        for run, role in played:
+            members.setdefault(run, {})[role] = checkpoint
+            label = _label(runs[run]) | {"role": role, "checkpoint": checkpoint}
             tables["scores"].append(_labelled(rate, **label))
             tables["vision"].append(_labelled(seen, **label))
             tables["categories"].append(_labelled(by_category, **label))
-    for recipe, member in members.items():
+    for run, member in members.items():
         steps = [("Base", "IN")] if "Base" in member else []
         steps += [("IN", role) for role in member if role not in ("Base", "IN")]
         steps += [("RL", role) for role in member if role not in ("Base", "IN", "RL")]
         for old, new in steps:
             table = difference(results[member[old]], results[member[new]])
-            tables["differences"].append(_labelled(table, recipe=recipe, **{"from": old, "to": new}))
+            tables["differences"].append(_labelled(table, **_label(runs[run]), **{"from": old, "to": new}))
         for a, b in itertools.combinations(member, 2):
             table = paired(results[member[a]], results[member[b]])
-            tables["paired"].append(_labelled(table, recipe=recipe, a=a, b=b))
+            tables["paired"].append(_labelled(table, **_label(runs[run]), a=a, b=b))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}

@@ -42,7 +42,9 @@ def _record(example: Example, response: str | None) -> dict:
 
 
 def grade_all(paths: list[Path], checkpoint: str, examples: list[Example], jobs: int | None = None) -> pd.DataFrame:
-    """Grades of a checkpoint's responses: id, task, condition, verdict, extracted, reason, well_formed, truncated, tokens.
+    """Grades of a checkpoint's responses: id, task, problem, condition, verdict, extracted, reason, well_formed, truncated, tokens.
+
+    problem: examples with the same one are versions of one question (MathVerse); else the example's id.
 
     Raises InputError if the responses are not this checkpoint's responses to these examples (responses.read_all).
     """
@@ -55,7 +57,9 @@ def grade_all(paths: list[Path], checkpoint: str, examples: list[Example], jobs:
     )
     rows = [
         {
-            **{key: record[key] for key in ("id", "task", "condition")},
+            **{key: record[key] for key in ("id", "task")},
+            "problem": golds[record["task"], record["id"]].meta.get("problem", record["id"]),
+            "condition": record["condition"],
             **asdict(grade),
             "reason": record["error"] or grade.reason,
             "well_formed": short.well_formed(record["response"] or ""),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from math import comb
-
 import numpy as np
 import pandas as pd
 
-from ..claims import statements
-from ..claims.estimates import LEVEL
-from ..claims.layer_samples import EXAMPLES, LAYERS, MATRICES
+from ..claims.estimates import EXAMPLES, LEVEL, RUNS
 from ..claims.measurements import Measurements
+from ..claims.verdicts import CONTRADICTED, MISSING, SAME, SUPPORTED, UNDECIDED
 from ..core.intervals import paired as paired_interval
-from ..core.regions import NAMES, Regions
+from ..core.intervals import student
 
 
 def number(value) -> str:
@@ -26,70 +23,119 @@ def number(value) -> str:
     return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e12 else f"{value:.3g}"
 
 
-def answer(row: dict, tested: pd.DataFrame) -> dict:
-    """A claim with its statements and a summary of the evidence."""
+def _count(number: int, noun: str) -> str:
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(phrases: list[str]) -> str:
+    return ", ".join(phrases[:-1]) + (" and " if len(phrases) > 1 else "") + phrases[-1] if phrases else ""
+
+
+def answer(row: dict, tested: pd.DataFrame, in_runs: pd.DataFrame) -> dict:
+    """A claim with its statements and a summary of the evidence. tested, in_runs: figures/claims.csv and tables/runs.csv."""
     part = tested[tested.claim.astype(str) == str(row["claim"])]
-    undecided = part[part.verdict == statements.UNDECIDED]
-    # Tests over examples are inference about these checkpoints; they do not cover variation between training runs.
-    sentence = f"In these checkpoints, {row['supported']} of {len(part) - row['missing']} tests support the claim"
-    if row["contradicted"]:
-        sentence += f", {row['contradicted']} find the opposite effect"
-    if row["undecided"]:
-        sentence += f", {row['undecided']} are undecided"
-        finite = undecided[(undecided.unit == EXAMPLES) & np.isfinite(undecided.needed.astype(float))]
-        finite = finite.sort_values("needed").iloc[sorted({0, len(finite) - 1})] if len(finite) else finite
-        needed = " to ".join(f"{test.needed:,.0f}" for test in finite.itertuples())
-        available = " to ".join(dict.fromkeys(f"{test.n:,.0f}" for test in finite.itertuples()))
-        zero = int((undecided.estimate == 0).sum())
-        if needed:
-            sentence += f"; at the observed effect sizes, {needed} examples would be needed ({available} available)"
-        sentence += f"; {zero} estimate{' is' if zero == 1 else 's are'} exactly zero" if zero else ""
-    if row["verdict"] == statements.MISSING:
-        sentence = "This study measured none of the quantities in this claim"
-    elif row["missing"]:
-        without = [
-            recipe for recipe, tests in part.groupby("recipe") if (tests.verdict == statements.MISSING).all() and recipe
-        ]
-        where = f"for {', '.join(without)}" if without else "there"
-        further = "further test" if row["missing"] == 1 else "further tests"
-        sentence += f"; {row['missing']} {further} could not be run, so no conclusion is drawn {where}"
-    decided = part[part.verdict.isin([statements.SUPPORTED, statements.CONTRADICTED])]
-    moved = decided[["null_low", "null_high"]].astype(float).abs().max(axis=1) >= decided.estimate.abs()
-    if moved.any():
-        verb = "effects is" if moved.sum() == 1 else "effects are"
-        sentence += f". {moved.sum()} of the decided {verb} no larger than IN's seed-to-seed variation"
-    anywhere = decided[decided.verdict == statements.SUPPORTED].p_layers.astype(float) > LEVEL
+    made = part[part.verdict != MISSING]
+    sentence = _evidence(row, made)
+    if len(made) and row["missing"]:
+        verb = "was" if row["missing"] == 1 else "were"
+        sentence += f" {_count(row['missing'], 'statement')} {verb} not measured in this study."
+    anywhere = made[(made.verdict == SUPPORTED) | (made.in_checkpoint == SUPPORTED)].random_layers.astype(float) > LEVEL
     if anywhere.any():
-        verb = "effects is" if anywhere.sum() == 1 else "effects are"
-        sentence += f". {anywhere.sum()} of the supported {verb} matched by more than 5 % of random sets of layers"
+        sentence += (
+            f" {_count(anywhere.sum(), 'effect')} would also be found in more than 5 % of random sets of layers."
+        )
     tests = [_shown(test) for test in part.to_dict("records")]
-    made = [test for test in tests if test["verdict"] != statements.MISSING]
     # Values shared by all tests of a claim are stated once, in the table header.
-    common = {
-        key: only.pop() if len(only := {test[key] for test in made}) == 1 else "" for key in ("unit_shown", "unit")
-    }
-    return row | {"sentence": sentence + ".", "statements": tests, "common": common}
+    shown = [test for test in tests if test["verdict"] != MISSING]
+    common = {"unit_shown": only.pop() if len(only := {test["unit_shown"] for test in shown}) == 1 else ""}
+    of_claim = in_runs[in_runs.claim.astype(str) == str(row["claim"])]
+    for test in tests:
+        of_test = of_claim[(of_claim.statement == test["statement"]) & of_claim.estimate.notna()]
+        test["runs"] = [_shown(run) for run in of_test.to_dict("records")]
+    return row | {"sentence": sentence, "statements": tests, "common": common}
+
+
+def _evidence(row: dict, made: pd.DataFrame) -> str:
+    """What the tests of a claim come to, in one to three sentences."""
+    if made.empty:
+        return "This study measured none of the quantities in this claim."
+    over_runs = made[made.over == RUNS]
+    said = []
+    for where, part, verdicts in (
+        ("In this Base", made[made.of_base.astype(bool)], "verdict"),
+        (f"Over {_span(over_runs.n)} training runs", over_runs, "verdict"),
+        ("In the checkpoints of the one run", made[made.in_checkpoint.fillna("") != ""], "in_checkpoint"),
+    ):
+        if part.empty:
+            continue
+        counts = part[verdicts].value_counts()
+        phrases = {
+            SUPPORTED: "supported", CONTRADICTED: "significantly the other way round",
+            SAME: "without a relevant difference", UNDECIDED: "undecided",
+        }  # fmt: skip
+        said.append(f"{where}, of {_count(len(part), 'statement')} " + _listed(
+            [f"{counts[verdict]} {'is' if counts[verdict] == 1 else 'are'} {phrase}" for verdict, phrase in phrases.items() if verdict in counts]
+        ) + ".")  # fmt: skip
+    if (made.in_checkpoint.fillna("") != "").any():
+        said.append("One run says nothing about RL in general.")
+    undecided = made[(made.verdict == UNDECIDED) & made.needed_examples.notna()]
+    if len(undecided):
+        said.append(_needed(undecided))
+    return " ".join(said)
+
+
+def _span(values: pd.Series) -> str:
+    """ "4", or "2 to 4"."""
+    low, high = values.min(), values.max()
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+
+
+def _needed(undecided: pd.DataFrame) -> str:
+    """What would show the declared margins."""
+    finite = undecided[np.isfinite(undecided.needed_examples.astype(float))]
+    if finite.empty:
+        return "No number of runs up to 100 would show an effect of the declared margin."
+    most = finite.loc[(finite.needed_runs.fillna(1) * finite.needed_examples).idxmax()]
+    size = _size(most.margin, most.axis)
+    have = f"here {most.n:,.0f} of {most.units:,.0f}" if most.over == RUNS else f"here {most.n:,.0f}"
+    runs = f"{_count(most.needed_runs, 'run')} of " if most.over == RUNS else ""
+    return f"Showing an effect of {size} with 80 % power would take up to {runs}{_count(most.needed_examples, 'example')} ({have})."
+
+
+def _points(axis: str) -> bool:
+    return str(axis).endswith(" rate")
+
+
+def _size(value: float, axis: str) -> str:
+    return f"{100 * value:g} points" if _points(axis) else f"{value:g} ({str(axis).removeprefix('difference of ')})"
 
 
 def _shown(test: dict) -> dict:
     """A test with its numbers formatted for display: rates in percentage points, all else to two digits."""
-    points = str(test["axis"]).endswith(" rate")
+    points = _points(test["axis"])
 
     def text(value) -> str:
         return "none" if np.isnan(value) else f"{100 * value:+.1f}" if points else f"{value:+.2g}"
 
     def with_interval(*names: str) -> str:
         value, low, high = (float(test[name]) for name in names)
-        return "" if np.isnan(value) else f"{text(value)} [{text(low)}, {text(high)}]"
+        return "" if np.isnan(value) else text(value) if np.isnan(low) else f"{text(value)} [{text(low)}, {text(high)}]"
 
-    detectable = float(test["detectable"])
-    return test | {
+    shown = test | {
         "shown": with_interval("estimate", "low", "high"),
         "null_shown": with_interval("null", "null_low", "null_high"),
-        "needed_shown": "no N" if float(test["needed"]) == np.inf else number(test["needed"]),
-        "detectable_shown": "" if np.isnan(detectable) else text(detectable).lstrip("+"),
         "unit_shown": "points" if points else str(test["axis"]).removeprefix("difference of "),
     }
+    if "level" in test:
+        detectable, runs = float(test["detectable"]), float(test["needed_runs"])
+        needed = number(float(test["needed_examples"]))
+        shown |= {
+            "detectable_shown": "" if np.isnan(detectable) else text(detectable).lstrip("+"),
+            "needed_shown": needed if np.isnan(runs) or np.isinf(runs) else f"{runs:,.0f} × {needed}",
+            "over_shown": f"{test['n']:,.0f} {test['over']}" if test["over"] in (RUNS, EXAMPLES) else "1 run",
+            "along_shown": "" if np.isnan(float(test["along"])) else f"{test['along']:.0f} of {test['n']:.0f}",
+        }
+    return shown
 
 
 def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
@@ -97,23 +143,25 @@ def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
 
     vision, paired: the tables of these names. M_vis is accuracy with the image minus the share also right on a black image
     (and minus the share right with the image whose response to the black image is ungraded); its change decomposes in the
-    same way. A component is said to account "mostly" for the change if it is at least twice the other; no attribution is
-    made if the 95 % interval of the change (intervals.paired) includes zero.
+    same way. Changes are means over the recipe's runs; the 95 % interval is over runs (t), or over the examples of the only run
+    (intervals.paired). A component is said to account "mostly" for the change if it is at least twice the other; no attribution
+    is made if the interval includes zero.
     """
 
     def points(value: float) -> str:
         return f"{round(100 * value, 1) + 0.0:+.1f}"  # no "-0.0"
 
-    said, roles = [], vision.set_index(["recipe", "role"])
-    for step in paired[paired.metric == "M_vis"].to_dict("records"):
-        if (step["a"], step["b"]) not in (("Base", "IN"), ("IN", "RL")):
-            continue
-        old, new = (roles.loc[(step["recipe"], step[role])] for role in ("a", "b"))
-        change = (step["n01"] - step["n10"]) / step["n"]
-        interval = paired_interval(step["n01"], step["n10"], step["n"])
-        seeing = new.accuracy - old.accuracy
-        both = new.image_right_black_right / new.n - old.image_right_black_right / old.n
-        lost = seeing - both - change
+    said, roles = [], vision.set_index(["recipe", "run", "role"])
+    steps = paired[paired.metric == "M_vis"]
+    steps = steps[[pair in _STEPS for pair in zip(steps.a, steps.b, strict=True)]]
+    for (recipe, a, b), runs in steps.groupby(["recipe", "a", "b"], sort=False):
+        old, new = (roles.loc[[(recipe, run, role) for run in runs.run]].reset_index(drop=True) for role in (a, b))
+        changes = ((runs.n01 - runs.n10) / runs.n).reset_index(drop=True)
+        one = runs.iloc[0]
+        interval = paired_interval(one.n01, one.n10, one.n) if len(runs) == 1 else student(changes)
+        sees = new.accuracy - old.accuracy
+        blind = new.image_right_black_right / new.n - old.image_right_black_right / old.n
+        change, seeing, both, lost = changes.mean(), sees.mean(), blind.mean(), (sees - blind - changes).mean()
         if interval["low"] <= 0 <= interval["high"]:
             mostly = "the interval includes zero"
         elif abs(lost) >= 2 * max(abs(both), abs(seeing)):
@@ -125,80 +173,89 @@ def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
         else:
             mostly = "both move it"
         ungraded = f", ungraded answers to a black image by {points(lost)}" if abs(lost) >= 5e-4 else ""
+        mean = f", mean of {len(runs)} runs" if len(runs) > 1 else ""
         said.append(
-            f"From {step['a']} to {step['b']} (recipe {step['recipe']}), M_vis changed by {points(change)} points "
+            f"From {a} to {b} (recipe {recipe}{mean}), M_vis changed by {points(change)} points "
             f"[{points(interval['low'])}, {points(interval['high'])}]: accuracy with the image by {points(seeing)}, answers that "
             f"are also right on a black image by {points(both)}{ungraded}; {mostly}."
         )
     return said
 
 
-def _least_p(regions: Regions) -> float:
-    """Smallest attainable two-sided p when permuting layers into regions of these sizes: only the observed partition and, if the
-    other two regions have equal size, the one with those two exchanged are as extreme."""
-    first, second, third = (len(regions.range(name)) for name in NAMES)
-    partitions = comb(regions.layers, first) * comb(regions.layers - first, second)
-    return 2 * (1 + (first == third)) / partitions
+_STEPS = (("Base", "IN"), ("IN", "RL"))
 
 
-def limits(measured: Measurements, config: dict, tested: pd.DataFrame) -> list[str]:
+def limits(measured: Measurements, config: dict, tested: pd.DataFrame, in_runs: pd.DataFrame) -> list[str]:
     """Limitations: what the study lacks, and which conclusions it therefore does not draw."""
     found, recipes = [], config["recipes"]
+    runs = len(measured.runs)
+    over = tested[tested.over == RUNS]
+    if runs == 1:
+        found.append(
+            "One training run: intervals are over its examples, and every statement is about its checkpoints. What RL does in "
+            "general takes several runs (`runs` of a recipe)."
+        )
+    elif len(over):
+        least = int(over.n.min())
+        found.append(
+            f"{_count(runs, 'training run')} of {_count(len(recipes), 'recipe')}: tests pool the runs of all recipes, and are about "
+            "runs such as these on questions such as these. Recipes that differ widen the intervals."
+        )
+        if least < 6:
+            found.append(
+                f"With {least} runs no sign-flip test reaches 5 %: verdicts rest on the t test, which takes the runs' means as normal."
+            )
     if len(recipes) == 1:
         found.append("One recipe: nothing says whether another recipe would do the same.")
+    if one_in := [name for name in recipes if _one_in(name, measured)]:
+        found.append(f"The runs of {', '.join(one_in)} start from one IN: what they say about RL is said of that IN.")
     without = [name for name, recipe in recipes.items() if not recipe.get("base")]
     if without:
         found.append(f"No Base in {', '.join(without)}: no weight updates, no localization, no step from Base to IN.")
-    unfrozen = [name for name, recipe in recipes.items() if not recipe.get("frozen")]
+    unfrozen = [
+        name for name, recipe in recipes.items()
+        if not recipe.get("frozen") and not any(run.get("frozen") for run in _run_list(recipe))
+    ]  # fmt: skip
     if unfrozen:
         found.append(
             f"No runs with a region frozen in {', '.join(unfrozen)}: whether a region was necessary is not asked."
         )
-    beside = tested[tested.null.notna()]
+    beside = in_runs[in_runs.null.notna()]
     alone = [name for name in recipes if name not in set(beside.recipe)]
     if alone:
         found.append(
-            f"No IN of another seed (`retrained`) beside RL in {', '.join(alone)}: what RL changed is not told from what a "
-            "seed changes."
+            f"No IN of another seed beside RL in {', '.join(alone)}: in these, what RL changed is not told from what a seed changes "
+            "other than by the variance between runs."
         )
-    found.append(
-        "Each checkpoint is one training run: intervals and tests are over examples, layers or matrices, not over runs. Verdicts are "
-        "about these checkpoints; what RL does in general takes several runs."
-    )
     moved = beside[(beside.null_low.astype(float) > 0) | (beside.null_high.astype(float) < 0)]
-    if len(moved):
+    if runs == 1 and len(moved):
         named = "; ".join(
-            f"{row['statement']} ({row['recipe']}) {row['null_shown']} {row['unit_shown']}, where RL makes {row['shown']}"
+            f"{row['statement']} {row['null_shown']} {row['unit_shown']}, where RL makes {row['shown']}"
             for row in map(_shown, moved.to_dict("records"))
         )
         found.append(f"Another seed of IN, without RL, moves by itself (95 % intervals, not corrected): {named}.")
-    units = [unit for unit in (LAYERS, MATRICES) if (tested.unit == unit).any()]
-    if units:
-        found.append(
-            f"Tests over {' and '.join(units)} take these as independent. Neighbouring layers are alike, and matrices of one "
-            "kind may be: their p is then too small."
-        )
-    coarse = tested[
-        (tested.unit == EXAMPLES) & (tested.detectable.astype(float) > 0.1) & tested.axis.str.contains("rate")
-    ]
+    coarse = tested[(tested.detectable.astype(float) > 0.1) & tested.axis.map(_points)]
     if len(coarse):
         worst = coarse.loc[coarse.detectable.astype(float).idxmax()]
         found.append(
-            f"Few examples: {len(coarse)} tests of rates would miss, more often than one time in five, differences of up to "
-            f"{100 * worst.detectable:.0f} points (N = {worst.n:.0f})."
+            f"Coarse tests: {len(coarse)} statements about rates would miss, more often than one time in five, effects of up to "
+            f"{100 * worst.detectable:.0f} points ({worst.n:.0f} {worst.over}, {worst.units:.0f} examples)."
         )
-    for name, part in tested[tested.verdict != statements.MISSING].groupby("claim", sort=False):
-        layers = measured.regions.layers if (part.unit == LAYERS).all() else 0
-        least = _least_p(measured.regions) if layers else 0
-        if least * len(part) >= LEVEL:
-            found.append(
-                f"Claim {name} cannot be decided in this study: with {layers} layers a permutation of layers has no p below "
-                f"{least:.2g}, and Holm's correction for {len(part)} tests wants {LEVEL / len(part):.2g}."
-            )
-    for why, part in tested[tested.verdict == statements.MISSING].groupby("why", sort=False):
-        names = [
-            f"{row.claim} ({row.statement}{'; ' + row.recipe if row.recipe else ''})"
-            for row in part.assign(recipe=part.recipe.fillna("")).itertuples()
-        ]
-        found.append(f"Not tested, {why}: {'; '.join(names)}.")
+    for why, part in tested[tested.verdict == MISSING].groupby("why", sort=False):
+        found.append(f"Not tested, {why}: {'; '.join(f'{row.claim} ({row.statement})' for row in part.itertuples())}.")
     return found
+
+
+def _run_list(recipe: dict) -> list[dict]:
+    """The runs of a recipe in the configuration; those of a number of runs have no keys of their own."""
+    runs = recipe.get("runs", 1)
+    return runs if isinstance(runs, list) else [{}] * runs
+
+
+def _one_in(recipe: str, measured: Measurements) -> bool:
+    """Whether a recipe has several runs and one IN, as far as its answers show."""
+    if measured.outcomes is None:
+        return False
+    of_in = measured.outcomes[(measured.outcomes.recipe == recipe) & (measured.outcomes.role == "IN")]
+    table = of_in.pivot(index=["metric", "id"], columns="run", values="correct")
+    return table.shape[1] > 1 and bool(table.eq(table.iloc[:, 0], axis=0).all(axis=None))

@@ -51,6 +51,17 @@ def band(axis, frame: pd.DataFrame, value: str, colour: str, label: str, marker:
     axis.fill_between(frame.layer, frame.low, frame.high, color=colour, alpha=0.15, lw=0)
 
 
+def bands(axis, frame: pd.DataFrame, value: str, colour: str, label: str, marker: str = "o") -> None:
+    """A band for one run; for several, a thin line per run and their mean. frame has a column `run`."""
+    runs = frame.run.nunique()
+    if runs == 1:
+        return band(axis, frame, value, colour, label, marker)
+    for _, part in frame.groupby("run"):
+        axis.plot(part.layer, part[value], color=colour, lw=0.5, alpha=0.6)
+    mean = frame.groupby("layer")[value].mean()
+    axis.plot(mean.index, mean, color=colour, marker=marker, ms=3, lw=1.4, label=f"{label}, mean of {runs} runs")
+
+
 def sizes(frame: pd.DataFrame) -> str:
     """ "N = 100", plus the numbers of failed and truncated samples, if any."""
     sizes = sorted(set(frame.n))
@@ -59,6 +70,16 @@ def sizes(frame: pd.DataFrame) -> str:
         if column in frame and (count := int(frame[column].sum())):
             text += f"; {count} of {int(frame.n.sum())} {what}"
     return text
+
+
+def runs_of(frame: pd.DataFrame) -> str:
+    """ "4 runs, " for a table of several runs, else nothing."""
+    return f"{runs} runs, " if (runs := frame.run.nunique()) > 1 else ""
+
+
+def mean_run(frame: pd.DataFrame, value: str) -> pd.DataFrame:
+    """A layer profile averaged over the runs: layer and the value."""
+    return frame.groupby("layer", as_index=False)[value].mean()
 
 
 def percent(frame: pd.DataFrame, columns) -> pd.DataFrame:

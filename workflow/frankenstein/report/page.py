@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from ..claims import claims, measurements, statements
+from ..claims import measurements, statements, verdicts
 from ..claims.measurements import Measurements
 from . import data_dictionary, run_record
 from .answers import answer, limits, moves, number
 from .figures import alt_text
+from .figures import claims as chart
 
 _ROWS = 2000  # longer tables are not embedded, only available as files
 
@@ -52,10 +53,10 @@ def write(
     stated = statements.read([Path(path) for path in claim_files])
     if began is None:
         tested = _read(results / "figures" / "claims.csv")
-        verdicts = _read(results / "tables" / "verdicts.csv")
+        in_runs = _read(results / "tables" / "runs.csv")
     else:
-        tested = statements.check_all(stated, measured, partial=True)
-        verdicts = claims.summarize_claims(stated, tested, partial=True)
+        tested, in_runs = chart.tables(measured, stated, partial=True)
+    summary = verdicts.summarize_claims(stated, tested.fillna({"why": ""}), partial=began is not None)
     wanted = [results / "figures" / f"{name}.png" for name in figures]
     wanted += [results / "tables" / f"{name}.csv" for name in tables]
     config = json.loads(json.dumps(config))  # as plain data, independent of the YAML loader
@@ -85,9 +86,11 @@ def write(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         whole=began is None,
         missing=missing,
-        limits=limits(measured, config, tested),
+        limits=limits(measured, config, tested, in_runs),
         moves=moves(*(_read(path) for path in of_vision)) if all(path.exists() for path in of_vision) else [],
-        verdicts=[answer(row, tested) for row in verdicts.to_dict("records")],
+        verdicts=[answer(row, tested, in_runs) for row in summary.to_dict("records")],
+        level=float(level.iloc[0]) if len(level := tested.level.dropna()) else None,
+        one_run=len(measured.runs) == 1,
         figures=shown["figures"],
         tables=shown["tables"],
         words=_words(settings, config),
@@ -163,7 +166,11 @@ def _words(settings: dict, config: dict) -> list[tuple[str, str]]:
             "Base, IN, RL",
             "the model before post-training, after supervised fine-tuning (instruction), and after reinforcement learning from there",
         ),
-        ("recipe", f"one way of post-training with its checkpoints: {', '.join(config['recipes'])}"),
+        ("recipe", f"one way of post-training: {', '.join(config['recipes'])}"),
+        (
+            "run",
+            "one training of a recipe, IN and RL, with seeds of its own; its hybrids and region-frozen RL belong to it",
+        ),
         ("Early, Mid, Late", f"decoder layers 0 to {first - 1}, {first} to {second - 1}, and {second} to the last"),
         ("IN:RL:RL", "a hybrid: Early layers of IN, Mid and Late of RL, nothing trained"),
         ("M_vis", f"share of {abilities['vision']} answered correctly with the image and not with a black one"),
@@ -175,14 +182,13 @@ def _words(settings: dict, config: dict) -> list[tuple[str, str]]:
         ("abstained", "the response says that it cannot answer; it stays in N and is not right"),
     ]
     if settings["benchmarks"]:
-        words.append(("benchmarks", f"{', '.join(settings['benchmarks'])}, every example weighing alike"))
+        words.append(("benchmarks", f"the mean over {', '.join(settings['benchmarks'])}"))
     return words
 
 
 def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> str:
     """The scale of the study, in a sentence."""
-    instruct = [recipe.get("in") for recipe in config["recipes"].values()]
-    sizes = checkpoints[checkpoints.checkpoint.isin(instruct)].drop_duplicates(["layers", "parameters"])
+    sizes = checkpoints[checkpoints.layers.notna()].drop_duplicates(["layers", "parameters"])
     models = " and ".join(
         f"{row.layers:,.0f} layers with {row.parameters:,.0f} parameters" for row in sizes.itertuples()
     )
@@ -192,7 +198,8 @@ def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> s
         examples = asked.groupby("metric").id.nunique().max()
     parts = [
         models,
-        f"{len(instruct)} recipe{'s' * (len(instruct) > 1)}",
+        f"{len(config['recipes'])} recipe{'s' * (len(config['recipes']) > 1)}",
+        f"{len(measured.runs)} training run{'s' * (len(measured.runs) > 1)}",
         f"{examples:,} examples a metric at most" if examples else "",
     ]
     return "; ".join(filter(None, parts))

@@ -11,6 +11,7 @@ from ..claims.measurements import Measurements
 from ..claims.reference import paper_cells
 from ..core.intervals import student
 from ..core.regions import NAMES, Regions
+from ..core.roles import Run
 from ..merging.hybrid_spec import HYBRIDS
 from ..updates import matrices
 from .drawing import percent
@@ -31,94 +32,115 @@ def make(name: str, measured: Measurements) -> pd.DataFrame:
 
 
 def table2(measured: Measurements) -> pd.DataFrame:
-    """source (study or paper), recipe, ability, n, and one column per model in the order of the paper's Table 2, each followed
-    by low and high. For a recipe without a Base, the Base columns are empty."""
+    """source (study or paper), recipe, run, ability, n, and one column per model in the order of the paper's Table 2, each followed
+    by low and high. For a recipe without a Base, the Base columns are empty. Of several runs, the mean comes first."""
     rows, parts = [], _with_paper(measured, measured.merged, "table2")
-    for (source, recipe), part in parts.groupby(["source", "recipe"], sort=False):
+    for (source, recipe, run), part in parts.groupby(["source", "recipe", "run"], sort=False):
         models = [model for model in ("Base", "IN", *HYBRIDS, "RL") if model in set(part.role)]
         for metric, ability in ABILITIES.items():
             by_role = part[part.metric == metric].set_index("role")
-            row = {"source": source, "recipe": recipe, "ability": ability, "n": by_role.n.iloc[0]}
+            row = {"source": source, "recipe": recipe, "run": run, "ability": ability, "n": by_role.n.iloc[0]}
             for model in models:
                 cell = by_role.loc[model]
                 row |= {model: cell.value, f"{model} low": cell.low, f"{model} high": cell.high}
             rows.append(row)
     frame = pd.DataFrame(rows)
     order = [f"{model}{end}" for model in ("Base", "IN", *HYBRIDS, "RL") for end in ("", " low", " high")]
-    return percent(frame[[*frame.columns[:4], *(column for column in order if column in frame)]], frame.columns[4:])
+    return percent(frame[[*frame.columns[:5], *(column for column in order if column in frame)]], frame.columns[5:])
 
 
 def table3(measured: Measurements) -> pd.DataFrame:
-    """source (study or paper), recipe, model (IN, RL, RL with each region frozen), n, then M_vis, M_v2r, M_rea and each
-    benchmark, with low and high. The paper reports no N for its benchmark columns, so they are omitted."""
+    """source (study or paper), recipe, run, model (IN, RL, RL with each region frozen), n, then M_vis, M_v2r, M_rea and each
+    benchmark, with low and high. The paper reports no N for its benchmark columns, so they are omitted. Of several runs, the
+    mean comes first."""
     models = ["IN", "RL", *(f"RL, {name.capitalize()} frozen" for name in NAMES)]
     rows, parts = [], _with_paper(measured, measured.frozen, "table3")
-    for (source, recipe), part in parts.groupby(["source", "recipe"], sort=False):
+    for (source, recipe, run), part in parts.groupby(["source", "recipe", "run"], sort=False):
         for model in [name for name in models if name in set(part.role)]:
             by_metric = part[part.role == model].set_index("metric")
-            row = {"source": source, "recipe": recipe, "model": model, "n": by_metric.loc["M_vis"].n}
+            label = {"source": source, "recipe": recipe, "run": run, "model": model}
+            row = label | {"n": by_metric.loc["M_vis"].n}
             for metric in [*ABILITIES, *(measured.benchmarks if source == "study" else [])]:
                 cell = by_metric.loc[metric]
                 row |= {metric: cell.value, f"{metric} low": cell.low, f"{metric} high": cell.high}
             rows.append(row)
     frame = pd.DataFrame(rows)
-    return percent(frame, frame.columns[4:])
+    return percent(frame, frame.columns[5:])
 
 
-def _with_paper(measured: Measurements, recipes: tuple[str, ...], table: str) -> pd.DataFrame:
-    """Scores of the recipes (source: study), followed by the paper's cells of a table (source: paper)."""
-    scores, cells = measured.scores, paper_cells(measured.reference)
-    cells = cells[cells.table == table].assign(source="paper")
-    return pd.concat([scores[scores.recipe.isin(recipes)].assign(source="study"), cells], ignore_index=True)
+def _with_paper(measured: Measurements, runs: tuple[Run, ...], table: str) -> pd.DataFrame:
+    """Scores of the runs (source: study), after those of a recipe's several runs their mean (run: mean) with a 95 % t interval over
+    them, followed by the paper's cells of a table (source: paper, run 1)."""
+    parts, scores = [], measured.scores
+    for recipe, part in scores[[Run(*key) in runs for key in zip(scores.recipe, scores.run, strict=True)]].groupby(
+        "recipe", sort=False
+    ):
+        if part.run.nunique() > 1:
+            by = part.groupby(["role", "metric"], sort=False)
+            mean = by.agg(n=("n", "first"), value=("value", "mean")).reset_index()
+            bounds = pd.DataFrame([student(values) for values in by.value.apply(list)])
+            parts.append(mean.join(bounds).assign(recipe=recipe, run="mean"))
+        parts.append(part)
+    cells = paper_cells(measured.reference)
+    cells = cells[cells.table == table].assign(source="paper", run=1)
+    return pd.concat([*(part.assign(source="study") for part in parts), cells], ignore_index=True)
 
 
 def attention(measured: Measurements) -> pd.DataFrame:
-    """Change in attention mass (RL - IN) by region, paired by example: recipe, region, n, difference, low, high (95 % t).
+    """Change in attention mass (RL - IN) by region, paired by example: recipe, run, region, n, difference, low, high (95 % t).
 
     Examples that failed in either stage are excluded from n.
     """
     records, regions = measured.attention, measured.regions
     frame = records.assign(region=records.layer.map(regions.of))
-    by_example = frame.groupby(["recipe", "region", "id", "stage"])["attention_mass"].agg(
+    by_example = frame.groupby(["recipe", "run", "region", "id", "stage"])["attention_mass"].agg(
         lambda mass: mass.mean(skipna=False)
     )
     rows = []
-    for recipe in dict.fromkeys(records.recipe):
+    for recipe, run in dict.fromkeys(zip(records.recipe, records.run, strict=True)):
         for region in NAMES:
-            table = by_example[recipe, region].unstack("stage")
+            table = by_example[recipe, run, region].unstack("stage")
             gain = (table["RL"] - table["IN"]).dropna()
-            row = {"recipe": recipe, "region": region, "n": len(gain), "difference": gain.mean(), **student(gain)}
+            row = {
+                "recipe": recipe,
+                "run": run,
+                "region": region,
+                "n": len(gain),
+                "difference": gain.mean(),
+                **student(gain),
+            }
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def energy(measured: Measurements) -> pd.DataFrame:
-    """Update records -> recipe, stage, by, part, frobenius, share (of the stage's squared norm over all its matrices).
+    """Update records -> recipe, run, stage, by, part, frobenius, share (of the stage's squared norm over all its matrices).
 
     by: component (decoder layers, vision tower, projector, embeddings, head), region, block (attention, MLP) and
     matrix (q_proj ... down_proj); the last three cover decoder layers only.
     """
     records, regions = measured.updates, measured.regions
     frame = records.assign(square=records.frobenius**2)
-    total = frame.groupby(["recipe", "stage"]).square.sum()
+    of_stage = ["recipe", "run", "stage"]
+    total = frame.groupby(of_stage).square.sum()
     decoder = frame[frame.component == "layer"]
     decoder = decoder.assign(region=decoder.layer.map(regions.of))
     parts = []
     for by, of in (("component", frame), ("region", decoder), ("block", decoder), ("matrix", decoder)):
-        sums = of.groupby(["recipe", "stage", by], sort=False).square.sum().reset_index().rename(columns={by: "part"})
+        sums = of.groupby([*of_stage, by], sort=False).square.sum().reset_index().rename(columns={by: "part"})
         parts.append(sums.assign(by=by))
     result = pd.concat(parts, ignore_index=True)
-    whole = result.set_index(["recipe", "stage"]).index.map(total).to_numpy()
+    whole = result.set_index(of_stage).index.map(total).to_numpy()
     result["frobenius"] = np.sqrt(result.square)
     result["share"] = np.where(whole > 0, result.square / np.where(whole > 0, whole, 1), 0.0)
-    return result[["recipe", "stage", "by", "part", "frobenius", "share"]]
+    return result[[*of_stage, "by", "part", "frobenius", "share"]]
 
 
 def overlaps(measured: Measurements) -> pd.DataFrame:
-    """matrices.overlaps for every pair of recipes: recipe, other, stage, component, layer, matrix, side, overlap, by_chance."""
+    """matrices.overlaps for every pair of runs: recipe, run, other, other_run, stage, component, layer, matrix, side, overlap, by_chance."""
     spaces = measured.subspaces
     return pd.DataFrame(
-        {"recipe": one, "other": other, **record}
+        {"recipe": one.recipe, "run": one.number, "other": other.recipe, "other_run": other.number, **record}
         for one, other in itertools.combinations(spaces, 2)
         for record in matrices.overlaps(spaces[one], spaces[other])
     )
@@ -133,20 +155,24 @@ def regions(measured: Measurements) -> pd.DataFrame:
     parts = {}
     if measured.attention is not None:
         parts["attention_mass"] = _by_region(
-            figure3.data(measured), "attention_mass", ["recipe", "stage"], measured.regions
+            figure3.data(measured), "attention_mass", ["recipe", "run", "stage"], measured.regions
         )
     if measured.swaps is not None:
         parts["change or error rate"] = _by_region(
             figure4.data(measured), "rate", ["probe", "function"], measured.regions
         )
     if measured.updates is not None:
-        share = figure5.data(measured).groupby(["recipe", "stage", "region"]).share.sum().reset_index()
-        parts["share of update energy"] = share.pivot(index=["recipe", "stage"], columns="region", values="share")
+        share = figure5.data(measured).groupby(["recipe", "run", "stage", "region"]).share.sum().reset_index()
+        parts["share of update energy"] = share.pivot(
+            index=["recipe", "run", "stage"], columns="region", values="share"
+        )
     if measured.spectra is not None:
-        parts["log_ratio"] = _by_region(figure6.data(measured), "log_ratio", ["recipe", "stage"], measured.regions)
+        parts["log_ratio"] = _by_region(
+            figure6.data(measured), "log_ratio", ["recipe", "run", "stage"], measured.regions
+        )
     frames = []
     for quantity, table in parts.items():
-        labels = [" / ".join(key) for key in table.index]
+        labels = [" / ".join(map(str, key)) for key in table.index]
         frames.append(table[list(NAMES)].reset_index(drop=True).assign(quantity=quantity, of=labels))
     return pd.concat(frames, ignore_index=True)[["quantity", "of", *NAMES]]
 

@@ -42,14 +42,15 @@ def _check_hybrids(study: Study) -> None:
         if name.replace("-", ":") in hybrid_spec.HYBRIDS:
             _refuse(key, "is one of the paper's six, which are made anyway")
         try:
-            unknown = set(study.donors(name)) - {"IN", "RL", "BASE"}
+            unknown = set(study.donors(name)) - {"IN", "RL", "BASE", "SEED"}
         except InputError as error:
             _refuse(key, str(error))
         if unknown:
-            _refuse(key, f"no donor {min(unknown)!r}: a recipe has IN, RL and BASE")
+            _refuse(key, f"no donor {min(unknown)!r}: a recipe has IN, RL, BASE, and SEED (its `retrained`)")
         for recipe in study.of("merging"):
-            if "BASE" in study.donors(name) and not study.recipes[recipe].base:
-                _refuse(key, f"takes from BASE, and recipes.{recipe} has no base")
+            for donor, key_of in (("BASE", "base"), ("SEED", "retrained")):
+                if donor in study.donors(name) and not getattr(study.recipes[recipe], key_of):
+                    _refuse(key, f"takes from {donor}, and recipes.{recipe} has no {key_of}")
 
 
 def _check_checkpoints(study: Study) -> None:

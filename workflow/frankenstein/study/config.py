@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..core.errors import InputError
 from .checks import check_references
+from .runs import expand
 from .schema import SOURCES, Study
 
 
@@ -19,6 +20,7 @@ def load(config: dict) -> Study:
         study = Study.model_validate(config)
     except ValidationError as error:
         raise InputError(_line(error, config)) from None
+    study = expand(study)
     check_references(study)
     return study
 

@@ -44,11 +44,11 @@ class Jobs:
     @property
     def hybrids(self) -> list[str]:
         """Hybrid names as used in file names: IN-RL-RL etc., and the study's own."""
-        recipe = next(iter(self.study.recipes))
-        return [name.partition(".")[2] for name in self.study.hybrids(recipe).values()]
+        names = [name.partition(".")[2] for run in self.study.recipes for name in self.study.hybrids(run).values()]
+        return list(dict.fromkeys(names))
 
     def roles(self) -> dict[str, list[tuple[str, str]]]:
-        """Evaluated checkpoint -> [(recipe, role)], in the order of the paper's tables."""
+        """Evaluated checkpoint -> [(run name, role)], in the order of the paper's tables."""
         found: dict[str, list[tuple[str, str]]] = {}
         for name in self.study.evaluated():
             recipe = self.study.recipes[name]
@@ -142,7 +142,7 @@ class Jobs:
     def donors(self, recipe: str, hybrid: str) -> dict[str, str]:
         """Manifests of a hybrid's donors, keyed by their names in its specification."""
         found = self.study.recipes[recipe]
-        labelled = {"IN": found.instruct, "RL": found.rl, "BASE": found.base}
+        labelled = {"IN": found.instruct, "RL": found.rl, "BASE": found.base, "SEED": found.retrained}
         return {label: self.manifest(labelled[label]) for label in self.study.donors(hybrid)}
 
     def donor_shards(self, recipe: str, hybrid: str) -> dict[str, str]:
@@ -168,7 +168,8 @@ class Jobs:
     def files(self, *parts: str) -> dict[str, str | list[str]]:
         """Inputs of a figure, table or claim: the files of the given parts, named as in claims.measurements.read.
 
-        Parts: grades, scores, attention, localization, updates, spectra, subspaces, training.
+        Parts: grades, scores, attention, localization, updates, spectra, subspaces, training. RECIPE in a name is the name of a
+        run (Study.runs).
         """
         study, paths = self.study, self.paths
         updates = study.of("updates")
@@ -208,7 +209,7 @@ class Jobs:
     def settings(self, *parts: str) -> dict:
         """Settings that `measurements.read` needs besides the files of the given parts, and no settings of other parts."""
         study = self.study
-        found: dict = {"recipes": list(study.recipes), "seed": study.seed}
+        found: dict = {"runs": {name: list(run) for name, run in study.runs.items()}, "seed": study.seed}
         if "grades" in parts:
             found |= {"roles": self.roles(), "abilities": study.abilities.model_dump()}
             found |= {"benchmarks": study.evaluation.benchmarks}

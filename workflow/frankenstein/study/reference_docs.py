@@ -26,6 +26,7 @@ _SECTIONS = {
     schema.Reinforced: "`checkpoints.NAME`: an RL of the mini study",
     schema.Rewards: "`checkpoints.NAME.rewards`",
     schema.Recipe: "`recipes.NAME`",
+    schema.RunOf: "`recipes.NAME.runs`: each run of a list",
     schema.Public: "`datasets.NAME`: a public benchmark",
     schema.Abilities: "`abilities`",
     schema.Descriptions: "`descriptions`",
@@ -48,7 +49,7 @@ def _default(field) -> str:
     return (
         "its own"
         if isinstance(value, str) and len(value) > 40
-        else f"`{str(value).lower() if value in (True, False) else value}`"
+        else f"`{str(value).lower() if isinstance(value, bool) else value}`"
     )
 
 

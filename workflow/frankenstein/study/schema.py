@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
 
 from ..core import regions
+from ..core.roles import NULL_HYBRID, Run
 from ..data import metrics, tasks
 from ..data.benchmarks import BENCHMARKS
 from ..merging import hybrid_spec
@@ -210,20 +211,42 @@ CHAPTERS = ("evaluation", "merging", "freezing", "attention", "localization", "u
 Chapters = Annotated[list[Literal[CHAPTERS]], Field(min_length=1)]
 
 
+class RunOf(Closed):
+    """One training run of a recipe with several; a key left out is the recipe's own."""
+
+    instruct: Name | None = _key("checkpoint name of this run's IN", alias="in", default=None)
+    rl: Name | None = _key("checkpoint name of this run's RL", default=None)
+    frozen: dict[Region, Name] | None = _key(
+        "this run's RL checkpoints with one region frozen, as `region: checkpoint`", default=None
+    )
+    retrained: Name | None = _key(
+        "checkpoint name of an IN of another seed; if omitted, the IN of the recipe's next run, if it is another one",
+        default=None,
+    )
+
+
 class Recipe(Closed):
     """One post-training recipe; recipes may share checkpoints, such as two RL runs from the same IN."""
 
     base: Name | None = _key(
         "checkpoint name of the Base; without it, the chapters localization and updates are skipped", default=None
     )
-    instruct: Name = _key("checkpoint name of the IN", alias="in")
-    rl: Name = _key("checkpoint name of the RL")
+    instruct: Name | None = _key(
+        "checkpoint name of the IN; may be omitted if every one of `runs` has its own", alias="in", default=None
+    )
+    rl: Name | None = _key("checkpoint name of the RL; may be omitted if every one of `runs` has its own", default=None)
     frozen: dict[Region, Name] = _key(
         "RL checkpoints trained with one region frozen, as `region: checkpoint`; omit to skip Table 3", default={}
     )
     retrained: Name | None = _key(
         "checkpoint name of the IN retrained with another seed: the seed-to-seed baseline for RL's effects",
         default=None,
+    )
+    runs: Count | Annotated[list[RunOf], Field(min_length=1)] = _key(
+        "independent training runs, over which claims about RL are tested. A list gives the checkpoints of each run. A number "
+        "is for checkpoints that the study trains: run 2 trains copies of the recipe's IN, RL and frozen RL, called "
+        "`CHECKPOINT-2`, with their seeds raised by 1,000, and so on; an IN that is given (`path` or `hub`) is shared by all runs",
+        default=1,
     )
     system_prompt: str = _key("system prompt of IN, RL, the hybrids and the frozen runs")
     chat_template_from: Name | None = _key(
@@ -433,6 +456,14 @@ class Study(Closed):
         default=["workflow/claims/paper.yaml"],
     )
 
+    # Run name -> the run. Set when runs are expanded (study.runs): `recipes` then has one entry per run, named after its
+    # recipe for the first, RECIPE-2 for the second, and so on.
+    _runs: dict[str, Run] = PrivateAttr(default={})
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        return self._runs
+
     def sources(self, kind: str) -> list[str]:
         """Names of the checkpoints that come to be in one way: given, pretrain, sft or grpo."""
         return [name for name, source in self.checkpoints.items() if isinstance(source, SOURCES[kind])]
@@ -458,10 +489,12 @@ class Study(Closed):
         """Text tasks on which layers are skipped (paper, Section 3.1)."""
         return self.probes.skip_tasks or [self.abilities.reasoning]
 
-    def hybrids(self, recipe: str) -> dict[str, str]:
-        """Checkpoint name of each hybrid of a recipe: "IN:RL:RL" -> "one.IN-RL-RL", the study's own by their names."""
-        paper = {spec: f"{recipe}.{spec.replace(':', '-')}" for spec in hybrid_spec.HYBRIDS}
-        return paper | {name: f"{recipe}.{name}" for name in self.merging.hybrids}
+    def hybrids(self, run: str) -> dict[str, str]:
+        """Checkpoint name of each hybrid of a run: "IN:RL:RL" -> "one.IN-RL-RL", the study's own by their names. If the run has an
+        IN of another seed, also the merge with that in RL's place (roles.NULL_HYBRID)."""
+        specs = [*hybrid_spec.HYBRIDS, *([NULL_HYBRID] if self.recipes[run].retrained else [])]
+        paper = {spec: f"{run}.{spec.replace(':', '-')}" for spec in specs}
+        return paper | {name: f"{run}.{name}" for name in self.merging.hybrids}
 
     def assignment(self, hybrid: str) -> tuple[str, tuple[int, ...] | None]:
         """(spec, cuts) of a hybrid by its name in file names: "IN-RL-RL" -> ("IN:RL:RL", the study's cuts)."""
@@ -498,7 +531,7 @@ class Study(Closed):
         }
 
     def donors(self, hybrid: str) -> list[str]:
-        """Which of IN, RL and BASE give something to a hybrid."""
+        """Which of IN, RL, BASE and SEED (the IN of another seed) give something to a hybrid."""
         spec, _ = self.assignment(hybrid)
         # Layers and cuts are checked when they are known; these are more layers than any model has.
         return hybrid_spec.Assignment.parse(spec, layers=10**6, rest_from=self.merging.rest_from).donors

@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 
 from ...claims.measurements import Measurements
 from ...claims.reference import paper_cells
-from ..drawing import by, panels, percent, sizes
+from ..drawing import by, panels, percent, runs_of, sizes
 from ..style import SMALL, STAGES
 
 KIND = "Bar chart of accuracy in percent by recipe, ability and stage"
-ROWS = "one recipe, ability and stage"
+ROWS = "one run, ability and stage"
 COLUMNS = [
     "recipe",
+    "run",
     {"ability": "Average benchmark, Vision (M_vis), Vision-to-Reasoning (M_v2r), Reasoning (M_rea)"},
     "stage",
     "n",
@@ -30,17 +31,18 @@ ABILITIES = {"M_vis": "Vision", "M_v2r": "Vision-to-Reasoning", "M_rea": "Reason
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """recipe, ability, stage, n, value, low, high, paper. The benchmark average weights tasks equally; its interval
+    """recipe, run, ability, stage, n, value, low, high, paper. The benchmark average weights tasks equally; its interval
     is the normal interval for a mean of independent rates. paper: the paper's value for a recipe of the same name."""
     scores, benchmarks, reference = measured.scores, measured.benchmarks, measured.reference
     cells = paper_cells(reference).set_index(["table", "recipe", "role", "metric"]).value
     averages = reference["benchmark_average"]
     rows = []
-    for (recipe, stage), part in scores[scores.role.isin(["Base", "IN", "RL"])].groupby(["recipe", "role"], sort=False):
+    stages = scores[scores.role.isin(["Base", "IN", "RL"])]
+    for (recipe, run, stage), part in stages.groupby(["recipe", "run", "role"], sort=False):
         tasks = part[part.metric.isin(benchmarks)]
         mean = tasks.value.mean()
         half = 1.96 * np.sqrt((tasks.value * (1 - tasks.value) / tasks.n).sum()) / len(tasks)
-        label = {"recipe": recipe, "stage": stage}
+        label = {"recipe": recipe, "run": run, "stage": stage}
         average = {"ability": "Average benchmark", "n": tasks.n.min(), "value": mean}
         paper = averages.get(recipe, {}).get(stage, np.nan) / 100
         rows.append({**label, **average, "low": mean - half, "high": mean + half, "paper": paper})
@@ -48,14 +50,15 @@ def data(measured: Measurements) -> pd.DataFrame:
             row = part[part.metric == metric].iloc[0][["n", "value", "low", "high"]]
             paper = cells.get(("table2", recipe, stage, metric), np.nan)
             rows.append({**label, "ability": ability, **row, "paper": paper})
-    frame = pd.DataFrame(rows)[["recipe", "ability", "stage", "n", "value", "low", "high", "paper"]]
+    frame = pd.DataFrame(rows)[["recipe", "run", "ability", "stage", "n", "value", "low", "high", "paper"]]
     return percent(frame, ["value", "low", "high", "paper"])
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Figure 2: accuracy by ability and stage. table: recipe, ability, stage, n, value, low, high, paper (percent).
+    """Figure 2: accuracy by ability and stage. table: recipe, run, ability, stage, n, value, low, high, paper (percent).
 
-    Diamonds mark the paper's value for a recipe of the same name.
+    With several runs, bars are means and each run is a point; with one, the error bar is its interval over examples. Diamonds
+    mark the paper's value for a recipe of the same name.
     """
     recipes = list(dict.fromkeys(table.recipe))
     figure, axes = panels(len(recipes), 2.6, sharey=True)
@@ -63,12 +66,22 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
     for axis, recipe in zip(axes, recipes, strict=True):
         part = table[table.recipe == recipe]
         for i, (stage, colour) in enumerate(STAGES.items()):
-            rows = part[part.stage == stage].set_index("ability").reindex(abilities)
+            of_stage = part[part.stage == stage]
+            columns = ["value", "low", "high", "paper"]
+            rows = of_stage.groupby("ability")[columns].mean().reindex(abilities)
             x = np.arange(len(abilities)) + (i - 1) * 0.27
             axis.bar(x, rows.value, 0.25, color=colour, label=stage)
-            # Rounding can put a rate of exactly 0 or 1 just outside its Wilson interval.
-            error = [(rows.value - rows.low).clip(lower=0), (rows.high - rows.value).clip(lower=0)]
-            axis.errorbar(x, rows.value, error, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
+            if of_stage.run.nunique() > 1:
+                at = (
+                    x[of_stage.ability.map(abilities.index)]
+                    + (of_stage.run.rank(method="dense") / of_stage.run.nunique() - 0.6) * 0.15
+                )
+                axis.plot(at, of_stage.value, ".", ms=2.5, color="black")
+                rows = rows.assign(high=of_stage.groupby("ability").value.max())
+            else:
+                # Rounding can put a rate of exactly 0 or 1 just outside its Wilson interval.
+                error = [(rows.value - rows.low).clip(lower=0), (rows.high - rows.value).clip(lower=0)]
+                axis.errorbar(x, rows.value, error, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
             if rows.paper.notna().any():
                 axis.plot(x, rows.paper, "D", ms=3, mfc="white", mec="black", mew=0.7)
             for at, value, high in zip(x, rows.value, rows.high, strict=True):
@@ -78,7 +91,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
         axis.set_xticks(
             range(len(abilities)), [ability.replace(" ", "\n").replace("-to-", "-to-\n") for ability in abilities]
         )
-        axis.set_title(f"recipe {recipe} ({sizes(part)})")
+        axis.set_title(f"recipe {recipe} ({runs_of(part)}{sizes(part)})")
         axis.set(ylabel="accuracy (%)", ylim=(0, 112))
     handles, labels = axes[0].get_legend_handles_labels()
     if table.paper.notna().any():
@@ -91,5 +104,9 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 def describe(table: pd.DataFrame) -> list[str]:
     """Phrases describing the figure, for its alt text."""
     return by(
-        table, ["recipe", "ability"], lambda part: ", ".join(f"{row.stage} {row.value:g}" for row in part.itertuples())
+        table,
+        ["recipe", "ability"],
+        lambda part: ", ".join(
+            f"{stage} {value:.3g}" for stage, value in part.groupby("stage", sort=False).value.mean().items()
+        ),
     )

@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 
 from ...claims.measurements import Measurements
 from ...core.intervals import student
-from ..drawing import band, by, panels, peak, shade, sizes
+from ..drawing import bands, by, mean_run, panels, peak, shade, sizes
 from ..style import STAGES
 
 KIND = "Line plots of attention mass on vision tokens by layer"
-ROWS = "one recipe, stage and layer"
+ROWS = "one run, stage and layer"
 COLUMNS = [
     "recipe",
+    "run",
     "stage",
     "layer",
     "n",
@@ -26,14 +27,15 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """Attention of IN and RL -> recipe, stage, layer, n, failed, attention_mass, attention_mean, low, high (95 % t interval of the mass)."""
+    """Attention of IN and RL -> recipe, run, stage, layer, n, failed, attention_mass, attention_mean, low, high (95 % t interval of the mass)."""
     records = measured.attention[measured.attention.stage.isin(["IN", "RL"])]
     rows = []
-    for (recipe, stage, layer), part in records.groupby(["recipe", "stage", "layer"], sort=False):
+    for (recipe, run, stage, layer), part in records.groupby(["recipe", "run", "stage", "layer"], sort=False):
         mass = part.attention_mass.dropna()
         rows.append(
             {
                 "recipe": recipe,
+                "run": run,
                 "stage": stage,
                 "layer": layer,
                 "n": len(part),
@@ -54,7 +56,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
         part = table[table.recipe == recipe]
         shade(axis, measured.regions)
         for stage, marker in (("IN", "o"), ("RL", "s")):
-            band(axis, part[part.stage == stage], "attention_mass", STAGES[stage], stage, marker)
+            bands(axis, part[part.stage == stage], "attention_mass", STAGES[stage], stage, marker)
         axis.set_title(f"recipe {recipe} ({sizes(part)})")
         axis.set_ylim(0, max(0.01, table.high.max()) * 1.15)
         axis.set_ylabel("aggregated attention\n(mass on vision tokens)")
@@ -64,4 +66,4 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
 
 def describe(table: pd.DataFrame) -> list[str]:
     """Phrases describing the figure, for its alt text."""
-    return by(table, ["recipe", "stage"], lambda part: peak(part, "attention_mass"))
+    return by(table, ["recipe", "stage"], lambda part: peak(mean_run(part, "attention_mass"), "attention_mass"))

@@ -13,9 +13,10 @@ from ..drawing import by
 from ..style import GREY, PAGE, SEQUENTIAL, SMALL
 
 KIND = "Surface plots of log(sigma_i / sigma_1) over layer and rank"
-ROWS = "one recipe, stage, decoder layer and rank"
+ROWS = "one run, stage, decoder layer and rank"
 COLUMNS = [
     "recipe",
+    "run",
     "stage",
     "layer",
     "rank",
@@ -30,30 +31,30 @@ RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """recipe, stage, layer, rank (1 to RANKS), log_ratio, low, high, matrices: mean of log(sigma_i / sigma_1) over
+    """recipe, run, stage, layer, rank (1 to RANKS), log_ratio, low, high, matrices: mean of log(sigma_i / sigma_1) over
     the decoder layer's matrices, with its 95 % t interval over them.
 
-    sigmas: recipe, stage, component, layer, matrix, rank, log_ratio. Matrices whose update is exactly
+    Matrices whose update is exactly
     zero, or has a rank below this one, have no ratio here and are excluded; `matrices` counts the remaining ones.
     """
     sigmas = measured.spectra
     frame = sigmas[(sigmas.component == "layer") & (sigmas["rank"] <= RANKS)]
-    by = frame.groupby(["recipe", "stage", "layer", "rank"]).log_ratio
+    by = frame.groupby(["recipe", "run", "stage", "layer", "rank"]).log_ratio
     found = by.agg(log_ratio="mean", deviation="std", matrices="count").reset_index()
     half = t.ppf(0.975, found.matrices - 1) * found.deviation / np.sqrt(found.matrices)
     found = found.assign(low=found.log_ratio - half, high=found.log_ratio + half)
-    return found[["recipe", "stage", "layer", "rank", "log_ratio", "low", "high", "matrices"]]
+    return found[["recipe", "run", "stage", "layer", "rank", "log_ratio", "low", "high", "matrices"]]
 
 
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
-    """Figure 6: log(sigma_i / sigma_1) over layer and rank, with trend lines at ranks 10, 20, 30, 40 (curves.table)."""
+    """Figure 6: log(sigma_i / sigma_1) over layer and rank, mean of the runs, with trend lines at ranks 10, 20, 30, 40."""
     recipes = list(dict.fromkeys(table.recipe))
     figure = plt.figure(figsize=(PAGE, 3.0 * len(recipes)))
     low = table.log_ratio.min()
     for row, recipe in enumerate(recipes):
         for column, stage in enumerate(("IN", "RL")):
             part = table[(table.recipe == recipe) & (table.stage == stage)]
-            grid = part.pivot(index="rank", columns="layer", values="log_ratio")
+            grid = part.pivot_table(index="rank", columns="layer", values="log_ratio")
             axis = figure.add_subplot(len(recipes), 2, 2 * row + column + 1, projection="3d")
             layers, ranks = np.meshgrid(grid.columns, grid.index)
             axis.plot_surface(layers, ranks, grid.to_numpy(), cmap=SEQUENTIAL, alpha=0.75, lw=0, vmin=low, vmax=0)

@@ -10,14 +10,15 @@ from matplotlib.ticker import MaxNLocator
 
 from ...claims.measurements import Measurements
 from ...core.intervals import student
-from ..drawing import band, by, shade
+from ..drawing import bands, by, shade
 from ..style import DIVERGING, PAGE, SMALL, STAGES
 from . import figure6
 
 KIND = "Heat map of the difference between the spectra, and line plots of slope by layer"
-ROWS = "one recipe, stage and decoder layer"
+ROWS = "one run, stage and decoder layer"
 COLUMNS = [
     "recipe",
+    "run",
     "stage",
     "layer",
     "region",
@@ -32,7 +33,7 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """Update records -> recipe, stage, layer, region, slope, low, high, floor, matrices. Lower slopes are steeper.
+    """Update records -> recipe, run, stage, layer, region, slope, low, high, floor, matrices. Lower slopes are steeper.
 
     slope: slope of the log singular value spectrum, averaged over a decoder layer's weight matrices with its 95 % t interval
     over them; a zero update has no slope. floor: mean log(rounding_floor / sigma_1); values of log(sigma_i / sigma_1) below
@@ -41,8 +42,8 @@ def data(measured: Measurements) -> pd.DataFrame:
     records, regions = measured.updates, measured.regions
     frame = records[(records.component == "layer") & records.slope.notna()]
     rows = []
-    for (recipe, stage, layer), part in frame.groupby(["recipe", "stage", "layer"]):
-        label = {"recipe": recipe, "stage": stage, "layer": layer, "region": regions.of(layer)}
+    for (recipe, run, stage, layer), part in frame.groupby(["recipe", "run", "stage", "layer"]):
+        label = {"recipe": recipe, "run": run, "stage": stage, "layer": layer, "region": regions.of(layer)}
         rows.append(
             {**label, "slope": part.slope.mean(), **student(part.slope)}
             | {"floor": np.log(part.rounding_floor / part.spectral).mean(), "matrices": len(part)}
@@ -53,13 +54,15 @@ def data(measured: Measurements) -> pd.DataFrame:
 def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
     """Figure 6 as heat maps: where RL's log spectrum lies below IN's, and each layer's slope.
 
-    One row per recipe. Ranks above a stage's line, if drawn, may be due to rounding of the stored weights alone.
+    One row per recipe, mean of its runs. Ranks above a stage's line, if drawn, may be due to rounding of the stored weights alone.
     """
     spectra = figure6.data(measured)
     recipes = list(dict.fromkeys(spectra.recipe))
     figure, axes = plt.subplots(len(recipes), 2, figsize=(PAGE, 2.5 * len(recipes)), squeeze=False)
     tables = {
-        recipe: spectra[spectra.recipe == recipe].pivot(index="rank", columns=["stage", "layer"], values="log_ratio")
+        recipe: spectra[spectra.recipe == recipe].pivot_table(
+            index="rank", columns=["stage", "layer"], values="log_ratio"
+        )
         for recipe in recipes
     }
     differences = {recipe: part["RL"] - part["IN"] for recipe, part in tables.items()}
@@ -76,7 +79,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         left.set_title(f"recipe {recipe}: log(σᵢ/σ₁), RL − IN")
         for stage in ("IN", "RL"):
-            floor = table[(table.recipe == recipe) & (table.stage == stage)].set_index("layer").floor
+            floor = table[(table.recipe == recipe) & (table.stage == stage)].groupby("layer").floor.mean()
             meant = (tables[recipe][stage][floor.index] >= floor).sum()
             if (meant < len(part)).any():
                 left.step(meant.index, meant + 0.5, where="mid", color=STAGES[stage], label=f"{stage}: rounding above")
@@ -85,7 +88,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
         shade(right, measured.regions)
         for stage, marker in (("IN", "o"), ("RL", "s")):
             of_stage = table[(table.recipe == recipe) & (table.stage == stage)]
-            band(right, of_stage, "slope", STAGES[stage], stage, marker)
+            bands(right, of_stage, "slope", STAGES[stage], stage, marker)
         right.set(ylabel="slope of log(σᵢ/σ₁) per rank")
         right.set_title("mean of the matrices, 95 %")
         right.legend()
