@@ -20,7 +20,8 @@ class Measurements:
     """A study's measurements. A frame is None if the study does not include its chapter.
 
     outcomes: recipe, role, metric, id, correct (outcomes.of_grades for every role); scores: the scores table; benchmarks: tasks in
-    the benchmark average; attention: recipe, stage, id, layer, attention_mass; swaps: id, function, mode, layer, changed, failed (one
+    the benchmark average; attention: recipe, stage, text, own, id, layer, attention_mass, tokens (text: the role whose response the
+    stage reads; own: whether it is the stage's own, see own_text); swaps: id, function, mode, layer, changed, failed (one
     Base); skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope;
     spectra: recipe, stage, component, layer, matrix, rank, log_ratio; subspaces: recipe -> name -> array; training: the
     training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: recipes with hybrids and with
@@ -87,7 +88,7 @@ def read(
 ) -> Measurements:
     """Read a study's measurements from its files (arguments: study.jobs.Jobs.files and .settings).
 
-    files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE, updates.RECIPE, spectra.RECIPE and
+    files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE, attention_on.RECIPE.STAGE.TEXT, updates.RECIPE, spectra.RECIPE and
     subspaces.RECIPE (one path per shard), training.CHECKPOINT, scores, swaps, skips, reference, regions; other names are
     ignored. A name with a missing shard is dropped entirely and listed in `missing`: no statement rests on a subset of shards.
     roles: checkpoint -> [(recipe, role)]; kinds: checkpoint -> kind of training.
@@ -108,8 +109,9 @@ def read(
         for recipe, role in (roles or {})[checkpoint]
     )
     attention = (
-        pd.read_csv(path).assign(recipe=label.split(".")[0], stage=ATTENDED[label.split(".")[1]])
-        for label, paths in found.labelled("attention")
+        _attention(label, path)
+        for kind in ("attention", "attention_on")
+        for label, paths in found.labelled(kind)
         for path in paths
     )
     updates = (pd.read_csv(path) for _, paths in found.labelled("updates") for path in paths)
@@ -153,6 +155,18 @@ def read(
         files=tuple(dict.fromkeys(found.read)),
         missing=tuple(dict.fromkeys(found.missing)),
     )
+
+
+def _attention(label: str, path: str) -> pd.DataFrame:
+    """A file of attention records; label: RECIPE.STAGE for a stage's own responses, RECIPE.STAGE.TEXT for those of stage TEXT."""
+    recipe, stage, *read = label.split(".")
+    text = read[0] if read else stage
+    return pd.read_csv(path).assign(recipe=recipe, stage=ATTENDED[stage], text=ATTENDED[text], own=text == stage)
+
+
+def own_text(attention: pd.DataFrame) -> pd.DataFrame:
+    """Attention records of stages that read their own response, the paper's measure: all of a frame without the column own."""
+    return attention[attention.own] if "own" in attention else attention
 
 
 def _subspaces(found: _Files) -> dict[str, dict]:

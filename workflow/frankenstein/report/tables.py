@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from ..claims.measurements import Measurements
+from ..claims import layer_samples
+from ..claims.measurements import Measurements, own_text
 from ..claims.reference import paper_cells
 from ..core.intervals import student
 from ..core.regions import NAMES, Regions
@@ -73,22 +74,26 @@ def _with_paper(measured: Measurements, recipes: tuple[str, ...], table: str) ->
 
 
 def attention(measured: Measurements) -> pd.DataFrame:
-    """Change in attention mass (RL - IN) by region, paired by example: recipe, region, n, difference, low, high (95 % t).
+    """Change in attention mass from IN to RL by region and part (layer_samples.attention_change), paired by example: recipe, region,
+    part, n, difference, low, high (95 % t), tokens_in, tokens_rl.
 
-    Examples that failed in either stage are excluded from n.
+    Examples that failed in anything that a part compares are excluded from its n. tokens_in, tokens_rl: mean length of the stage's
+    own responses in tokens, over the examples that did not fail; the same in all rows of a recipe.
     """
-    records, regions = measured.attention, measured.regions
-    frame = records.assign(region=records.layer.map(regions.of))
-    by_example = frame.groupby(["recipe", "region", "id", "stage"])["attention_mass"].agg(
-        lambda mass: mass.mean(skipna=False)
-    )
+    own, regions = own_text(measured.attention), measured.regions
+    responses = own[own.attention_mass.notna()].drop_duplicates(["recipe", "stage", "id"])
+    tokens = responses.groupby(["recipe", "stage"]).tokens.mean()
     rows = []
-    for recipe in dict.fromkeys(records.recipe):
-        for region in NAMES:
-            table = by_example[recipe, region].unstack("stage")
-            gain = (table["RL"] - table["IN"]).dropna()
-            row = {"recipe": recipe, "region": region, "n": len(gain), "difference": gain.mean(), **student(gain)}
-            rows.append(row)
+    for recipe, region, part in itertools.product(dict.fromkeys(own.recipe), NAMES, layer_samples.PARTS):
+        try:
+            change = layer_samples.attention_change(measured, recipe, part)
+        except LookupError:  # all failed: a row that says so
+            change = pd.DataFrame(columns=["layer", "unit", "value"], dtype=float)
+        by_layer = change.pivot(index="unit", columns="layer", values="value").reindex(columns=regions.range(region))
+        means = by_layer.mean(axis=1, skipna=False).dropna()
+        row = {"recipe": recipe, "region": region, "part": part, "n": len(means), "difference": means.mean()}
+        lengths = {f"tokens_{stage.lower()}": tokens.get((recipe, stage)) for stage in ("IN", "RL")}
+        rows.append({**row, **student(means), **lengths})
     return pd.DataFrame(rows)
 
 
