@@ -22,7 +22,8 @@ class Measurements:
     outcomes: recipe, role, metric, id, correct (outcomes.of_grades for every role); scores: the scores table; benchmarks: tasks in
     the benchmark average; attention: recipe, stage, text, own, id, layer, attention_mass, tokens (text: the role whose response the
     stage reads; own: whether it is the stage's own, see own_text); swaps: id, function, mode, layer, changed, failed (one
-    Base); skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope;
+    Base); skips: task, id, layer, wrong, failed; updates: recipe, stage, component, layer, matrix, frobenius, entries, slope
+    (weight matrices only); vectors: the same of norms and biases, with kind and no slope;
     spectra: recipe, stage, component, layer, matrix, rank, log_ratio; subspaces: recipe -> name -> array; training: the
     training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: recipes with hybrids and with
     region-frozen runs; doses: Study.doses. files: files read; missing: expected files that do not exist.
@@ -36,6 +37,7 @@ class Measurements:
     swaps: pd.DataFrame | None = None
     skips: pd.DataFrame | None = None
     updates: pd.DataFrame | None = None
+    vectors: pd.DataFrame | None = None
     spectra: pd.DataFrame | None = None
     subspaces: dict[str, dict] | None = None
     training: pd.DataFrame | None = None
@@ -114,7 +116,9 @@ def read(
         for label, paths in found.labelled(kind)
         for path in paths
     )
-    updates = (pd.read_csv(path) for _, paths in found.labelled("updates") for path in paths)
+    updates = joined(pd.read_csv(path) for _, paths in found.labelled("updates") for path in paths)
+    # The paper's quantities are those of weight matrices: norms and biases are kept apart from them.
+    is_matrix = None if updates is None else updates.kind == "matrix"
     spectra = (pd.read_parquet(path) for _, paths in found.labelled("spectra") for path in paths)
     training = (
         pd.read_csv(path).assign(checkpoint=checkpoint, kind=(kinds or {})[checkpoint])
@@ -126,7 +130,8 @@ def read(
         "attention": joined(attention),
         "swaps": one("swaps"),
         "skips": one("skips"),
-        "updates": joined(updates),
+        "updates": None if updates is None else updates[is_matrix].reset_index(drop=True),
+        "vectors": None if updates is None else updates[~is_matrix].reset_index(drop=True),
         "spectra": joined(spectra),
     }
     measured_regions = Regions.read(regions[0]) if regions else None

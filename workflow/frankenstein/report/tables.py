@@ -101,19 +101,24 @@ def energy(measured: Measurements) -> pd.DataFrame:
     """Update records -> recipe, stage, by, part, frobenius, share (of the stage's squared norm over all its matrices).
 
     by: component (decoder layers, vision tower, projector, embeddings, head), region, block (attention, MLP) and
-    matrix (q_proj ... down_proj); the last three cover decoder layers only.
+    matrix (q_proj ... down_proj); the last three cover decoder layers only. by kind (matrix, norm, bias, vector), the share is
+    that of the whole update, norms and biases included.
     """
     records, regions = measured.updates, measured.regions
     frame = records.assign(square=records.frobenius**2)
-    total = frame.groupby(["recipe", "stage"]).square.sum()
     decoder = frame[frame.component == "layer"]
     decoder = decoder.assign(region=decoder.layer.map(regions.of))
+    groups = [("component", frame, frame), *((by, decoder, frame) for by in ("region", "block", "matrix"))]
+    if measured.vectors is not None:
+        everything = pd.concat([frame, measured.vectors.assign(square=measured.vectors.frobenius**2)])
+        groups.append(("kind", everything, everything))
     parts = []
-    for by, of in (("component", frame), ("region", decoder), ("block", decoder), ("matrix", decoder)):
+    for by, of, whole in groups:
         sums = of.groupby(["recipe", "stage", by], sort=False).square.sum().reset_index().rename(columns={by: "part"})
-        parts.append(sums.assign(by=by))
+        total = whole.groupby(["recipe", "stage"]).square.sum()
+        parts.append(sums.assign(by=by, whole=sums.set_index(["recipe", "stage"]).index.map(total).to_numpy()))
     result = pd.concat(parts, ignore_index=True)
-    whole = result.set_index(["recipe", "stage"]).index.map(total).to_numpy()
+    whole = result.whole.to_numpy()
     result["frobenius"] = np.sqrt(result.square)
     result["share"] = np.where(whole > 0, result.square / np.where(whole > 0, whole, 1), 0.0)
     return result[["recipe", "stage", "by", "part", "frobenius", "share"]]
