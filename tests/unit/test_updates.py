@@ -523,6 +523,18 @@ def test_norms_and_biases_reach_nothing_that_the_paper_measures(read_back):
     pd.testing.assert_frame_equal(one, other)
 
 
+def test_only_a_decoder_can_be_too_deep_for_the_regions(records, tmp_path):
+    """Qwen2.5-VL-7B's vision tower has 32 blocks, and its decoder 28 layers."""
+    Regions((3, 6), 9).write(tmp_path / "regions.json")
+    files = {"updates.one": [str(tmp_path / "updates.csv")], "regions": str(tmp_path / "regions.json")}
+    tower, decoder = (records.component == part for part in ("vision_tower", "layer"))
+    records.assign(layer=records.layer.where(~tower, 31)).to_csv(tmp_path / "updates.csv", index=False)
+    assert measurements.read(files).updates.layer.max() == 31
+    records.assign(layer=records.layer.where(~decoder, 9)).to_csv(tmp_path / "updates.csv", index=False)
+    with pytest.raises(InputError, match="updates: layers up to 9, but"):
+        measurements.read(files)
+
+
 def test_the_energy_table_has_the_share_of_norms_and_biases(read_back):
     measured = read_back[0]
     table = tables.energy(measured)

@@ -136,10 +136,14 @@ def read(
     }
     measured_regions = Regions.read(regions[0]) if regions else None
     for what, frame in layered.items():
+        if frame is None:
+            continue
         layers = measured_regions.layers if measured_regions else 0
-        if frame is not None and frame.layer.max() >= layers:
+        # A vision tower may be deeper than the decoder (Qwen2.5-VL-7B: 32 blocks, 28 layers).
+        deepest = (frame[frame.component == "layer"] if "component" in frame else frame).layer.max()
+        if deepest >= layers:
             raise InputError(
-                f"{what}: layers up to {int(frame.layer.max())}, but {files.get('regions')} has {layers}: "
+                f"{what}: layers up to {int(deepest)}, but {files.get('regions')} has {layers}: "
                 "recipes whose layers are looked at together need one depth; give the other one its own study"
             )
     paper = found.paths("reference")
