@@ -92,18 +92,29 @@ def layered(rng, runs, n, *, smooth=0.0, kind=0.0, shift=0.0) -> dict[str, pd.Da
     for one in runs:
         label = {"recipe": one.recipe, "run": one.number}
         common = 0.005 * walk(rng, 1, smooth)
+        texts = {text: rng.normal(0, 0.01, (n, 1)) for text in ("IN", "RL")}
         for stage in ("IN", "RL"):
-            values = 0.1 + rng.normal(0, 0.01, (n, 1)) + 0.01 * walk(rng, n, smooth)
-            values = values + (common + 0.01 * shift if stage == "RL" else 0)
-            for at in range(n):
-                mass.append(
-                    pd.DataFrame({**label, "stage": stage, "id": at, "layer": layers, "attention_mass": values[at]})
-                )
+            own = 0.1 + 0.01 * walk(rng, n, smooth) + (common + 0.01 * shift if stage == "RL" else 0)
+            for text, dilution in texts.items():
+                columns = {
+                    "stage": stage,
+                    "text": text,
+                    "own": text == stage,
+                    "id": np.repeat(range(n), REGIONS.layers),
+                }
+                columns |= {"layer": np.tile(layers, n), "attention_mass": (own + dilution).ravel()}
+                mass.append(pd.DataFrame({**label, **columns}))
+            stage_shift = 0.1 * shift if stage == "RL" else 0
             energy, ranks = np.exp(0.3 * walk(rng, 1, smooth))[0], walk(rng, 1, smooth)[0]
             for matrix in kinds:
-                own = kind * rng.normal() + 0.3 * ranks + 0.3 * rng.normal(size=REGIONS.layers)
-                own += 0.1 * shift if stage == "RL" else 0
-                columns = {"frobenius": np.sqrt(energy), "stable_rank": np.exp(own), "slope": -1.0, "spectral": 1.0}
+                own_rank = kind * rng.normal() + 0.3 * ranks + 0.3 * rng.normal(size=REGIONS.layers)
+                own_rank += stage_shift
+                columns = {
+                    "frobenius": np.sqrt(energy),
+                    "stable_rank": np.exp(own_rank),
+                    "slope": -1.0,
+                    "spectral": 1.0,
+                }
                 updates.append(
                     pd.DataFrame({**label, "stage": stage, "component": "layer", "layer": layers, "matrix": matrix, **columns})
                 )  # fmt: skip

@@ -1,4 +1,4 @@
-# Section 2.3: attention from reasoning tokens to vision tokens, for IN and RL.
+# Section 2.3: attention from reasoning tokens to vision tokens, for IN and RL; and that of each over the other's response.
 
 
 rule attention:
@@ -10,6 +10,7 @@ rule attention:
     output:
         records=paths.attention,
         heads=paths.heads,
+        responses=paths.attention_responses,
     log:
         f"{LOG}/attention/{{checkpoint}}.{{shard}}.log",
     benchmark:
@@ -30,3 +31,39 @@ rule attention:
         code=code("attention.py"),
     script:
         "../workflow/scripts/attention.py"
+
+
+# A longer response dilutes attention: read by both models, each text tells what the weights change from what the text does.
+rule attention_on_text:
+    input:
+        manifest=paths.manifest,
+        prompts=lambda wildcards: jobs.prompts(wildcards.checkpoint),
+        examples=paths.examples.format(task=study.abilities.vision_to_reasoning),
+        images=f"{paths.results}/data/{study.abilities.vision_to_reasoning}",
+        responses=lambda wildcards: paths.attention_responses.format(
+            checkpoint=wildcards.text, shard=wildcards.shard
+        ),
+    output:
+        records=paths.attention_on_text,
+    log:
+        f"{LOG}/attention/{{checkpoint}}.on.{{text}}.{{shard}}.log",
+    benchmark:
+        f"{BENCHMARK}/attention/{{checkpoint}}.on.{{text}}.{{shard}}.tsv"
+    wildcard_constraints:
+        text=r"[A-Za-z0-9_-]+",
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        gpu=1,
+        mem_mb=per_attempt(costs.probe_mb),
+        runtime=per_attempt(costs.attention_on_text_minutes),
+    params:
+        system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
+        examples=study.probes.attention_examples,
+        shards=study.probes.shards,
+        memory_mb=study.probes.memory_mb,
+        max_pixels=study.evaluation.max_pixels,
+        max_new_tokens=study.evaluation.max_new_tokens,
+        code=code("attention_on_text.py"),
+    script:
+        "../workflow/scripts/attention_on_text.py"

@@ -1,15 +1,25 @@
 import math
 
 import families
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
+from conftest import ROOT
 
+from frankenstein.claims import layer_samples, measurements
+from frankenstein.core.regions import Regions
+from frankenstein.core.roles import RETRAINED, Run
 from frankenstein.data.tasks import read_examples
 from frankenstein.inference.generation import generate
 from frankenstein.inference.prompts import build_prompt, encode
 from frankenstein.mini import benchmarks
+from frankenstein.models.loading import load_model
 from frankenstein.probes import attention
 from frankenstein.probes.decoder import Decoder, vision_mask
+from frankenstein.study.config import load
+from frankenstein.study.jobs import Jobs
 
 
 @pytest.mark.parametrize(
@@ -28,9 +38,11 @@ def test_reasoning_span(loaded, text, reasoning):
     assert tokenizer.decode(tokens[span.start : span.stop]) == reasoning
 
 
-def reasoning_to_vision(loaded, examples, folder, system="", memory_mb=1000):
+def reasoning_to_vision(loaded, examples, folder, system="", memory_mb=1000, given=None):
     return list(
-        attention.reasoning_to_vision(*loaded, examples, folder, system=system, memory_mb=memory_mb, max_new_tokens=8)
+        attention.reasoning_to_vision(
+            *loaded, examples, folder, system=system, memory_mb=memory_mb, max_new_tokens=8, given=given
+        )
     )
 
 
@@ -135,3 +147,165 @@ def test_chunks_of_queries_change_nothing():
             total = sum(math.exp(x) for x in scores)
             of_keys = sum(math.exp(x) for k, x in enumerate(scores, 3) if k % 3 == 0)
             assert whole[head, i] == pytest.approx(of_keys / total, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """(examples, their folder): four questions about an image."""
+    folder = tmp_path_factory.mktemp("asked")
+    benchmarks.write_examples("math_vqa", folder / "m.jsonl", folder / "m", n=4, seed=1)
+    return read_examples(folder / "m.jsonl"), folder
+
+
+@pytest.fixture(scope="module")
+def two_texts(loaded, moved, asked):
+    """{role: {id: response}}: what two models answer to the same questions; RL's is half as long."""
+    own, other = (
+        {record["id"]: record for record in reasoning_to_vision(model, *asked)} for model in (loaded, load_model(moved))
+    )
+    tokenizer = loaded[1].tokenizer
+    for record in other.values():
+        record["token_ids"] = record["token_ids"][:4]
+        record["response"] = tokenizer.decode(record["token_ids"])
+    assert all(own[key]["token_ids"] != other[key]["token_ids"] for key in own)
+    return {"IN": own, "RL": other}
+
+
+def crossed(models, texts, asked):
+    """Measurements of every model over every text: {stage: model}, {role: responses}."""
+    frames = [
+        pd.DataFrame(reasoning_to_vision(model, *asked, given=given)).assign(
+            recipe="one", run=1, stage=stage, text=text, own=text == stage
+        )
+        for stage, model in models.items()
+        for text, given in texts.items()
+    ]
+    return measurements.Measurements(Regions((3, 6), 9), (Run("one"),), attention=pd.concat(frames))
+
+
+def parts_of(measured):
+    """part -> value by (layer, example)."""
+    found = (layer_samples.attention_change(measured, Run("one"), part) for part in layer_samples.PARTS)
+    return {
+        part: frame.set_index(["layer", "unit"]).value for part, frame in zip(layer_samples.PARTS, found, strict=True)
+    }
+
+
+def test_a_response_that_is_given_back_has_the_attention_that_it_had(loaded, asked):
+    own = reasoning_to_vision(loaded, *asked)
+    again = reasoning_to_vision(loaded, *asked, given={record["id"]: record for record in own})
+    assert len(again) == 4 * 9
+    for one, other in zip(own, again, strict=True):
+        assert other["heads"] == pytest.approx(one["heads"], abs=1e-5)
+        for key in ("id", "layer", "tokens", "reasoning_tokens", "vision_tokens", "token_ids", "response", "error"):
+            assert other[key] == one[key], key
+        assert one["tokens"] == len(one["token_ids"]) >= one["reasoning_tokens"] > 0
+
+
+def test_a_response_that_cannot_be_read_is_a_failed_sample(loaded, asked, two_texts):
+    missing, garbled, *_ = two_texts["IN"]
+    given = dict(two_texts["IN"])
+    given[missing] = given[missing] | {"token_ids": None, "response": None, "error": "no image"}
+    given[garbled] = given[garbled] | {"response": "another tokenizer's text"}
+    failed = {
+        record["id"]: record["error"] for record in reasoning_to_vision(loaded, *asked, given=given) if record["error"]
+    }
+    assert failed.keys() == {missing, garbled}
+    assert failed[missing] == "no response to read: no image"
+    assert "decodes the response that is to be read to another text" in failed[garbled]
+
+
+def test_equal_weights_leave_all_of_a_change_to_the_text(loaded, asked, two_texts):
+    parts = parts_of(crossed({"IN": loaded, "RL": loaded}, two_texts, asked))
+    assert (parts["weights"] == 0).all()
+    assert parts["total"].abs().min() > 0
+    assert (parts["text"] == parts["total"]).all()
+
+
+def test_equal_texts_leave_all_of_a_change_to_the_weights(loaded, moved, asked, two_texts):
+    same = {"IN": two_texts["IN"], "RL": two_texts["IN"]}
+    parts = parts_of(crossed({"IN": loaded, "RL": load_model(moved)}, same, asked))
+    assert (parts["text"] == 0).all()
+    assert parts["total"].abs().min() > 0
+    assert (parts["weights"] == parts["total"]).all()
+
+
+@pytest.fixture
+def crossings():
+    """Random masses of each of the three models over the texts that a study lets it read; one sample failed."""
+    rng = np.random.default_rng(0)
+    read = [("IN", "IN"), ("RL", "RL"), (RETRAINED, RETRAINED)]
+    read += [pair for other in ("RL", RETRAINED) for pair in (("IN", other), (other, "IN"))]
+    rows = [
+        {"recipe": "one", "run": 1, "stage": stage, "text": text, "own": stage == text, "layer": layer, "id": f"e{i}"}
+        | {"attention_mass": np.nan if (stage, text, i) == ("RL", "IN", 3) else rng.uniform()}
+        for stage, text in read
+        for layer in range(9)
+        for i in range(5)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_parts_of_a_change_add_up_to_it(crossings):
+    measured = measurements.Measurements(Regions((3, 6), 9), (Run("one"),), attention=crossings)
+    parts = parts_of(measured)
+    mass = crossings.set_index(["stage", "text", "layer", "id"]).attention_mass
+    assert [len(parts[part]) for part in ("total", "weights", "text")] == [45, 36, 36]
+    for (layer, unit), total in parts["total"].items():
+        old, new, rl_over_in, in_over_rl = (
+            mass[stage, text, layer, unit] for stage, text in (("IN", "IN"), ("RL", "RL"), ("RL", "IN"), ("IN", "RL"))
+        )
+        assert total == new - old
+        if unit != "e3":
+            weights, text = parts["weights"][layer, unit], parts["text"][layer, unit]
+            assert weights == pytest.approx(((rl_over_in - old) + (new - in_over_rl)) / 2, abs=1e-15)
+            assert text == pytest.approx(((in_over_rl - old) + (new - rl_over_in)) / 2, abs=1e-15)
+            assert weights + text == pytest.approx(total, abs=1e-15)
+
+
+def test_a_retrained_in_stands_in_for_rl_with_its_own_text(crossings):
+    """The null of each part: its stage is then named RL, but not the text that it wrote."""
+    null = crossings[crossings.stage != "RL"].replace({"stage": {RETRAINED: "RL"}})
+    found = parts_of(measurements.Measurements(Regions((3, 6), 9), (Run("one"),), attention=null))
+    alone = crossings[(crossings.stage != "RL") & (crossings.text != "RL")]
+    renamed = alone.replace({"stage": {RETRAINED: "RL"}, "text": {RETRAINED: "RL"}})
+    expected = parts_of(measurements.Measurements(Regions((3, 6), 9), (Run("one"),), attention=renamed))
+    for part in layer_samples.PARTS:
+        pd.testing.assert_series_equal(found[part], expected[part])
+
+
+def test_without_the_other_text_there_are_no_parts(crossings):
+    own = measurements.Measurements(None, (Run("one"),), attention=crossings[crossings.own])
+    assert len(layer_samples.attention_change(own, Run("one"))) == 45
+    for frame in (own.attention, own.attention.drop(columns=["text", "own"])):
+        with pytest.raises(LookupError, match=r"over (IN's|the other's) response"):
+            layer_samples.attention_change(
+                measurements.Measurements(None, (Run("one"),), attention=frame), Run("one"), "text"
+            )
+
+
+def test_files_say_whose_weights_attend_to_whose_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    jobs = Jobs(load(yaml.safe_load((ROOT / "config" / "micro.yaml").read_text())))
+    files = {name: paths for name, paths in jobs.files("attention").items() if name.startswith("attention")}
+    assert len(files) == 7
+    assert files["attention_on.one.rl.instruct"] == [
+        f"results/micro/attention/one-rl.on.one-in.{shard}.csv" for shard in (0, 1)
+    ]
+    (tmp_path / "results" / "micro" / "attention").mkdir(parents=True)
+    for paths in files.values():
+        for path in paths:
+            pd.DataFrame({"id": ["e"], "layer": [0], "attention_mass": [0.5], "error": [path]}).to_csv(
+                path, index=False
+            )
+    regions = tmp_path / "regions.json"
+    Regions((3, 6), 9).write(regions)
+    frame = measurements.read({**files, "regions": str(regions)}).attention
+    names = {"IN": "one-in", "RL": "one-rl", RETRAINED: "one-in-again"}
+    for row in frame.itertuples():
+        on = "" if row.own else f".on.{names[row.text]}"
+        assert row.error.startswith(f"results/micro/attention/{names[row.stage]}{on}.")
+    assert len(frame) == 14
+    assert (frame.own == (frame.text == frame.stage)).all()
+    assert set(measurements.own_text(frame).stage) == set(names)
+    assert len(measurements.own_text(frame)) == 6

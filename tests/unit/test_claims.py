@@ -220,28 +220,37 @@ def test_benchmarks_weigh_alike_whatever_their_size():
     assert found.verdict == SUPPORTED
 
 
-def attention(raised: range, by=0.03, n=40, seed=0, recipes=("one", "two"), runs=4) -> pd.DataFrame:
-    """Attention mass by example and layer, RL's raised in known layers."""
+def attention(raised: range, by=0.03, n=40, seed=0, recipes=("one", "two"), runs=4, dilution=0.0) -> pd.DataFrame:
+    """Attention mass by example and layer over both responses, RL's raised in known layers."""
     rng, rows = np.random.default_rng(seed), []
     for run in runs_of(recipes, runs):
         own = rng.normal(0.1, 0.02, (n, 9))
+        texts = {"IN": 0.0, "RL": dilution}  # what a response takes from all layers, whoever reads it
         for stage in ("IN", "RL"):
             mass = own + rng.normal(0, 0.005, (n, 9)) + rng.normal(0, 0.001)
             if stage == "RL":
                 mass[:, list(raised)] += by
-            rows += [
-                {
-                    "recipe": run.recipe,
-                    "run": run.number,
-                    "stage": stage,
-                    "id": i,
-                    "layer": layer,
-                    "attention_mass": mass[i, layer],
-                }
-                for i in range(n)
-                for layer in range(9)
-            ]
-    return pd.DataFrame(rows)
+            for text, less in texts.items():
+                at = {"recipe": run.recipe, "run": run.number, "stage": stage, "text": text, "own": text == stage}
+                columns = {"id": np.repeat(range(n), 9), "layer": np.tile(range(9), n)}
+                rows.append(pd.DataFrame({**at, **columns, "attention_mass": (mass - less).ravel()}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_a_longer_response_does_not_hide_what_the_weights_do():
+    """Over its own response RL attends less to the image than IN, for that is longer; over the same one it attends more."""
+    diluted = measured(attention=attention(range(3, 9), dilution=0.05))
+    assert whole(2, diluted) == SUPPORTED
+    parts = {
+        part: testing.check_all(
+            [{"claim": 1, "statements": [{"name": part, "statistic": "attention_gain", "of": {"region": "late", "part": part}, "expect": "greater", "margin": 0.01}]}],
+            diluted,
+        )[0].estimate.item()
+        for part in ("total", "weights", "text")
+    }  # fmt: skip
+    assert parts["total"] == pytest.approx(-0.02, abs=0.005)
+    assert parts["weights"] == pytest.approx(0.03, abs=0.005)
+    assert parts["text"] == pytest.approx(-0.05)
 
 
 def test_attention_raised_in_known_layers():
@@ -583,6 +592,8 @@ def test_another_seed_stands_beside_rl():
     ]
     mass = attention(range(3, 9))
     again = mass[mass.stage == "IN"].assign(stage=RETRAINED, attention_mass=lambda frame: frame.attention_mass + 0.01)
+    again = pd.concat([again.assign(text=RETRAINED, own=True), again.assign(text="IN", own=False)])
+    again = again.drop_duplicates(["recipe", "run", "text", "id", "layer"])
     study = measured(outcomes=hits(rates, recipes=("one",), sd=0.005), attention=pd.concat([mass, again]))
     made, by_run = testing.check_all([{"claim": 1, "statements": listed}], study)
     made = made.set_index("statement")

@@ -2,12 +2,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
 from frankenstein import cli
-from frankenstein.updates import matrices
+from frankenstein.updates import matrices, vectors
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -17,13 +18,19 @@ def test_updates_writes_the_whole_table(tiny, moved, tmp_path, jobs):
         ["updates", "--base", str(tiny), "--in", str(moved), "--rl", str(tiny), "-o", str(out), "--jobs", str(jobs)]
     )
     table = pd.read_parquet(out)
-    direct = {(stage, record["parameter"]): record for stage, record, *_ in matrices.updates(tiny, moved, tiny)}
+    made = [*matrices.updates(tiny, moved, tiny), *vectors.updates(tiny, moved, tiny)]
+    direct = {(stage, record["parameter"]): record for stage, record, *_ in made}
     assert len(table) == len(direct)
+    assert list(table.kind != "matrix") == sorted(table.kind != "matrix")  # matrices first
     for row in table.to_dict("records"):
         record = direct[row["stage"], row["parameter"]]
         for key, value in record.items():  # the last bits of a sum depend on the number of threads
             assert row[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-9, abs=1e-12)), key
-        assert row["log_ratio"][0] == 0
+        if row["kind"] == "matrix":
+            assert row["log_ratio"][0] == 0
+        else:
+            assert row["log_ratio"] is None
+            assert np.isnan([row[key] for key in ("spectral", "slope", "stable_rank", *matrices.GEOMETRY)]).all()
 
 
 def test_errors_are_one_line(tiny, tmp_path, capsys):

@@ -133,25 +133,29 @@ def test_attention_profile_has_an_interval_and_counts_failures():
 
 def test_attention_difference_is_paired_by_example():
     rows = [
-        {
-            "recipe": "one",
-            "run": 1,
-            "stage": stage,
-            "layer": layer,
-            "id": f"e{i}",
-            "attention_mass": i / 10 + gain * (layer >= 6),
-        }
-        for stage, gain in (("IN", 0.0), ("RL", 0.05))
+        {"recipe": "one", "run": 1, "stage": stage, "text": text, "own": text == stage, "layer": layer, "id": f"e{i}"}
+        | {"attention_mass": i / 10 + (gain - length / 1000) * (layer >= 6), "tokens": length}
+        for stage, gain in (("IN", 0.0), ("RL", 0.08))
+        for text, length in (("IN", 10), ("RL", 40))
         for layer in range(9)
         for i in range(8)
     ]
     rows[0]["attention_mass"] = np.nan  # e0 failed in IN
-    table = tables.attention(Measurements(REGIONS, (), attention=pd.DataFrame(rows))).set_index("region")
+    whole = tables.attention(Measurements(REGIONS, (), attention=pd.DataFrame(rows)))
+    table = whole[whole.part == "total"].set_index("region")
     assert list(table.index) == ["early", "mid", "late"]
     assert list(table.n) == [7, 8, 8]
     assert table.loc["early", "difference"] == pytest.approx(0)
     assert table.loc["late", "difference"] == pytest.approx(0.05)
     assert table.loc["late", "low"] == pytest.approx(0.05)  # every example gains alike: no spread
+    assert (whole.tokens_in == 10).all()
+    assert (whole.tokens_rl == 40).all()
+    # The weights raise it by 0.08, and 30 more tokens lower it by 0.03.
+    parts = whole[whole.region == "late"].set_index("part")
+    assert parts.difference["weights"] == pytest.approx(0.08)
+    assert parts.difference["text"] == pytest.approx(-0.03)
+    alone = tables.attention(Measurements(REGIONS, (), attention=pd.DataFrame(rows).query("own")))
+    assert list(alone[alone.region == "late"].n) == [8, 0, 0]  # neither model read the other's text
 
 
 def test_spectra_leave_out_what_has_no_ratio():

@@ -26,7 +26,8 @@ EXPENSIVE = {
     "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: families gpu loading manifests; probes: batches decoder interventions modes sweep",
     "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: families gpu loading manifests; probes: batches decoder interventions modes sweep",
     "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: families gpu loading manifests; probes: attention batches decoder",
-    "weight_updates": "core: errors logs; models: architecture families manifests weights; updates: matrices",
+    "attention_on_text": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: families gpu loading manifests; probes: attention batches decoder",
+    "weight_updates": "core: errors logs; models: architecture families manifests weights; updates: matrices vectors",
     "merge": "core: errors logs; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints families manifests weights",
     "fetch_checkpoint": "core: errors logs; models: architecture checkpoints families hub manifests weights",
 }
@@ -142,11 +143,12 @@ _TABLES = "table2 table3 attention_differences energy overlaps regions"
 _TRAINED = "pretrain finetune reinforce reinforce_prompts"
 EDITS = {
     "probes/sweep.py": "swap_vision_tokens skip_layers",
-    "probes/decoder.py": "swap_vision_tokens skip_layers attention",
-    "probes/attention.py": "attention",
+    "probes/decoder.py": "swap_vision_tokens skip_layers attention attention_on_text",
+    "probes/attention.py": "attention attention_on_text",
     "grading/rules.py": "grade judge_skips judge_swaps reinforce_prompts",
     "grading/numbers.py": "grade judge_skips judge_swaps reinforce reinforce_prompts score",
     "updates/matrices.py": f"weight_updates {_TABLES}",
+    "updates/vectors.py": "weight_updates",
     "merging/hybrids.py": "merge",
     "merging/links.py": "merge shard_for_links",
     "inference/engines.py": "generate describe judge",

@@ -4,13 +4,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from frankenstein.claims import layer_samples, measurements
 from frankenstein.claims.measurements import Measurements
 from frankenstein.core.errors import InputError
 from frankenstein.core.regions import Regions
+from frankenstein.core.roles import Run
 from frankenstein.models.weights import Weights
 from frankenstein.report import tables
 from frankenstein.report.figures import figure5, spectra
-from frankenstein.updates import matrices
+from frankenstein.updates import matrices, vectors
 
 
 def plant(source, target, edit):
@@ -410,3 +412,138 @@ def test_a_steeper_spectrum_has_a_lower_slope():
     assert slopes.low[0] < -0.11 < slopes.high[0]
     assert slopes.floor[0] == pytest.approx(-3)
     assert list(slopes.matrices) == [3, 3]
+
+
+NORM, BIAS = "model.layers.5.input_layernorm.weight", "visual.blocks.1.attn.qkv.bias"
+
+
+def test_every_number_of_a_vector_equals_numpys(tiny, moved, again):
+    """The slow, obvious twin: entry by entry, in Python's own numbers."""
+    base, instruct, reinforced = map(stored, (tiny, moved, again))
+    found = list(vectors.updates(tiny, moved, again))
+    assert {record["component"] for _, record in found} == {"layer", "vision_tower", "projector", "final_norm"}
+    assert {record["kind"] for _, record in found} == {"norm", "bias"}
+    assert {record["parameter"] for _, record in found} == {name for name in base if base[name].ndim < 2}
+    for stage, record in found:
+        name = record["parameter"]
+        w, a, b = (tensors[name].double().tolist() for tensors in (base, instruct, reinforced))
+        before, after = (w, a) if stage == "IN" else (a, b)
+        delta = [y - x for x, y in zip(before, after, strict=True)]
+        energy, weight = sum(d * d for d in delta), sum(x * x for x in before)
+        assert record["entries"] == record["rows"] == len(delta)
+        assert record["weight_norm"] == pytest.approx(weight**0.5)
+        assert record["frobenius"] == pytest.approx(energy**0.5)
+        assert record["frobenius_rms"] == pytest.approx((energy / len(delta)) ** 0.5)
+        assert record["frobenius_relative"] == pytest.approx((energy / weight) ** 0.5 if weight else 0)
+        assert record["changed"] == sum(d != 0 for d in delta) / len(delta)
+        earlier = [y - x for x, y in zip(w, a, strict=True)]
+        dot = sum(x * y for x, y in zip(delta, earlier, strict=True)) if stage == "RL" else 0
+        expected = dot / (energy * sum(x * x for x in earlier)) ** 0.5 if dot else 0
+        assert record["cosine_with_in"] == pytest.approx(expected)
+        assert record["kind"] == ("bias" if name.endswith("bias") else "norm")
+
+
+def test_one_norm_and_one_bias_that_moved_are_found_where_they_are(tiny, tmp_path):
+    def edit(tensors):
+        tensors[NORM][3] += 0.5
+        tensors[BIAS][:2] += 2.0
+
+    def plain(tensors):
+        tensors[NORM].fill_(1.0)
+
+    before = plant(tiny, tmp_path / "before", plain)
+    after = plant(before, tmp_path / "after", edit)
+    found = {record["parameter"]: record for _, record in vectors.updates(before, after, None) if record["frobenius"]}
+    norm, bias = found.pop("layers.5.input_layernorm.weight"), found.pop(BIAS)
+    assert not found
+    size = norm["entries"]
+    assert (norm["component"], norm["layer"], norm["block"], norm["kind"]) == ("layer", 5, "norm", "norm")
+    assert norm["frobenius"] == pytest.approx(0.5)
+    assert norm["frobenius_relative"] == pytest.approx(0.5 / size**0.5)
+    assert norm["changed"] == norm["changed_bf16"] == pytest.approx(1 / size)
+    assert (bias["component"], bias["layer"], bias["kind"]) == ("vision_tower", 1, "bias")
+    assert bias["frobenius"] == pytest.approx(8**0.5)
+    assert bias["changed"] == pytest.approx(2 / bias["entries"])
+
+
+@pytest.mark.parametrize(("dtype", "changed"), [(torch.float32, 1.0), (torch.bfloat16, 0.0)])
+def test_a_change_below_the_stored_precision_is_none(tiny, tmp_path, dtype, changed):
+    def ones(tensors):
+        tensors[NORM] = torch.ones(len(tensors[NORM]), dtype=dtype)
+
+    before = plant(tiny, tmp_path / "before", ones)
+    after = plant(before, tmp_path / "after", lambda tensors: tensors[NORM].add_(1e-4))
+    records = {record["parameter"]: record for _, record in vectors.updates(before, after, None)}
+    norm = records["layers.5.input_layernorm.weight"]
+    assert (norm["changed"], norm["changed_bf16"]) == (changed, 0)
+    assert norm["frobenius_rms"] == pytest.approx(1e-4 * changed, rel=1e-2)
+
+
+def test_how_vectors_are_cut_into_blocks_changes_nothing(tiny, moved, again):
+    whole = {(stage, record["parameter"]): record for stage, record in vectors.updates(tiny, moved, again)}
+    parts = [made for block in range(3) for made in vectors.updates(tiny, moved, again, block, 3)]
+    assert len(parts) == len(whole)
+    assert all(record == whole[stage, record["parameter"]] for stage, record in parts)
+
+
+def test_a_bias_that_is_not_finite_is_bad_input(tiny, moved, tmp_path):
+    after = plant(moved, tmp_path / "after", lambda tensors: tensors[BIAS].fill_(torch.nan))
+    with pytest.raises(InputError, match=r"'visual.blocks.1.attn.qkv.bias' holds NaN or infinity"):
+        list(vectors.updates(tiny, moved, after))
+
+
+@pytest.fixture
+def read_back(records, tiny, moved, again, tmp_path):
+    """Measurements read from a study's files, written as rule weight_updates writes them: (of all tensors, of matrices alone)."""
+    small = pd.DataFrame(
+        {"recipe": "one", "stage": stage, **record} for stage, record in vectors.updates(tiny, moved, again)
+    )
+    Regions((3, 6), 9).write(tmp_path / "regions.json")
+    found = []
+    for name, frame in (("all", pd.concat([records, small])), ("matrices", records)):
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+        files = {"updates.one": [tmp_path / f"{name}.csv"], "regions": str(tmp_path / "regions.json")}
+        found.append(measurements.read(files, runs={"one": ("one", 1)}, seed=1))
+    return found
+
+
+def test_norms_and_biases_reach_nothing_that_the_paper_measures(read_back):
+    every, alone = read_back
+    assert set(every.updates.kind) == {"matrix"}
+    assert set(every.vectors.kind) == {"norm", "bias"}
+    assert alone.vectors.empty
+    for made in (figure5.data, spectra.data):
+        pd.testing.assert_frame_equal(made(every), made(alone))
+    for stage in ("IN", "RL"):
+        pd.testing.assert_frame_equal(
+            layer_samples.energy(every, Run("one"), stage), layer_samples.energy(alone, Run("one"), stage)
+        )
+    for change in (layer_samples.slope_change, layer_samples.concentration_change):
+        pd.testing.assert_frame_equal(change(every, Run("one")), change(alone, Run("one")))
+    one, other = (tables.energy(measured).query("by != 'kind'") for measured in (every, alone))
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_only_a_decoder_can_be_too_deep_for_the_regions(records, tmp_path):
+    """Qwen2.5-VL-7B's vision tower has 32 blocks, and its decoder 28 layers."""
+    Regions((3, 6), 9).write(tmp_path / "regions.json")
+    files = {"updates.one": [str(tmp_path / "updates.csv")], "regions": str(tmp_path / "regions.json")}
+    tower, decoder = (records.component == part for part in ("vision_tower", "layer"))
+    records.assign(layer=records.layer.where(~tower, 31)).to_csv(tmp_path / "updates.csv", index=False)
+    assert measurements.read(files).updates.layer.max() == 31
+    records.assign(layer=records.layer.where(~decoder, 9)).to_csv(tmp_path / "updates.csv", index=False)
+    with pytest.raises(InputError, match="updates: layers up to 9, but"):
+        measurements.read(files)
+
+
+def test_the_energy_table_has_the_share_of_norms_and_biases(read_back):
+    measured = read_back[0]
+    table = tables.energy(measured)
+    shares = table[table.by == "kind"].set_index(["stage", "part"]).share
+    for stage in ("IN", "RL"):
+        squares = {"matrix": (measured.updates[measured.updates.stage == stage].frobenius ** 2).sum()}
+        small = measured.vectors[measured.vectors.stage == stage]
+        squares |= {kind: (small[small.kind == kind].frobenius ** 2).sum() for kind in ("norm", "bias")}
+        for kind, square in squares.items():
+            assert shares[stage, kind] == pytest.approx(square / sum(squares.values()))
+            assert shares[stage, kind] > 0

@@ -98,7 +98,7 @@ def test_what_an_edited_file_reruns(micro, path, edit, rules):
         ),
         (
             ("evaluation", "max_new_tokens"), 13,
-            SCORED | {"generate", "attention", "figure3", "attention_differences", "regions", "controls"},
+            SCORED | {"generate", "attention", "attention_on_text", "figure3", "attention_differences", "regions", "controls"},
         ),
         (
             ("probes", "max_new_tokens"), 13,
@@ -135,6 +135,8 @@ def test_another_rl_costs_only_itself(micro):
     answered = set(re.findall(r"responses/([\w.-]+)\.\d\.jsonl", outputs))
     assert answered == {"one-rl", "one.half", *(f"one.{hybrid}" for hybrid in HYBRIDS)}
     assert set(re.findall(r"attention/([\w-]+)\.\d\.csv", outputs)) == {"one-rl"}
+    read = set(re.findall(r"attention/([\w.-]+)\.\d\.csv", outputs)) - {"one-rl"}
+    assert read == {"one-rl.on.one-in", "one-in.on.one-rl"}
     stats = output.split("Job stats:")[1].split("total")[0]
     assert not re.search(r"^(dataset|probe_pairs|swap_vision_tokens|skip_layers|pretrain|finetune) ", stats, re.M)
 

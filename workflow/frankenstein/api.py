@@ -161,7 +161,8 @@ def attention(
 def weight_updates(
     base: str | Path, instruct: str | Path, rl: str | Path | None = None, jobs: int | None = None
 ) -> pd.DataFrame:
-    """Weight updates due to training (paper, Section 3.2): one row per weight matrix and stage (IN - Base, RL - IN).
+    """Weight updates due to training (paper, Section 3.2): one row per weight matrix and stage (IN - Base, RL - IN), then one per
+    norm or bias and stage (column kind), without what only a spectrum has.
 
     Norms, rank, slope of the log singular value spectrum, effective and stable rank, direction (columns as in
     results/README.md). Weights are streamed: only a few matrices are in memory at a time. jobs: number of processes (default:

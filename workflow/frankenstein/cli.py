@@ -17,7 +17,7 @@ from .core.errors import InputError
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="frankenstein", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("updates", help="measure weight updates per matrix; writes one table")
+    command = commands.add_parser("updates", help="measure weight updates per matrix, norm and bias; writes one table")
     command.add_argument("--base", type=Path, required=True, help="checkpoint directory (safetensors)")
     command.add_argument(
         "--in", type=Path, required=True, dest="instruct", help="checkpoint after supervised fine-tuning"

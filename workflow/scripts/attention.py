@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from frankenstein.core import logs
+from frankenstein.core import jsonl, logs
 from frankenstein.data import tasks
 from frankenstein.inference import templates
 from frankenstein.models import gpu, loading, manifests
@@ -17,16 +17,20 @@ examples = tasks.read_examples(path)[: snakemake.params.examples]
 directory, system = manifests.directory_of(snakemake.input.manifest), snakemake.params.system_prompt
 template, _ = templates.settle(directory, snakemake.wildcards.checkpoint, system, snakemake.input.prompts)
 model, processor = loading.load_model(directory, max_pixels=snakemake.params.max_pixels, template=template)
-records = attention.reasoning_to_vision(
-    model,
-    processor,
-    examples[int(snakemake.wildcards.shard) :: snakemake.params.shards],
-    path.parent,
-    system=system,
-    memory_mb=snakemake.params.memory_mb,
-    max_new_tokens=snakemake.params.max_new_tokens,
+records = list(
+    attention.reasoning_to_vision(
+        model,
+        processor,
+        examples[int(snakemake.wildcards.shard) :: snakemake.params.shards],
+        path.parent,
+        system=system,
+        memory_mb=snakemake.params.memory_mb,
+        max_new_tokens=snakemake.params.max_new_tokens,
+    )
 )
-frame = pd.DataFrame(records)
+responses = {record["id"]: {key: record[key] for key in ("id", "response", "token_ids", "error")} for record in records}
+Path(snakemake.output.responses).write_text("".join(map(jsonl.line, responses.values())), encoding="utf-8")
+frame = pd.DataFrame(records).drop(columns=["response", "token_ids"])
 frame.insert(0, "checkpoint", snakemake.wildcards.checkpoint)
 frame.drop(columns="heads").to_csv(snakemake.output.records, index=False)
 heads = frame[["checkpoint", "id", "layer", "heads"]].explode("heads").rename(columns={"heads": "attention_mass"})

@@ -13,9 +13,11 @@ import pandas as pd
 
 from ..core.roles import Run
 from .ability import ABLE, able
-from .measurements import Measurements
+from .measurements import Measurements, own_text
 
 _COLUMNS = ["layer", "unit", "value"]
+# What attention_change is made of: all of it, what RL changed in the weights, and what it changed in the text that is read.
+PARTS = TOTAL, WEIGHTS, TEXT = "total", "weights", "text"
 
 
 def wanted(frame: pd.DataFrame | None, what: str) -> pd.DataFrame:
@@ -43,15 +45,32 @@ def of_run(frame: pd.DataFrame, run: Run) -> pd.DataFrame:
     return frame[(frame.recipe == run.recipe) & (frame.run == run.number)]
 
 
+def _mass(frame: pd.DataFrame, what: str) -> pd.Series:
+    return wanted(frame, f"no attention of {what}").set_index(["layer", "id"]).attention_mass
+
+
 @once
-def attention_change(measured: Measurements, run: Run) -> pd.DataFrame:
-    """Change in attention mass on vision tokens, RL - IN, per example. Examples that failed in either are dropped."""
+def attention_change(measured: Measurements, run: Run, part: str = TOTAL) -> pd.DataFrame:
+    """Change in attention mass on vision tokens from IN to RL, per example (Section 2.3).
+
+    A longer text dilutes attention, so that the change has two parts, which add up to it. total: each model over its own
+    response, as in the paper; weights: RL's weights minus IN's over the same response, mean of the two responses; text: RL's
+    response minus IN's under the same weights, mean of the two models. Examples that failed in any of what is compared
+    are dropped.
+    """
     frame = of_run(wanted(measured.attention, "no attention"), run)
-    mass = frame.pivot(index=["layer", "id"], columns="stage", values="attention_mass")
-    for stage in ("IN", "RL"):
-        if stage not in mass:
-            raise LookupError(f"no attention of {stage}")
-    change = wanted((mass["RL"] - mass["IN"]).dropna().rename("value").reset_index(), "every sample failed")
+    own = own_text(frame)
+    before, after = (own[own.stage == stage] for stage in ("IN", "RL"))
+    old, new = _mass(before, "IN"), _mass(after, "RL")
+    if part == TOTAL:
+        change = new - old
+    else:
+        wanted(frame if "text" in frame else None, "no attention over the other's response")
+        # A response goes by the text of its own model's rows, whatever their stage: a retrained IN may stand in for RL.
+        crossed = _mass(frame[(frame.stage == "RL") & frame.text.isin(before.text)], "RL over IN's response")
+        reverse = _mass(frame[(frame.stage == "IN") & frame.text.isin(after.text)], "IN over RL's response")
+        change = (crossed - old + new - reverse) / 2 if part == WEIGHTS else (reverse - old + new - crossed) / 2
+    change = wanted(change.dropna().rename("value").reset_index(), "every sample failed")
     return change.rename(columns={"id": "unit"})[_COLUMNS]
 
 

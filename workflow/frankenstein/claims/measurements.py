@@ -22,12 +22,13 @@ class Measurements:
 
     runs: the training runs, recipe by recipe; frames of what was measured in a run have the columns recipe and run (its number).
     outcomes: recipe, run, role, metric, id, correct, cluster (outcomes.of_grades for every role; cluster: examples of one
-    problem share it); scores: the scores table; benchmarks: tasks in the benchmark average; attention: recipe, run, stage, id,
-    layer, attention_mass; swaps: id, function, mode, layer, changed, failed (one Base); skips: task, id, layer, wrong, failed;
-    updates: recipe, run, stage, component, layer, matrix, frobenius, entries, slope; spectra: recipe, run, stage, component,
-    layer, matrix, rank, log_ratio; subspaces: run -> name -> array; training: the training logs with checkpoint and kind;
-    reference: the paper's tables. merged, frozen: runs with hybrids and with region-frozen RL; doses: Study.doses. files: files
-    read; missing: expected files that do not exist.
+    problem share it); scores: the scores table; benchmarks: tasks in the benchmark average; attention: recipe, run, stage, text,
+    own, id, layer, attention_mass, tokens (text: the role whose response the stage reads; own: whether it is the stage's own, see
+    own_text); swaps: id, function, mode, layer, changed, failed (one Base); skips: task, id, layer, wrong, failed; updates:
+    recipe, run, stage, component, layer, matrix, frobenius, entries, slope (weight matrices only); vectors: the same of norms
+    and biases, with kind and no slope; spectra: recipe, run, stage, component, layer, matrix, rank, log_ratio; subspaces: run ->
+    name -> array; training: the training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: runs
+    with hybrids and with region-frozen RL; doses: Study.doses. files: files read; missing: expected files that do not exist.
     """
 
     regions: Regions | None
@@ -38,6 +39,7 @@ class Measurements:
     swaps: pd.DataFrame | None = None
     skips: pd.DataFrame | None = None
     updates: pd.DataFrame | None = None
+    vectors: pd.DataFrame | None = None
     spectra: pd.DataFrame | None = None
     subspaces: dict[Run, dict] | None = None
     training: pd.DataFrame | None = None
@@ -106,7 +108,7 @@ def read(
 ) -> Measurements:
     """Read a study's measurements from its files (arguments: study.jobs.Jobs.files and .settings).
 
-    files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE, updates.RECIPE, spectra.RECIPE and
+    files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE, attention_on.RECIPE.STAGE.TEXT, updates.RECIPE, spectra.RECIPE and
     subspaces.RECIPE (one path per shard), training.CHECKPOINT, scores, swaps, skips, reference, regions; other names are
     ignored. A name with a missing shard is dropped entirely and listed in `missing`: no statement rests on a subset of shards.
     runs: name of a run, which stands for RECIPE in the names of files -> (recipe, number); roles: checkpoint -> [(name of a
@@ -137,11 +139,14 @@ def read(
         for name, role in (roles or {})[checkpoint]
     )
     attention = (
-        labelled(pd.read_csv(path).assign(stage=ATTENDED[label.split(".")[1]]), label.split(".")[0])
-        for label, paths in found.labelled("attention")
+        labelled(_attention(label, path), label.split(".")[0])
+        for kind in ("attention", "attention_on")
+        for label, paths in found.labelled(kind)
         for path in paths
     )
-    updates = (labelled(pd.read_csv(path), name) for name, paths in found.labelled("updates") for path in paths)
+    updates = joined(labelled(pd.read_csv(path), name) for name, paths in found.labelled("updates") for path in paths)
+    # The paper's quantities are those of weight matrices: norms and biases are kept apart from them.
+    is_matrix = None if updates is None else updates.kind == "matrix"
     spectra = (labelled(pd.read_parquet(path), name) for name, paths in found.labelled("spectra") for path in paths)
     training = (
         pd.read_csv(path).assign(checkpoint=checkpoint, kind=(kinds or {})[checkpoint])
@@ -153,15 +158,20 @@ def read(
         "attention": joined(attention),
         "swaps": one("swaps"),
         "skips": one("skips"),
-        "updates": joined(updates),
+        "updates": None if updates is None else updates[is_matrix].reset_index(drop=True),
+        "vectors": None if updates is None else updates[~is_matrix].reset_index(drop=True),
         "spectra": joined(spectra),
     }
     measured_regions = Regions.read(regions[0]) if regions else None
     for what, frame in layered.items():
+        if frame is None:
+            continue
         layers = measured_regions.layers if measured_regions else 0
-        if frame is not None and frame.layer.max() >= layers:
+        # A vision tower may be deeper than the decoder (Qwen2.5-VL-7B: 32 blocks, 28 layers).
+        deepest = (frame[frame.component == "layer"] if "component" in frame else frame).layer.max()
+        if deepest >= layers:
             raise InputError(
-                f"{what}: layers up to {int(frame.layer.max())}, but {files.get('regions')} has {layers}: "
+                f"{what}: layers up to {int(deepest)}, but {files.get('regions')} has {layers}: "
                 "recipes whose layers are looked at together need one depth; give the other one its own study"
             )
     paper = found.paths("reference")
@@ -182,6 +192,18 @@ def read(
         files=tuple(dict.fromkeys(found.read)),
         missing=tuple(dict.fromkeys(found.missing)),
     )
+
+
+def _attention(label: str, path: str) -> pd.DataFrame:
+    """A file of attention records; label: RECIPE.STAGE for a stage's own responses, RECIPE.STAGE.TEXT for those of stage TEXT."""
+    _, stage, *read = label.split(".")
+    text = read[0] if read else stage
+    return pd.read_csv(path).assign(stage=ATTENDED[stage], text=ATTENDED[text], own=text == stage)
+
+
+def own_text(attention: pd.DataFrame) -> pd.DataFrame:
+    """Attention records of stages that read their own response, the paper's measure: all of a frame without the column own."""
+    return attention[attention.own] if "own" in attention else attention
 
 
 def _subspaces(found: _Files, of_run: dict[str, Run]) -> dict[Run, dict]:

@@ -11,11 +11,12 @@ import yaml
 from ..core.errors import InputError
 from ..core.regions import NAMES
 from ..data.tasks import FUNCTIONS
+from .layer_samples import PARTS
 from .statistics import STATISTICS
 
 EXPECTED = ("greater", "less", "equal")
 RELEVANT = 0.03  # smallest relevant difference between rates where a claim declares no `margin`
-_KNOWN = {"region": NAMES, "more": NAMES, "less": NAMES, "stage": ("IN", "RL"), "function": FUNCTIONS}
+_KNOWN = {"region": NAMES, "more": NAMES, "less": NAMES, "stage": ("IN", "RL"), "function": FUNCTIONS, "part": PARTS}
 
 
 def arguments(statement: dict) -> dict:

@@ -108,11 +108,19 @@ def _contrast(more: str, less: str | None, measured: Measurements, profile: Call
 
 @statistic(
     axis="attention mass",
-    profile=lambda m, run, of: (layer_samples.attention_change(m, run), of["region"], of.get("less")),
+    profile=lambda m, run, of: (
+        layer_samples.attention_change(m, run, of.get("part", layer_samples.TOTAL)),
+        of["region"],
+        of.get("less"),
+    ),
 )
-def attention_gain(measured: Measurements, run: Run, region: str, less: str | None = None) -> list[Sample]:
-    """Attention mass on vision tokens, RL minus IN, averaged over a region's layers (minus another region's), paired by example."""
-    return _contrast(region, less, measured, layer_samples.attention_change, run)
+def attention_gain(
+    measured: Measurements, run: Run, region: str, less: str | None = None, part: str = layer_samples.TOTAL
+) -> list[Sample]:
+    """Attention mass on vision tokens, RL minus IN, averaged over a region's layers (minus another region's), paired by example;
+    `part` is `total` (each over its own response), `weights` (both over the same responses) or `text` (what the responses change).
+    """
+    return _contrast(region, less, measured, layer_samples.attention_change, run, part)
 
 
 @statistic(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -116,28 +116,38 @@ def reasoning_to_vision(
     system: str,
     memory_mb: int,
     max_new_tokens: int,
+    given: Mapping[str, dict] | None = None,
 ) -> Iterator[dict]:
     """Yield one record per (example, layer): how strongly reasoning tokens attend to vision tokens.
 
-    The model answers greedily; its own reasoning tokens R are the queries and the image's tokens V the keys.
+    The model answers greedily, or reads the responses that another checkpoint gave (given: id -> its record, with
+    response and token_ids); the response's reasoning tokens R are the queries and the image's tokens V the keys.
     attention_mass: summed over V, averaged over heads and R (0 to 1); attention_mean: Eq. 1 as written, i.e. the
-    mass divided by |V|; heads: the mass per head. NaN, with `error` set, if generation failed or the response
-    contains no reasoning token.
+    mass divided by |V|; heads: the mass per head; tokens, reasoning_tokens, vision_tokens: numbers of tokens of the
+    response, in R and in V; token_ids, response: the response as token ids and as the text they decode to, special
+    tokens included (None without one). NaN, with `error` set, if generation failed, the response contains no
+    reasoning token, or a given response is missing or made of tokens that this model's tokenizer decodes otherwise.
     """
-    decoder = Decoder(model)
+    decoder, tokenizer = Decoder(model), processor.tokenizer
 
-    def prepare(example: Example) -> tuple[Prompt, list[Size]]:
+    def prepare(example: Example) -> tuple[tuple[Prompt, list[int] | None], list[Size]]:
         prompt = build_prompt(example, "image", folder, system)
+        tokens = None if given is None else _readable(tokenizer, given[example.id])
+        # A given response counts as if it were to be generated: models that read the same texts then read them in the
+        # same batches, whose padding is in the last bits of every number.
         own = encode(processor, [prompt])["input_ids"].shape[1] + max_new_tokens
-        return prompt, [Size(0, own, 0, 1)]
+        return (prompt, tokens), [Size(0, own, 0, 1)]
 
-    def run(prompts: list[Prompt]):
-        responses = generate(model, processor, prompts, max_new_tokens)
-        return attend(decoder, processor, prompts, [response.tokens for response in responses])
+    def run(prepared: list[tuple[Prompt, list[int] | None]]):
+        prompts, texts = map(list, zip(*prepared, strict=True))
+        if given is None:
+            texts = [response.tokens for response in generate(model, processor, prompts, max_new_tokens)]
+        return list(zip(texts, attend(decoder, processor, prompts, texts), strict=True))
 
     nothing = [torch.full((decoder.config.num_attention_heads,), torch.nan)] * len(decoder.layers), 0, 0
     for example, made, error in in_batches(examples, prepare, run, decoder, memory_mb, "examples"):
-        by_layer, reasoning, vision = made or nothing
+        tokens, (by_layer, reasoning, vision) = made or (None, nothing)
+        response = None if tokens is None else tokenizer.decode(tokens)
         error = error or (None if reasoning else "no reasoning token in the response")
         for layer, heads in enumerate(by_layer):
             mass = float(heads.mean())
@@ -147,10 +157,22 @@ def reasoning_to_vision(
                 "attention_mass": mass,
                 "attention_mean": mass / vision if vision else float("nan"),
                 "heads": heads.tolist(),
+                "tokens": len(tokens or []),
                 "reasoning_tokens": reasoning,
                 "vision_tokens": vision,
+                "token_ids": tokens,
+                "response": response,
                 "error": error,
             }
+
+
+def _readable(tokenizer, record: dict) -> list[int]:
+    """The token ids of another checkpoint's response. Raises ValueError if there is none, or if they mean another text here."""
+    if record["token_ids"] is None:
+        raise ValueError(f"no response to read: {record['error']}")
+    if tokenizer.decode(record["token_ids"]) != record["response"]:
+        raise ValueError("the tokenizer decodes the response that is to be read to another text")
+    return record["token_ids"]
 
 
 def attend(decoder: Decoder, processor, prompts: list[Prompt], responses: list[list[int]]):

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from ..claims.measurements import Measurements
+from ..claims import layer_samples
+from ..claims.measurements import Measurements, own_text
 from ..claims.reference import paper_cells
 from ..core.intervals import student
 from ..core.regions import NAMES, Regions
@@ -87,29 +88,26 @@ def _with_paper(measured: Measurements, runs: tuple[Run, ...], table: str) -> pd
 
 
 def attention(measured: Measurements) -> pd.DataFrame:
-    """Change in attention mass (RL - IN) by region, paired by example: recipe, run, region, n, difference, low, high (95 % t).
+    """Change in attention mass from IN to RL by region and part (layer_samples.attention_change), paired by example: recipe, run,
+    region, part, n, difference, low, high (95 % t), tokens_in, tokens_rl.
 
-    Examples that failed in either stage are excluded from n.
+    Examples that failed in anything that a part compares are excluded from its n. tokens_in, tokens_rl: mean length of the stage's
+    own responses in tokens, over the examples that did not fail; the same in all rows of a recipe.
     """
-    records, regions = measured.attention, measured.regions
-    frame = records.assign(region=records.layer.map(regions.of))
-    by_example = frame.groupby(["recipe", "run", "region", "id", "stage"])["attention_mass"].agg(
-        lambda mass: mass.mean(skipna=False)
-    )
-    rows = []
-    for recipe, run in dict.fromkeys(zip(records.recipe, records.run, strict=True)):
-        for region in NAMES:
-            table = by_example[recipe, run, region].unstack("stage")
-            gain = (table["RL"] - table["IN"]).dropna()
-            row = {
-                "recipe": recipe,
-                "run": run,
-                "region": region,
-                "n": len(gain),
-                "difference": gain.mean(),
-                **student(gain),
-            }
-            rows.append(row)
+    own, regions = own_text(measured.attention), measured.regions
+    responses = own[own.attention_mass.notna()].drop_duplicates(["recipe", "run", "stage", "id"])
+    tokens = responses.groupby(["recipe", "run", "stage"]).tokens.mean()
+    rows, runs = [], dict.fromkeys(Run(*run) for run in zip(own.recipe, own.run, strict=True))
+    for run, region, part in itertools.product(runs, NAMES, layer_samples.PARTS):
+        try:
+            change = layer_samples.attention_change(measured, run, part)
+        except LookupError:  # all failed: a row that says so
+            change = pd.DataFrame(columns=["layer", "unit", "value"], dtype=float)
+        by_layer = change.pivot(index="unit", columns="layer", values="value").reindex(columns=regions.range(region))
+        means = by_layer.mean(axis=1, skipna=False).dropna()
+        row = {"recipe": run.recipe, "run": run.number, "region": region, "part": part}
+        row |= {"n": len(means), "difference": means.mean(), **student(means)}
+        rows.append(row | {f"tokens_{stage.lower()}": tokens.get((*run, stage)) for stage in ("IN", "RL")})
     return pd.DataFrame(rows)
 
 
@@ -117,20 +115,25 @@ def energy(measured: Measurements) -> pd.DataFrame:
     """Update records -> recipe, run, stage, by, part, frobenius, share (of the stage's squared norm over all its matrices).
 
     by: component (decoder layers, vision tower, projector, embeddings, head), region, block (attention, MLP) and
-    matrix (q_proj ... down_proj); the last three cover decoder layers only.
+    matrix (q_proj ... down_proj); the last three cover decoder layers only. by kind (matrix, norm, bias, vector), the share is
+    that of the whole update, norms and biases included.
     """
     records, regions = measured.updates, measured.regions
     frame = records.assign(square=records.frobenius**2)
     of_stage = ["recipe", "run", "stage"]
-    total = frame.groupby(of_stage).square.sum()
     decoder = frame[frame.component == "layer"]
     decoder = decoder.assign(region=decoder.layer.map(regions.of))
+    groups = [("component", frame, frame), *((by, decoder, frame) for by in ("region", "block", "matrix"))]
+    if measured.vectors is not None:
+        everything = pd.concat([frame, measured.vectors.assign(square=measured.vectors.frobenius**2)])
+        groups.append(("kind", everything, everything))
     parts = []
-    for by, of in (("component", frame), ("region", decoder), ("block", decoder), ("matrix", decoder)):
+    for by, of, whole in groups:
         sums = of.groupby([*of_stage, by], sort=False).square.sum().reset_index().rename(columns={by: "part"})
-        parts.append(sums.assign(by=by))
+        total = whole.groupby(of_stage).square.sum()
+        parts.append(sums.assign(by=by, whole=sums.set_index(of_stage).index.map(total).to_numpy()))
     result = pd.concat(parts, ignore_index=True)
-    whole = result.set_index(of_stage).index.map(total).to_numpy()
+    whole = result.whole.to_numpy()
     result["frobenius"] = np.sqrt(result.square)
     result["share"] = np.where(whole > 0, result.square / np.where(whole > 0, whole, 1), 0.0)
     return result[[*of_stage, "by", "part", "frobenius", "share"]]

@@ -126,6 +126,13 @@ def attention_minutes(study: Study, checkpoint: str) -> int:
     return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
 
 
+def attention_on_text_minutes(study: Study, checkpoint: str) -> int:
+    """Minutes for one shard of a checkpoint's attention over another's responses: a forward pass over each, at full length."""
+    asked = ceil(study.probes.attention_examples / study.probes.shards)
+    tokens = asked * (_PROMPT + study.evaluation.max_new_tokens)
+    return 10 + ceil(tokens * 2 * parameters(study, checkpoint) / _FLOPS / 60)
+
+
 def fetch_minutes(study: Study, checkpoint: str) -> int:
     """Minutes for a download at only 50 Mbit/s."""
     return 30 + weights_mb(study, checkpoint) // 360

@@ -186,6 +186,7 @@ class Jobs:
                         found[f"attention.{recipe}.{stage}"] = [
                             paths.attention.format(checkpoint=checkpoint, shard=shard) for shard in shards
                         ]
+                found |= self._attention_on_text(recipe)
         if "localization" in parts and self.base:
             found["swaps"] = paths.swaps.format(checkpoint=self.base)
             found["skips"] = paths.skips.format(checkpoint=self.base)
@@ -199,6 +200,19 @@ class Jobs:
             found |= {f"training.{name}": paths.training_log.format(checkpoint=name) for name in self.trained()}
         if _LAYERED & set(parts) and self.layerwise:
             found["regions"] = paths.regions
+        return found
+
+    def _attention_on_text(self, recipe: str) -> dict[str, list[str]]:
+        """Attention of IN over each other attended checkpoint's response, and of that one over IN's."""
+        found = {}
+        for other in [stage for stage in roles.ATTENDED if stage != "instruct"]:
+            if getattr(self.study.recipes[recipe], other):
+                for stages in ((other, "instruct"), ("instruct", other)):
+                    model, text = (getattr(self.study.recipes[recipe], stage) for stage in stages)
+                    found[f"attention_on.{recipe}.{'.'.join(stages)}"] = [
+                        self.paths.attention_on_text.format(checkpoint=model, text=text, shard=shard)
+                        for shard in range(self.study.probes.shards)
+                    ]
         return found
 
     def judged(self) -> dict[str, str]:

@@ -45,22 +45,29 @@ class Matrix:
 
 
 def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
-    """All weight matrices, ordered by component and depth, after checks that need only the file headers.
+    """All weight matrices, ordered by component and depth, after the checks of `checked`.
 
-    Excludes norms and biases; tied embeddings count once. Raises InputError if the checkpoints differ in tensor names
-    or shapes, or if one is quantised or contains an unmerged adapter.
+    Excludes norms and biases (see updates.vectors); tied embeddings count once.
     """
-    for label, weights in checkpoints.items():
-        _check_plain(label, weights)
-    drop_tied_heads(checkpoints)
-    check_same_shapes(checkpoints)
-    reference = next(iter(checkpoints.values()))
-    found = []
+    reference, found = checked(checkpoints), []
     for name in reference:
         shape, part = reference.shape(name), part_of(name)
         if len(shape) >= 2:
             found.append(Matrix(name, part, shape[0], int(np.prod(shape[1:]))))
     return sorted(found, key=lambda matrix: (matrix.part.component, matrix.part.depth, matrix.name))
+
+
+def checked(checkpoints: dict[str, Weights]) -> Weights:
+    """The first checkpoint, after checks that need only the file headers and the removal of tied heads from all.
+
+    Raises InputError if the checkpoints differ in tensor names or shapes, or if one is quantised or contains an
+    unmerged adapter.
+    """
+    for label, weights in checkpoints.items():
+        _check_plain(label, weights)
+    drop_tied_heads(checkpoints)
+    check_same_shapes(checkpoints)
+    return next(iter(checkpoints.values()))
 
 
 def _config(weights: Weights) -> dict:
@@ -88,10 +95,34 @@ def _strips(matrix: Matrix, *checkpoints: Weights) -> Iterator[list[np.ndarray]]
         yield [weights.strip(matrix.name, int(matrix.wide), start, start + STRIP) for weights in checkpoints]
 
 
-def _difference(before: np.ndarray, after: np.ndarray, stored: set[str]) -> np.ndarray:
+def difference(before: np.ndarray, after: np.ndarray, stored: set[str]) -> np.ndarray:
     """after - before as float64; subtracted in float32, or in float64 if either is stored as float32 or float64."""
     exact = np.float64 if stored & {"F32", "F64"} else np.float32
     return np.subtract(after, before, out=np.empty(after.shape), dtype=exact, casting="unsafe")
+
+
+def count_changed(before: np.ndarray, after: np.ndarray, stored: set[str]) -> tuple[int, int]:
+    """How many entries differ: as stored (in the dtypes `stored`), and after rounding to bfloat16."""
+    changed = np.count_nonzero(before != after)
+    if stored == {"BF16"}:
+        return changed, changed
+    rounded = [from_stored(as_stored(values, "BF16"), "BF16") for values in (before, after)]
+    return changed, np.count_nonzero(rounded[0] != rounded[1])
+
+
+def norms(weight: float, energy: float, entries: int) -> dict[str, float]:
+    """weight_norm, frobenius, frobenius_rms and frobenius_relative, from the squared norms of the weights before and of the update."""
+    return {
+        "weight_norm": weight**0.5,
+        "frobenius": energy**0.5,
+        "frobenius_rms": (energy / entries) ** 0.5,
+        "frobenius_relative": (energy / weight) ** 0.5 if weight else 0.0,
+    }
+
+
+def cosine(dot: float, energy: float, other_energy: float) -> float:
+    """The cosine of two updates, from their dot product and squared norms; 0 if either is zero."""
+    return dot / (energy * other_energy) ** 0.5 if energy * other_energy else 0.0
 
 
 def _descending(values: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -287,16 +318,11 @@ class _Update:
 
     def add(self, before: np.ndarray, after: np.ndarray, earlier: np.ndarray | None) -> np.ndarray:
         """Accumulate one strip and return its difference; earlier: that of the update to compare with."""
-        delta = _difference(before, after, self.stored)
+        delta = difference(before, after, self.stored)
         self.gram = self.gram or _gram(self.matrix)
         self.gram.add(delta, self.matrix.wide)
-        changed = np.count_nonzero(before != after)
-        self.changed += changed
-        if self.stored == {"BF16"}:
-            self.visible += changed
-        else:
-            rounded = [from_stored(as_stored(strip, "BF16"), "BF16") for strip in (before, after)]
-            self.visible += np.count_nonzero(rounded[0] != rounded[1])
+        changed, visible = count_changed(before, after, self.stored)
+        self.changed, self.visible = self.changed + changed, self.visible + visible
         self.weight += _squares(before)
         if earlier is not None:
             self.dot += float(np.vdot(delta, earlier))
@@ -320,6 +346,7 @@ class _Update:
         noise = np.sqrt(weight * squares / 12)
         self.record = {
             "parameter": matrix.name,
+            "kind": "matrix",
             "component": matrix.part.component,
             "layer": matrix.part.depth,
             "block": matrix.part.block,
@@ -327,21 +354,18 @@ class _Update:
             "rows": matrix.rows,
             "columns": matrix.columns,
             "entries": entries,
-            "weight_norm": weight**0.5,
-            "frobenius": energy**0.5,
-            "frobenius_rms": (energy / entries) ** 0.5,
-            "frobenius_relative": (energy / weight) ** 0.5 if weight else 0.0,
+            **norms(weight, energy, entries),
             **diversity(self.sigma),
             "rounding_floor": float(noise * (matrix.rows**0.5 + matrix.columns**0.5) / entries**0.5),
             "changed": self.changed / entries,
             "changed_bf16": self.visible / entries,
-            "cosine_with_in": self.dot / (energy * other_energy) ** 0.5 if energy * other_energy else 0.0,
+            "cosine_with_in": cosine(self.dot, energy, other_energy),
         }
 
     def add_along(self, before: np.ndarray, after: np.ndarray, base: Subspace) -> None:
         """Second pass over a strip, once the top vectors are known: accumulate the geometry relative to the base."""
         long, short = (base.right, base.left) if self.matrix.wide else (base.left, base.right)
-        delta = _tall(self.matrix, _difference(before, after, self.stored))
+        delta = _tall(self.matrix, difference(before, after, self.stored))
         own, inside = np.split(delta @ np.hstack([self.short, short]), [self.short.shape[1]], axis=1)
         done = sum(map(len, self.along))
         self.along.append(own)
@@ -409,7 +433,7 @@ def analyze_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced:
             delta = None
             for update, pair in zip(made, itertools.pairwise(strips), strict=True):
                 here = update in together
-                delta = update.add(*pair, earlier=delta) if here else _difference(*pair, update.stored)
+                delta = update.add(*pair, earlier=delta) if here else difference(*pair, update.stored)
         for update in together:
             update.finish(top, energy)
             energy = update.energy
@@ -428,14 +452,18 @@ def analyze_matrix(matrix: Matrix, base: Weights, instruct: Weights, reinforced:
     }
 
 
+def opened(base: Path, instruct: Path, reinforced: Path | None) -> dict[str, Weights]:
+    """The stages' checkpoints by name: Base, IN and, where there is one, RL."""
+    directories = {"Base": base, "IN": instruct} | ({"RL": reinforced} if reinforced is not None else {})
+    return {label: Weights(directory) for label, directory in directories.items()}
+
+
 def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0, blocks: int = 1, top: int = 16):
     """Yield (stage, record, singular values, Subspace or None) for every matrix whose index is `block` modulo `blocks`.
 
     See analyze_matrix. Matrices are processed independently, so the number of blocks does not affect the results.
     """
-    checkpoints = {"Base": Weights(base), "IN": Weights(instruct)}
-    if reinforced is not None:
-        checkpoints["RL"] = Weights(reinforced)
+    checkpoints = opened(base, instruct, reinforced)
     mine = matrices(checkpoints)[block::blocks]
     for number, matrix in enumerate(mine, 1):
         for stage, made in analyze_matrix(

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..models.weights import Weights
-from . import matrices
+from . import matrices, vectors
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def _not_finite(work: tuple) -> list[tuple[Path, str]]:
-    matrix, directories = work
-    return [(directory, matrix.name) for directory in directories if not Weights(directory).finite(matrix.name)]
+    name, directories = work
+    return [(directory, name) for directory in directories if not Weights(directory).finite(name)]
 
 
 def _of_matrix(work: tuple) -> list[dict]:
@@ -48,18 +48,21 @@ def _processes(jobs: int) -> Iterator[Callable]:
 
 
 def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int):
-    """DataFrame of energy, diversity and geometry (matrices.analyze_matrix): one row per stage and weight matrix.
+    """DataFrame of energy, diversity and geometry (matrices.analyze_matrix): one row per stage and weight matrix, then those of the
+    norms and biases (vectors.analyze_vector; column kind), without what only a spectrum has.
 
-    log_ratio: log(sigma_i / sigma_1) for ranks 1 to 50. jobs: number of single-threaded processes. Raises InputError,
+    log_ratio: log(sigma_i / sigma_1) for ranks 1 to 50, None for a vector. jobs: number of single-threaded processes. Raises InputError,
     before any long computation, for checkpoints whose headers are incompatible or that contain NaN or infinity.
     """
-    directories = {"Base": base, "IN": instruct} | ({"RL": reinforced} if reinforced else {})
-    found = matrices.matrices({label: Weights(path) for label, path in directories.items()})
+    checkpoints = matrices.opened(base, instruct, reinforced)
+    found, small = matrices.matrices(checkpoints), vectors.vectors(checkpoints)
+    directories = [weights.directory for weights in checkpoints.values()]
     # Longest first, so that no process finishes long after the others.
     found.sort(key=lambda matrix: -matrix.rows * matrix.columns * min(matrix.rows, matrix.columns))
-    work = [(matrix, list(directories.values())) for matrix in found]
+    work = [(matrix, directories) for matrix in found]
     with _processes(jobs) as spread:
-        if bad := [found for some in spread(_not_finite, work) for found in some]:
+        names = [(name, directories) for name in [*(matrix.name for matrix in found), *small]]
+        if bad := [found for some in spread(_not_finite, names) for found in some]:
             directory, name = bad[0]
             raise InputError(f"{directory}: {name!r} holds NaN or infinity ({len(bad)} such tensors); fetch it again")
         rows = []
@@ -68,4 +71,7 @@ def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int
             rows += made
     import pandas as pd  # imported here only, to save memory in the worker processes
 
-    return pd.DataFrame(rows).sort_values(["stage", "component", "layer", "parameter"], ignore_index=True)
+    rows += [{"stage": stage, **record} for stage, record in vectors.updates(base, instruct, reinforced)]
+    frame = pd.DataFrame(rows).assign(vector=lambda frame: frame.kind != "matrix")
+    order = ["vector", "stage", "component", "layer", "parameter"]
+    return frame.sort_values(order, ignore_index=True).drop(columns="vector")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ...claims.measurements import Measurements
+from ...claims.measurements import Measurements, own_text
 from ...core.intervals import student
 from ..drawing import bands, by, mean_run, panels, peak, shade, sizes
 from ..style import STAGES
@@ -27,8 +27,10 @@ COLUMNS = [
 
 
 def data(measured: Measurements) -> pd.DataFrame:
-    """Attention of IN and RL -> recipe, run, stage, layer, n, failed, attention_mass, attention_mean, low, high (95 % t interval of the mass)."""
-    records = measured.attention[measured.attention.stage.isin(["IN", "RL"])]
+    """Attention of IN and RL over their own responses -> recipe, run, stage, layer, n, failed, attention_mass, attention_mean, low,
+    high (95 % t interval of the mass)."""
+    records = own_text(measured.attention)
+    records = records[records.stage.isin(["IN", "RL"])]
     rows = []
     for (recipe, run, stage, layer), part in records.groupby(["recipe", "run", "stage", "layer"], sort=False):
         mass = part.attention_mass.dropna()

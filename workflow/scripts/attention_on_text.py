@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from frankenstein.core import jsonl, logs
+from frankenstein.data import tasks
+from frankenstein.inference import templates
+from frankenstein.models import gpu, loading, manifests
+from frankenstein.probes import attention
+
+logs.redirect(snakemake.log[0])
+gpu.claim()
+torch.set_num_threads(snakemake.threads)
+path = Path(snakemake.input.examples)
+examples = tasks.read_examples(path)[: snakemake.params.examples]
+directory, system = manifests.directory_of(snakemake.input.manifest), snakemake.params.system_prompt
+template, _ = templates.settle(directory, snakemake.wildcards.checkpoint, system, snakemake.input.prompts)
+model, processor = loading.load_model(directory, max_pixels=snakemake.params.max_pixels, template=template)
+records = attention.reasoning_to_vision(
+    model,
+    processor,
+    examples[int(snakemake.wildcards.shard) :: snakemake.params.shards],
+    path.parent,
+    system=system,
+    memory_mb=snakemake.params.memory_mb,
+    max_new_tokens=snakemake.params.max_new_tokens,
+    given={record["id"]: record for _, record in jsonl.read(snakemake.input.responses)},
+)
+frame = pd.DataFrame(records).drop(columns=["heads", "response", "token_ids"])
+frame.insert(0, "checkpoint", snakemake.wildcards.checkpoint)
+frame.insert(1, "text", snakemake.wildcards.text)
+frame.to_csv(snakemake.output.records, index=False)
