@@ -71,6 +71,7 @@ OF_UPDATES = {"weight_updates", "energy", "figure5", "figure6", "spectra", "regi
     [
         ("workflow/frankenstein/report/figures/figure3.py", "EDITED = 1", {"figure3", "write_report"} | TABLES),
         ("workflow/frankenstein/probes/sweep.py", "EDITED = 1", OF_SWEEPS),
+        ("workflow/frankenstein/models/families/qwen2_5_vl.py", "EDITED = 1", OF_FAMILY),
         ("workflow/report/figure5.rst", "More.", {"write_report"}),
         # Nothing that is made depends on these; what every module's edit touches is in tests/unit/test_provenance.py.
         ("workflow/frankenstein/training/sft.py", "\n\n\n# Two.\n", set()),
