@@ -43,7 +43,7 @@ def forgetful():
     """For tests that edit files: what provenance remembers of them is forgotten, also for the tests behind."""
 
     def forget():
-        for cached in (provenance.modules, provenance._imports, provenance._meaning):
+        for cached in (provenance.modules, provenance._nodes, provenance._imports, provenance._meaning):
             cached.cache_clear()
 
     forget()
