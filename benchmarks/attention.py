@@ -10,8 +10,9 @@ line is a JSON object.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -29,13 +30,19 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--vision-tokens", type=int, default=1024)
+    parser.add_argument("--way", choices=["ours", "naive"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     logging.set_verbosity_error()
+    if arguments.way:
+        measure(arguments)
+        return
     heads = max(arguments.hidden // 64, 1)
     size = 4 * arguments.layers * heads * arguments.tokens**2 / 1e6
     ways = ["ours", "naive"] if size < 12_000 else ["ours"]
     result = {"layers": arguments.layers, "tokens": arguments.tokens, "all_weights_mb": round(size)}
-    for way, made in zip(ways, sweep.apart(functools.partial(measure, arguments), ways), strict=True):
+    for way in ways:
+        command = [sys.executable, *sys.argv, "--way", way]
+        made = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
         print(f"{way:6} {made['seconds']:8.2f} s {made['peak_mb']:8.0f} MB above the model")
         result |= {f"{way}_{key}": value for key, value in made.items()}
     if "naive" in ways:
@@ -46,25 +53,25 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def measure(arguments, way: str) -> dict:
-    """Seconds, peak memory and per-layer attention mass of one method."""
+def measure(arguments) -> None:
+    """Print seconds, peak memory and per-layer attention mass of one method, as JSON."""
     model = sweep.build(arguments.layers, arguments.hidden)
     suffix = arguments.tokens - arguments.vision_tokens - sweep.PREFIX
     inputs = sweep.inputs(arguments.vision_tokens, suffix, 1)
     keys = vision_mask(model, inputs["input_ids"])
     asked = torch.arange(arguments.tokens - suffix // 2, arguments.tokens)  # 2nd half: the response
-    if way == "naive":
+    if arguments.way == "naive":
         model.set_attn_implementation("eager")
     Path("/proc/self/clear_refs").write_text("5")
     before, start = sweep.resident("VmHWM"), time.perf_counter()
     with torch.inference_mode():
-        if way == "ours":
+        if arguments.way == "ours":
             mass = [float(layer[0].mean()) for layer in attention.masses(Decoder(model), inputs, [asked], keys)]
         else:
             weights = model(**inputs, output_attentions=True, use_cache=False, logits_to_keep=1).attentions
             mass = [float(layer[0][:, asked][..., keys[0]].sum(-1).mean()) for layer in weights]
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak_mb": sweep.resident("VmHWM") - before, "mass": mass}
+    print(json.dumps({"seconds": seconds, "peak_mb": sweep.resident("VmHWM") - before, "mass": mass}))
 
 
 if __name__ == "__main__":

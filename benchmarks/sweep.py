@@ -9,13 +9,11 @@ the naive method and ours. The last line is a JSON object.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import flops
@@ -123,22 +121,6 @@ def resident(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def apart(work: Callable, inputs: Iterable) -> Iterator:
-    """Results of `work` for each input, each in a process of its own, forked from one that only imported the script."""
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver"), max_tasks_per_child=1) as pool:
-        yield from pool.map(work, inputs)
-
-
-def peak_mb(arguments, name: str) -> float:
-    """Peak memory of one method above the model, in MB."""
-    with torch.inference_mode():
-        run = ways(arguments)[name]
-        Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which so far is that of building the model
-        before = resident("VmHWM")
-        run()
-        return resident("VmHWM") - before
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=12)
@@ -147,10 +129,18 @@ def main() -> None:
     parser.add_argument("--suffix", type=int, default=32, help="text tokens after the image")
     parser.add_argument("--new-tokens", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", help=argparse.SUPPRESS)  # run a single method and print its peak memory
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     with torch.inference_mode():
         run = ways(arguments)
+        if arguments.peak:
+            Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which so far is that of building the model
+            before = resident("VmHWM")
+            run[arguments.peak]()
+            print(resident("VmHWM") - before)
+            return
+
         seconds: dict[str, list[float]] = {name: [] for name in run}
         difference, equal = 0.0, True
         run["swap ours"](), run["skip ours"]()  # warm-up
@@ -168,7 +158,9 @@ def main() -> None:
 
     result = {}
     print(f"{'':12}{'seconds':>10}{'peak MB above the model':>26}")
-    for name, peak in zip(run, apart(functools.partial(peak_mb, arguments), run), strict=True):
+    for name in run:
+        command = [sys.executable, *sys.argv, "--peak", name]
+        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
         print(f"{name:12}{statistics.median(seconds[name]):10.2f}{peak:26.0f}")
         result[name.replace(" ", "_") + "_peak_mb"] = round(peak)
     size = (PREFIX, arguments.vision_tokens, arguments.suffix, arguments.new_tokens)
