@@ -29,6 +29,7 @@ rule attention:
         max_pixels=study.evaluation.max_pixels,
         max_new_tokens=study.evaluation.max_new_tokens,
         code=code("attention.py"),
+        family=family,
     script:
         "../workflow/scripts/attention.py"
 

@@ -47,6 +47,15 @@ def code(script, *modules):
     return code_hash(SCRIPTS / script, *modules)
 
 
+def family(wildcards):
+    """Hash of what the library says of the family of a job's checkpoint, or recipe, which the hash of its code leaves out.
+
+    None until a checkpoint on the Hub has been fetched; Snakemake asks again when the job starts.
+    """
+    name = wildcards.get("checkpoint") or study.recipes[wildcards.recipe].instruct
+    return jobs.family_hash(name)
+
+
 def per_attempt(cost):
     """A resource of a job on a checkpoint: what it should take, and as much again with every retry."""
     return lambda wildcards, attempt: attempt * cost(study, wildcards.checkpoint)

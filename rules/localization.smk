@@ -26,6 +26,7 @@ rule swap_vision_tokens:
         memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
         code=code("swap_vision_tokens.py"),
+        family=family,
     script:
         "../workflow/scripts/swap_vision_tokens.py"
 
@@ -53,6 +54,7 @@ rule skip_layers:
         memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
         code=code("skip_layers.py"),
+        family=family,
     script:
         "../workflow/scripts/skip_layers.py"
 

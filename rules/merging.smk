@@ -18,6 +18,7 @@ rule shard_for_links:
         disk_mb=lambda wildcards: costs.weights_mb(study, wildcards.checkpoint),
     params:
         code=code("shard_for_links.py"),
+        family=family,
     script:
         "../workflow/scripts/shard_for_links.py"
 
@@ -53,5 +54,6 @@ rule merge:
         rest_from=study.merging.rest_from,
         layout=study.merging.layout,
         code=code("merge.py"),
+        family=family,
     script:
         "../workflow/scripts/merge.py"

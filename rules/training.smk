@@ -55,6 +55,7 @@ rule finetune:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         code=code("finetune.py"),
+        family=family,
     script:
         "../workflow/scripts/finetune.py"
 
@@ -90,6 +91,7 @@ rule reinforce:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         state=paths.training_state,
         code=code("reinforce.py"),
+        family=family,
     script:
         "../workflow/scripts/reinforce.py"
 
@@ -130,5 +132,6 @@ rule reinforce_prompts:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         state=paths.training_state,
         code=code("reinforce_prompts.py"),
+        family=family,
     script:
         "../workflow/scripts/reinforce_prompts.py"

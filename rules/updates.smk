@@ -22,5 +22,6 @@ rule weight_updates:
     params:
         shards=study.updates.shards,
         code=code("weight_updates.py"),
+        family=family,
     script:
         "../workflow/scripts/weight_updates.py"

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from frankenstein.core.errors import InputError
 from frankenstein.models import architecture, checkpoints, loading, manifests
+from frankenstein.models.family import families as known_families
 from frankenstein.models.weights import Weights, check_same_shapes
 
 
@@ -45,6 +46,7 @@ def test_a_whole_checkpoint_gets_a_manifest(copy):
     checkpoints.write_manifest(manifest, copy, {"train": "test"})
     record = json.loads(manifest.read_text())
     assert record["layers"] == 9
+    assert record["family"] == "qwen2_5_vl"
     assert record["files"]["model.safetensors"]["sha256"] == manifests.sha256(copy / "model.safetensors")
     assert record["parameters"] == sum(tensor.numel() for tensor in load_file(copy / "model.safetensors").values())
     assert manifests.directory_of(manifest) == copy
@@ -138,7 +140,7 @@ def damage_name(directory):
         (damage_pickle, r"no \.safetensors file \(pickled weights are not read\)"),
         (damage_nan, r"layers\.4\.mlp\.up_proj\.weight' holds NaN"),
         (damage_config, r"config\.json: not JSON"),
-        (damage_family, r"model_type 'llama'; supported: qwen2_5_vl"),
+        (damage_family, r"model_type 'llama'; supported: .*qwen2_5_vl"),
         (damage_name, r"'model\.adapter\.weight': no known part"),
     ],
 )
@@ -185,6 +187,17 @@ def test_every_parameter_of_every_family_has_a_part(family):
             assert bool(part.matrix) == (tensor.ndim > 1), name
         if found := re.search(r"(?:layers|blocks)\.(\d+)\.", name):
             assert part.depth == int(found.group(1))
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_what_the_other_families_say_changes_no_part(family, monkeypatch):
+    """Names are matched with the prefixes of all families, but a family's edit reruns nothing of another."""
+    names = list(families.build(family).state_dict())
+    with_all = [architecture.part_of(name) for name in names]
+    alone = known_families()[family]
+    monkeypatch.setattr(architecture, "_PROJECTING", alone.projector)
+    monkeypatch.setattr(architecture, "_SEEING", alone.vision + alone.projector)
+    assert [architecture.part_of(name) for name in names] == with_all
 
 
 @pytest.mark.parametrize("prefix", ["model.language_model.", "model.", "language_model.model.", ""])

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 import tomllib
@@ -9,6 +10,9 @@ from conftest import ROOT
 
 import frankenstein
 from frankenstein.core import provenance
+from frankenstein.models import hub
+from frankenstein.study.config import load
+from frankenstein.study.jobs import Jobs
 
 SCRIPTS = ROOT / "workflow" / "scripts"
 LIBRARY = Path(frankenstein.__file__).parent
@@ -17,19 +21,19 @@ LIBRARY = Path(frankenstein.__file__).parent
 # What may rerun each script that costs hours, module by module. A new module here is a decision, not an accident: editing it
 # trains or asks everything again.
 EXPENSIVE = {
-    "pretrain": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts; mini: model questions recipe world; models: architecture checkpoints families gpu manifests weights; training: sft",
-    "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints families gpu manifests weights; training: sft",
-    "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints families gpu manifests weights; training: grpo sft",
-    "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints families gpu manifests weights; training: grpo prompt_files sft",
+    "pretrain": "core: errors jsonl logs provenance; data: metrics tasks; inference: prompts; mini: model questions recipe world; models: architecture checkpoints family gpu manifests weights; training: sft",
+    "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: sft",
+    "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: grpo sft",
+    "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints family gpu manifests weights; training: grpo prompt_files sft",
     "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
     "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond; models: gpu loading manifests",
-    "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: families gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: families gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: families gpu loading manifests; probes: attention batches decoder",
-    "attention_on_text": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: families gpu loading manifests; probes: attention batches decoder",
-    "weight_updates": "core: errors logs; models: architecture families manifests weights; updates: matrices vectors",
-    "merge": "core: errors logs; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints families manifests weights",
-    "fetch_checkpoint": "core: errors logs; models: architecture checkpoints families hub manifests weights",
+    "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: family gpu loading manifests; probes: attention batches decoder",
+    "attention_on_text": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: family gpu loading manifests; probes: attention batches decoder",
+    "weight_updates": "core: errors logs; models: architecture family manifests weights; updates: matrices vectors",
+    "merge": "core: errors logs; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints family manifests weights",
+    "fetch_checkpoint": "core: errors logs; models: architecture checkpoints family hub manifests weights",
 }
 # Imports run one way: a chapter knows those before it, and no other.
 CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "api", "cli")  # fmt: skip
@@ -40,7 +44,7 @@ def forgetful():
     """For tests that edit files: what provenance remembers of them is forgotten, also for the tests behind."""
 
     def forget():
-        for cached in (provenance.modules, provenance._imports, provenance._meaning):
+        for cached in (provenance.modules, provenance._nodes, provenance._imports, provenance._meaning):
             cached.cache_clear()
 
     forget()
@@ -151,6 +155,7 @@ EDITS = {
     "updates/vectors.py": "weight_updates",
     "merging/hybrids.py": "merge",
     "merging/links.py": "merge shard_for_links",
+    "models/families/llava_onevision.py": "",  # but see family_hash below
     "inference/engines.py": "generate describe judge",
     "training/grpo.py": "reinforce reinforce_prompts",
     "claims/scoring.py": "score",
@@ -182,6 +187,57 @@ def test_what_an_edited_module_runs_again(monkeypatch, module):
     monkeypatch.setattr(provenance, "_meaning", lambda path: unedited(path) + edit.get(path, b""))
     after = _hashes_by_rule()
     assert {rule for rule in before if before[rule] != after[rule]} == set(EDITS[module].split())
+
+
+@pytest.mark.parametrize(
+    ("edited", "study"), [("llava_onevision", "given"), ("qwen3_vl", "hub"), ("qwen2_5_vl", "trained")]
+)
+def test_an_edited_family_runs_again_what_is_of_it(monkeypatch, tmp_path, edited, study):
+    """The families of checkpoints that are given, fetched and trained, each known from another file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "cache", lambda: tmp_path / "cache")
+    config = yaml.safe_load((ROOT / "config" / "micro.yaml").read_text()) | {"chapters": ["updates"]}
+    jobs = {"trained": Jobs(load(config))}
+    config["checkpoints"] = {name: {"path": f"given/{name}"} for name in ("base", "one-in", "one-rl")}
+    config["recipes"]["one"] |= {"frozen": {}, "retrained": None}
+    jobs["given"] = Jobs(load(config))
+    config["checkpoints"] = {name: {"hub": f"a/{name}", "revision": "0" * 40} for name in config["checkpoints"]}
+    jobs["hub"] = Jobs(load(config))
+
+    def write(path: Path, **record):
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record))
+
+    def hashes():
+        return {name: made.family_hash("one-in") for name, made in jobs.items()}
+
+    write(tmp_path / "given/one-in/config.json", model_type="llava_onevision")
+    assert hashes()["hub"] is None
+    write(hub.cached("a/one-in", "0" * 40, "config.json"), model_type="qwen3_vl")
+    before, unedited = hashes(), provenance._meaning
+    assert len(set(before.values()) - {None}) == 3
+    write(tmp_path / jobs["hub"].manifest("one-in"), family="qwen3_vl")
+    shutil.rmtree(tmp_path / "cache")
+    assert hashes() == before
+    edit = {LIBRARY / "models" / "families" / f"{edited}.py": b"EDITED = True"}
+    monkeypatch.setattr(provenance, "_meaning", lambda path: unedited(path) + edit.get(path, b""))
+    assert {name for name, found in hashes().items() if found != before[name]} == {study}
+
+
+def test_every_rule_that_reads_a_family_has_its_hash():
+    """But for those that make or adopt a checkpoint, of which only `model_type` is recorded, and those that read tables."""
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    rules = {re.match(r"\w+", part)[0]: part for part in re.split(r"^rule ", text, flags=re.M)[1:]}
+    reading = {
+        name
+        for name in rules
+        if (SCRIPTS / f"{name}.py").exists() and "family" in uses(f"{name}.py").get("models", set())
+    }
+    assert reading - {name for name, rule in rules.items() if "family=family," in rule} == {
+        "pretrain",
+        "adopt_checkpoint",
+        "fetch_checkpoint",
+    }
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))

@@ -371,7 +371,7 @@ def test_sliding_windows_and_other_families_are_refused(qwen):
         qwen.config.text_config.layer_types = kinds
     qwen.config.model_type = "other"
     try:
-        with pytest.raises(InputError, match="model_type 'other'; supported: qwen2_5_vl"):
+        with pytest.raises(InputError, match="model_type 'other'; supported: llava_onevision, qwen2_5_vl"):
             Decoder(qwen)
     finally:
         qwen.config.model_type = "qwen2_5_vl"

@@ -42,7 +42,11 @@ def snakemake(repository: Path, *arguments: str, config: str = "config/micro.yam
 
 def planned(repository: Path, *arguments: str, config: str = "config/micro.yaml") -> set[str]:
     """Names of the rules that a dry run would run."""
-    output = snakemake(repository, "-n", *arguments, config=config)
+    return rules_of(snakemake(repository, "-n", *arguments, config=config))
+
+
+def rules_of(output: str) -> set[str]:
+    """Names of the rules that a run or dry run has jobs of, from what it printed."""
     if "Nothing to be done" in output:
         return set()
     table = output.split("Job stats:")[1].split("total")[0]

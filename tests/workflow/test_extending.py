@@ -34,6 +34,12 @@ def extended(micro, tmp_path_factory):
     return copy
 
 
+@pytest.fixture(scope="module")
+def rerun(extended):
+    """Rules that the snippets would run."""
+    return planned(extended)
+
+
 def run(repository, *command: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(repository / "workflow")}
     return subprocess.run(
@@ -60,8 +66,8 @@ def test_a_benchmark_is_one_file(extended):
     assert "`svamp`" in (extended / "config" / "README.md").read_text()
 
 
-def test_a_figure_is_a_module_a_rule_and_a_caption(extended):
-    assert planned(extended) >= {"lengths", "write_report"}
+def test_a_figure_is_a_module_a_rule_and_a_caption(extended, rerun):
+    assert rerun >= {"lengths", "write_report"}
     snakemake(extended, "--", "lengths")
     table = pd.read_csv(extended / "results/micro/figures/lengths.csv")
     assert set(table.stage) == {"IN", "RL", "IN, retrained"}
@@ -82,9 +88,10 @@ def test_a_claim_and_a_statistic_are_read_and_documented(extended):
     assert "| `worst_gain` | `from`, `to` | The smallest gain" in (extended / "config" / "README.md").read_text()
 
 
-def test_a_family_is_one_entry(extended):
+def test_a_family_is_one_file_and_reruns_nothing_of_another(extended, rerun):
     asked = "from frankenstein.models.architecture import part_of; print(part_of('model.vision_tower.encoder.layers.0.attention.q_proj.weight').component)"
     assert run(extended, "-c", asked).strip() == "vision_tower"
+    assert not {"attention", "weight_updates", "merge", "reinforce", "skip_layers"} & rerun
 
 
 def test_a_study_is_read_into_a_notebook(micro, monkeypatch):

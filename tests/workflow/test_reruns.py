@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from study import HYBRIDS, planned, snakemake
+from study import HYBRIDS, planned, rules_of, snakemake
 
 
 def test_a_rerun_does_nothing_and_says_so_at_once(micro):
@@ -66,26 +66,42 @@ SCORED = {"grade", "score", "figure2", "table2", "table3", "doses"} | CLAIMED
 OF_UPDATES = {"weight_updates", "energy", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
 
 
+# All that knows a checkpoint of the one family, and what comes of it; the Base is pretrained, and data are made, without.
+OF_FAMILY = FIGURES_BY_LAYER | OF_SWEEPS | OF_UPDATES | SCORED | TABLES
+OF_FAMILY |= {"finetune", "reinforce", "merge", "attention", "generate", "cut_regions", "training"}
+
+LIBRARY = "workflow/frankenstein"
+
+
+# What every module's edit touches is in tests/unit/test_provenance.py.
 @pytest.mark.parametrize(
-    ("path", "edit", "rules"),
+    ("edits", "rules"),
     [
-        ("workflow/frankenstein/report/figures/figure3.py", "EDITED = 1", {"figure3", "write_report"} | TABLES),
-        ("workflow/frankenstein/probes/sweep.py", "EDITED = 1", OF_SWEEPS),
-        ("workflow/report/figure5.rst", "More.", {"write_report"}),
-        # Nothing that is made depends on these; what every module's edit touches is in tests/unit/test_provenance.py.
-        ("workflow/frankenstein/training/sft.py", "\n\n\n# Two.\n", set()),
-        ("README.md", "More.", set()),
+        ({f"{LIBRARY}/report/figures/figure3.py": "EDITED = 1"}, {"figure3", "write_report"} | TABLES),
+        ({f"{LIBRARY}/probes/sweep.py": "EDITED = 1"}, OF_SWEEPS),
+        ({f"{LIBRARY}/models/families/qwen2_5_vl.py": "EDITED = 1"}, OF_FAMILY),
+        ({"workflow/report/figure5.rst": "More."}, {"write_report"}),
+        # Nothing that is made depends on a comment, another family or a text beside the library.
+        (
+            {
+                f"{LIBRARY}/training/sft.py": "\n\n\n# Two.\n",
+                f"{LIBRARY}/models/families/llava_onevision.py": "EDITED = 1",
+                "README.md": "More.",
+            },
+            set(),
+        ),
     ],
+    ids=["figure", "sweep", "family", "caption", "nothing"],
 )
-def test_what_an_edited_file_reruns(micro, path, edit, rules):
-    path = micro / path
-    saved = path.read_text() if path.exists() else None
+def test_what_an_edited_file_reruns(micro, edits, rules):
+    saved = {path: path.read_text() if path.exists() else None for path in map(micro.joinpath, edits)}
     try:
-        path.write_text((saved or "") + f"\n{edit}\n")
+        for (path, text), edit in zip(saved.items(), edits.values(), strict=True):
+            path.write_text((text or "") + f"\n{edit}\n")
         assert planned(micro) == rules
     finally:
-        path.write_text(saved) if saved is not None else path.unlink()
-    assert planned(micro) == set()
+        for path, text in saved.items():
+            path.write_text(text) if text is not None else path.unlink()
 
 
 @pytest.mark.parametrize(
@@ -117,9 +133,9 @@ def test_what_a_changed_key_reruns(micro, keys, value, rules):
         at = at[key]
     at[keys[-1]] = value
     (micro / "config" / "changed.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    assert planned(micro, config="config/changed.yaml") == rules
+    output = snakemake(micro, "-n", config="config/changed.yaml")
+    assert rules_of(output) == rules
     if keys == ("regions", "cuts"):
-        output = snakemake(micro, "-n", "--quiet", "host", config="config/changed.yaml")
         trained = set(re.findall(r"checkpoints/(one-rl[a-z-]*)/model.safetensors", output))
         assert trained == {"one-rl-mid", "one-rl-late"} | {"one-rl-early"}
 

@@ -6,7 +6,7 @@ from frankenstein.core import logs
 from frankenstein.core.regions import Regions
 from frankenstein.inference import templates
 from frankenstein.mini import recipe
-from frankenstein.models import architecture, checkpoints, gpu, manifests
+from frankenstein.models import checkpoints, gpu, manifests
 from frankenstein.training import grpo
 
 logs.redirect(snakemake.log[0])
@@ -17,7 +17,7 @@ start = manifests.directory_of(snakemake.input.start)
 directory = Path(snakemake.output.weights).parent
 frozen = range(0)
 if settings["frozen"]:
-    frozen = Regions(tuple(snakemake.params.cuts), architecture.layer_count(start)).range(settings["frozen"])
+    frozen = Regions.of_manifest(snakemake.input.start, snakemake.params.cuts).range(settings["frozen"])
 history = grpo.grpo(
     start,
     directory,

@@ -3,7 +3,7 @@ from pathlib import Path
 from frankenstein.core import logs
 from frankenstein.core.regions import Regions
 from frankenstein.inference import templates
-from frankenstein.models import architecture, checkpoints, gpu, manifests
+from frankenstein.models import checkpoints, gpu, manifests
 from frankenstein.training import prompt_files
 
 logs.redirect(snakemake.log[0])
@@ -13,7 +13,7 @@ start = manifests.directory_of(snakemake.input.start)
 directory = Path(snakemake.output.model)
 frozen = range(0)
 if settings["frozen"]:
-    frozen = Regions(tuple(snakemake.params.cuts), architecture.layer_count(start)).range(settings["frozen"])
+    frozen = Regions.of_manifest(snakemake.input.start, snakemake.params.cuts).range(settings["frozen"])
 same = (
     "steps",
     "prompts_per_step",

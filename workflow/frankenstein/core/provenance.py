@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
+_DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _file(module: str) -> Path | None:
@@ -27,11 +28,18 @@ def _file(module: str) -> Path | None:
 
 
 @cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Imports, strings, and what may have a docstring: the nodes of a file that matter here (walking all is slow)."""
+    kinds = ast.Import | ast.ImportFrom | ast.Constant | ast.JoinedStr | _DOCUMENTED
+    return tuple(node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds))
+
+
+@cache
 def _imports(path: Path) -> frozenset[Path]:
     """Files of this library that a file imports, at module level or anywhere inside it."""
     found: set[str] = set()
     package = ["frankenstein", *path.parent.relative_to(_ROOT).parts] if _ROOT in path.parents else []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -66,15 +74,12 @@ def _meaning(path: Path) -> bytes:
     """
     text = path.read_text()
     lines, inside = text.splitlines(), set()
-    tree = ast.parse(text)
     docstrings = {
         id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
+        for node in _nodes(path)
+        if isinstance(node, _DOCUMENTED) and node.body and isinstance(node.body[0], ast.Expr)
     }
-    for node in ast.walk(tree):
+    for node in _nodes(path):
         if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
             rows = range(node.lineno - 1, node.end_lineno)
             alone = not (lines[rows[0]][: node.col_offset].strip() or lines[rows[-1]][node.end_col_offset :].strip())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from .families import FAMILIES
+from .family import families
 
 _LAYER = re.compile(
     r"layers\.(\d+)\.(self_attn|mlp|input_layernorm|post_attention_layernorm)(?:\.(\w+))?\.(weight|bias)"
@@ -19,8 +19,8 @@ _PREFIX = re.compile(
 )
 
 # Parameters outside the language model, and among them those projecting vision to the language model's width.
-_PROJECTING = tuple(dict.fromkeys(start for family in FAMILIES.values() for start in family.projector))
-_SEEING = (*dict.fromkeys(start for family in FAMILIES.values() for start in family.vision), *_PROJECTING)
+_PROJECTING = tuple(dict.fromkeys(start for family in families().values() for start in family.projector))
+_SEEING = (*dict.fromkeys(start for family in families().values() for start in family.vision), *_PROJECTING)
 _VISION_BLOCK = re.compile(r"(?:blocks|layers)\.(\d+)\.")
 
 
@@ -72,7 +72,7 @@ def part_of(name: str) -> Part:
     ):
         if short.startswith(start):
             return Part(component, matrix=matrix)
-    raise InputError(f"parameter {name!r}: no known part of {' or '.join(FAMILIES)}; is this another model family?")
+    raise InputError(f"parameter {name!r}: no known part of {' or '.join(families())}; is this another model family?")
 
 
 def read_config(directory: Path) -> dict:
@@ -84,8 +84,8 @@ def read_config(directory: Path) -> dict:
         raise InputError(f"{directory}: no config.json: not a Hugging Face checkpoint directory") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error}): half-written? fetch or save the checkpoint again") from None
-    if config.get("model_type") not in FAMILIES:
-        raise InputError(f"{path}: model_type {config.get('model_type')!r}; supported: {', '.join(FAMILIES)}")
+    if config.get("model_type") not in families():
+        raise InputError(f"{path}: model_type {config.get('model_type')!r}; supported: {', '.join(families())}")
     return config
 
 

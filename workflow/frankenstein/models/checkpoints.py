@@ -19,13 +19,13 @@ def _from(place: Path, directory: Path) -> Path:
 
 
 def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
-    """Check that a checkpoint is complete, then write its manifest: location, source, and each file's sha256.
+    """Check that a checkpoint is complete, then write its manifest: location, source, family, and each file's sha256.
 
     The manifest is written last, so its presence means that the checkpoint is complete. Raises InputError for a
     missing or incomplete file, an unknown parameter, or a non-finite weight.
     """
     directory, manifest = Path(directory), Path(manifest)
-    layers = architecture.layer_count(directory)
+    family, layers = architecture.read_config(directory)["model_type"], architecture.layer_count(directory)
     weights = Weights(directory)
     if found := ({architecture.part_of(name).layer for name in weights} - {None}) ^ set(range(layers)):
         raise InputError(
@@ -39,6 +39,7 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     record = {
         "directory": str(_from(manifest.parent, directory)),
         "source": source,
+        "family": family,
         "layers": layers,
         "tensors": len(weights),
         "parameters": sum(math.prod(weights.shape(name)) for name in weights),

@@ -32,6 +32,11 @@ def cache() -> Path:
     return Path(HF_HUB_CACHE)
 
 
+def cached(repo: str, revision: str | None, file: str) -> Path:
+    """Where a file of a model lies once it has been fetched."""
+    return cache() / f"models--{repo.replace('/', '--')}" / "snapshots" / str(revision) / file
+
+
 def fetch(account: Path, repo: str, revision: str | None, patterns: list[str], kind: str) -> Path:
     """Fetch a repository's files matching these patterns into the Hub's cache (HF_HOME); returns their folder.
 

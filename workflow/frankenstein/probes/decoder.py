@@ -1,6 +1,6 @@
 """The probes' view of a loaded model: decoder layers, vision tokens, and prompts as they enter layer 0.
 
-Components are located through the model object itself; anything it does not expose is in models/families.py.
+Components are located through the model object itself; anything it does not expose is in models/families/.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ..core.errors import InputError
-from ..models.families import FAMILIES, RESIZED, THOUSANDTHS
+from ..models.family import RESIZED, THOUSANDTHS, families
 
 
 def decoder_layers(model) -> list:
@@ -83,8 +83,8 @@ class Decoder:
 
     def __init__(self, model):
         family = model.config.model_type
-        if family not in FAMILIES:
-            raise InputError(f"model_type {family!r}; supported: {', '.join(FAMILIES)}")
+        if family not in families():
+            raise InputError(f"model_type {family!r}; supported: {', '.join(families())}")
         self.model, self.text = model, model.model.language_model
         self.layers = decoder_layers(model)
         self.config = self.text.config
@@ -224,7 +224,7 @@ def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]
 
     inputs: processor output, whose first image is used; size: (width, height) of the original.
     """
-    boxes = FAMILIES[model.config.model_type].boxes
+    boxes = families()[model.config.model_type].boxes
     if boxes == THOUSANDTHS:
         return size[0] / 1000, size[1] / 1000
     if boxes == RESIZED:

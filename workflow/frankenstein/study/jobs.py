@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ..core import roles
+from ..core.provenance import code_hash
 from ..data.metrics import SHUFFLED
+from ..models import family, hub
 from .layout import Layout
-from .schema import Study
+from .schema import FromHub, LocalCheckpoint, Pretrained, Study
 
 _LAYERED = {"attention", "localization", "updates", "spectra"}
 REFERENCE = "workflow/claims/reference.yaml"
 PARTS = ("grades", "attention", "localization", "updates")  # the parts that claims are computed from
+
+
+def _read(path: Path, key: str) -> str | None:
+    """A key of a JSON file; None if there is no such file, key or JSON, which the checkpoint's own job reports."""
+    try:
+        return json.loads(path.read_text()).get(key)
+    except (OSError, ValueError):
+        return None
 
 
 class Jobs:
@@ -101,6 +112,24 @@ class Jobs:
             for path in directory.glob(pattern)
             if path.name != "manifest.json"
         )
+
+    def family(self, checkpoint: str) -> str | None:
+        """Model family of a checkpoint (`model_type` in config.json); None for one on the Hub before it is fetched."""
+        source = self.study.checkpoints[checkpoint]
+        if isinstance(source, Pretrained):
+            return "qwen2_5_vl"  # mini.model
+        if isinstance(source, LocalCheckpoint):
+            return _read(Path(source.path) / "config.json", "model_type")
+        if isinstance(source, FromHub):
+            # The manifest outlives the cache, and the cache outlives a manifest deleted to have it written again.
+            recorded = _read(Path(self.manifest(checkpoint)), "family")
+            return recorded or _read(hub.cached(source.hub, source.revision, "config.json"), "model_type")
+        return self.family(source.start)
+
+    def family_hash(self, checkpoint: str) -> str | None:
+        """Hash of the file of a checkpoint's family in models/families/; None if the family is unknown or unsupported."""
+        found = self.family(checkpoint)
+        return code_hash(family.FOLDER / f"{found}.py") if found in family.families() else None
 
     def published_files(self, task: str) -> str:
         """The files of a public task: the user's own, or the record of those fetched from the Hub."""

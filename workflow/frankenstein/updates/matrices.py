@@ -22,8 +22,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from ..core.errors import InputError
 from ..models.architecture import Part, part_of
 from ..models.weights import DTYPES, Weights, as_stored, check_same_shapes, drop_tied_heads, from_stored
+from . import RANKS
 
-RANKS = 50  # leading ranks used to fit the slope of the log spectrum
 STRIP = 512
 LARGE = 4096  # side length of a Gram matrix above which stages are processed separately (4096: 134 MB)
 # Machine epsilon (spacing of numbers just above 1) of each storage dtype.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..models.weights import Weights
-from . import matrices, vectors
+from . import RANKS, matrices, vectors
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -26,7 +26,7 @@ def _of_matrix(work: tuple) -> list[dict]:
     weights = [*map(Weights, directories), *[None] * (3 - len(directories))]
     made = matrices.analyze_matrix(matrix, *weights)
     return [
-        {"stage": stage, **record, "log_ratio": matrices.log_spectrum(sigma)[: matrices.RANKS].tolist()}
+        {"stage": stage, **record, "log_ratio": matrices.log_spectrum(sigma)[:RANKS].tolist()}
         for stage, (record, sigma, _) in made.items()
     ]
 

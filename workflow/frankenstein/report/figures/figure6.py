@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import t
 
 from ...claims.measurements import Measurements
+from ...updates import RANKS
 from ..drawing import by
 from ..style import GREY, PAGE, SEQUENTIAL, SMALL
 
@@ -25,9 +26,6 @@ COLUMNS = [
     "high",
     {"matrices": "number of matrices that have this rank"},
 ]
-
-
-RANKS = 50  # ranks of the spectrum that the paper's Figure 6 shows
 
 
 def data(measured: Measurements) -> pd.DataFrame:
