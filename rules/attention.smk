@@ -66,5 +66,6 @@ rule attention_on_text:
         max_pixels=study.evaluation.max_pixels,
         max_new_tokens=study.evaluation.max_new_tokens,
         code=code("attention_on_text.py"),
+        family=family,
     script:
         "../workflow/scripts/attention_on_text.py"

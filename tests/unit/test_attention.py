@@ -288,7 +288,7 @@ def test_files_say_whose_weights_attend_to_whose_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     jobs = Jobs(load(yaml.safe_load((ROOT / "config" / "micro.yaml").read_text())))
     files = {name: paths for name, paths in jobs.files("attention").items() if name.startswith("attention")}
-    assert len(files) == 7
+    assert len(files) == 14  # of two runs, each of which has the other's IN as its retrained one
     assert files["attention_on.one.rl.instruct"] == [
         f"results/micro/attention/one-rl.on.one-in.{shard}.csv" for shard in (0, 1)
     ]
@@ -300,12 +300,15 @@ def test_files_say_whose_weights_attend_to_whose_text(tmp_path, monkeypatch):
             )
     regions = tmp_path / "regions.json"
     Regions((3, 6), 9).write(regions)
-    frame = measurements.read({**files, "regions": str(regions)}).attention
-    names = {"IN": "one-in", "RL": "one-rl", RETRAINED: "one-in-again"}
+    frame = measurements.read({**files, "regions": str(regions)}, runs=jobs.settings()["runs"]).attention
+    names = {
+        1: {"IN": "one-in", "RL": "one-rl", RETRAINED: "other-in"},
+        2: {"IN": "other-in", "RL": "other-rl", RETRAINED: "one-in"},
+    }
     for row in frame.itertuples():
-        on = "" if row.own else f".on.{names[row.text]}"
-        assert row.error.startswith(f"results/micro/attention/{names[row.stage]}{on}.")
-    assert len(frame) == 14
+        on = "" if row.own else f".on.{names[row.run][row.text]}"
+        assert row.error.startswith(f"results/micro/attention/{names[row.run][row.stage]}{on}.")
+    assert len(frame) == 28
     assert (frame.own == (frame.text == frame.stage)).all()
-    assert set(measurements.own_text(frame).stage) == set(names)
-    assert len(measurements.own_text(frame)) == 6
+    assert set(measurements.own_text(frame).stage) == set(names[1])
+    assert len(measurements.own_text(frame)) == 12

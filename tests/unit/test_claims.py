@@ -9,7 +9,7 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
-from frankenstein.claims import controls, interpolation, paper, reference, statements, statistics, testing, verdicts
+from frankenstein.claims import interpolation, paper, reference, statements, statistics, testing, verdicts
 from frankenstein.claims.estimates import LEVEL, over_examples, smallest
 from frankenstein.claims.measurements import Measurements
 from frankenstein.claims.verdicts import CONTRADICTED, MISSING, SAME, SUPPORTED, UNDECIDED
@@ -648,10 +648,10 @@ def test_holm_over_the_whole_report():
 
 def test_random_layers_describe_the_profile():
     mass = attention(range(3, 9))
-    shares = controls.of_statements(claim(2), measured(attention=mass))
+    shares = testing.random_layers(claim(2), measured(attention=mass))
     assert shares[0] > 0.1  # Mid is raised, and so is Late: other thirds do as well
     assert shares[2] < 0.05  # against Early
-    assert np.isnan(controls.of_statements(claim(6), measured(attention=mass))).all()
+    assert np.isnan(testing.random_layers(claim(6), measured(attention=mass))).all()
 
 
 def test_the_smaller_step_of_two():

@@ -75,9 +75,9 @@ def seek(tensors, layers, strength: float) -> None:
             tensors[layer(number, "self_attn.k_proj.weight")][head * HEAD + STILL, MARK] = strength
 
 
-def attention_of(directory, examples, folder) -> pd.DataFrame:
+def attention_of(directory, examples, folder, given=None) -> pd.DataFrame:
     records = attention.reasoning_to_vision(
-        *load_model(directory), examples, folder, system="", memory_mb=500, max_new_tokens=6
+        *load_model(directory), examples, folder, system="", memory_mb=500, max_new_tokens=6, given=given
     )
     return pd.DataFrame(records)
 
@@ -88,10 +88,14 @@ def test_attention_raised_by_scaling_is_found_in_the_layers_where_it_was(tiny, t
     examples = tasks.read_examples(tmp_path / "m.jsonl")
     write(tiny, tmp_path / "in", mark_images)
     write(tmp_path / "in", tmp_path / "rl", lambda tensors: seek(tensors, raised, 3.0))
-    frame = pd.concat(
-        attention_of(tmp_path / name, examples, tmp_path).assign(recipe="one", run=1, stage=name.upper())
-        for name in ("in", "rl")
-    )
+    frames = []
+    own = {name: attention_of(tmp_path / name, examples, tmp_path) for name in ("in", "rl")}
+    for text, read in own.items():
+        given = {record["id"]: record for record in read.to_dict("records")}
+        for name in own:
+            label = {"recipe": "one", "stage": name.upper(), "text": text.upper(), "own": name == text}
+            frames.append(attention_of(tmp_path / name, examples, tmp_path, given).assign(**label))
+    frame = pd.concat(frames)
     # The same model in six runs, as alike as runs can be.
     runs = tuple(Run("one", number) for number in range(1, 7))
     frame = pd.concat(
@@ -108,7 +112,7 @@ def test_attention_raised_by_scaling_is_found_in_the_layers_where_it_was(tiny, t
     second = [claim for claim in PAPER if claim["claim"] == 2]
     found = verdicts.decide(testing.check_all(second, measured)[0])
     assert verdicts.summarize_claims(second, found).verdict.item() == verdict
-    assert (controls.of_statements(second, measured)[-1] < 0.05) == (verdict == SUPPORTED)
+    assert (testing.random_layers(second, measured)[-1] < 0.05) == (verdict == SUPPORTED)
     windows = controls.windows(measured)
     best = windows.loc[windows.value.idxmax()]
     assert set(range(best["first"], best["last"] + 1)) <= set(raised)

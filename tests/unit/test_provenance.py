@@ -159,7 +159,8 @@ EDITS = {
     "inference/engines.py": "generate describe judge",
     "training/grpo.py": "reinforce reinforce_prompts",
     "claims/scoring.py": "score",
-    "claims/claims.py": "test_claims write_report",
+    "claims/verdicts.py": "test_claims write_report",
+    "claims/testing.py": "test_claims write_report",
     "claims/statistics.py": "doses test_claims write_report",
     "report/drawing.py": f"{_FIGURES} {_TABLES} test_claims write_report",
     "report/figures/figure3.py": f"figure3 {_TABLES} write_report",
@@ -199,7 +200,7 @@ def test_an_edited_family_runs_again_what_is_of_it(monkeypatch, tmp_path, edited
     config = yaml.safe_load((ROOT / "config" / "micro.yaml").read_text()) | {"chapters": ["updates"]}
     jobs = {"trained": Jobs(load(config))}
     config["checkpoints"] = {name: {"path": f"given/{name}"} for name in ("base", "one-in", "one-rl")}
-    config["recipes"]["one"] |= {"frozen": {}, "retrained": None}
+    config["recipes"]["one"]["runs"] = [{"in": "one-in", "rl": "one-rl"}]
     jobs["given"] = Jobs(load(config))
     config["checkpoints"] = {name: {"hub": f"a/{name}", "revision": "0" * 40} for name in config["checkpoints"]}
     jobs["hub"] = Jobs(load(config))

@@ -530,10 +530,10 @@ def test_only_a_decoder_can_be_too_deep_for_the_regions(records, tmp_path):
     files = {"updates.one": [str(tmp_path / "updates.csv")], "regions": str(tmp_path / "regions.json")}
     tower, decoder = (records.component == part for part in ("vision_tower", "layer"))
     records.assign(layer=records.layer.where(~tower, 31)).to_csv(tmp_path / "updates.csv", index=False)
-    assert measurements.read(files).updates.layer.max() == 31
+    assert measurements.read(files, runs={"one": ("one", 1)}).updates.layer.max() == 31
     records.assign(layer=records.layer.where(~decoder, 9)).to_csv(tmp_path / "updates.csv", index=False)
     with pytest.raises(InputError, match="updates: layers up to 9, but"):
-        measurements.read(files)
+        measurements.read(files, runs={"one": ("one", 1)})
 
 
 def test_the_energy_table_has_the_share_of_norms_and_biases(read_back):

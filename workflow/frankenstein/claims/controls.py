@@ -44,26 +44,6 @@ def random_layers(
     return float((found >= found[0] - 1e-12 * np.ptp(values)).mean())
 
 
-def of_statements(claims: list[dict], measured: Measurements) -> list[float]:
-    """random_layers of every statement, in the order of testing.check_all, with the profile averaged over the runs; NaN for
-    statements that are not about layers or could not be tested."""
-    from .statistics import STATISTICS  # which imports this module
-
-    found = []
-    for statement in (statement for claim in claims for statement in claim["statements"]):
-        statistic, profiles = STATISTICS[statement["statistic"]], []
-        for run in (None,) if statistic.of_base else measured.runs:
-            with contextlib.suppress(LookupError):
-                profiles += [statistic.profile(measured, run, statement["of"])] if statistic.profile else []
-        if not profiles or statement["expect"] == "equal":
-            found.append(np.nan)
-            continue
-        frames, (_, more, less) = [frame for frame, *_ in profiles], profiles[0]
-        frame = pd.concat(frames, ignore_index=True)
-        found.append(random_layers(frame, measured.regions, more, less, statement["expect"], measured.seed))
-    return found
-
-
 def _quantities(measured: Measurements) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yields (quantity, of, layer profile) for every layer profile available in the study.
 

@@ -119,7 +119,7 @@ def read(
 
     def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         """The frame of a run, with its columns recipe and run in front."""
-        frame = frame.drop(columns="recipe", errors="ignore")
+        frame = frame.drop(columns=["recipe", "run"], errors="ignore")
         frame.insert(0, "recipe", of_run[name].recipe)
         frame.insert(1, "run", of_run[name].number)
         return frame

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..core.errors import InputError
 from ..core.roles import RETRAINED, SEED, Run
+from . import controls
 from .estimates import MATRICES, RUNS, Estimate, Sample, over_examples, over_runs, smallest
 from .measurements import Measurements
 from .statements import arguments, margin_of
@@ -156,6 +157,24 @@ def _in_run(found: Measured, run: Run, expect: str, counted: bool) -> dict:
     numbers = {"estimate": one.value, "low": one.low, "high": one.high, "n": one.units, "unit": one.unit}
     share = _units([found.samples[run]], expect)["share"]
     return label | numbers | {"share": share} | _null([found.nulls[run]] if run in found.nulls else [])
+
+
+def random_layers(claims: list[dict], measured: Measurements) -> list[float]:
+    """controls.random_layers of every statement, in the order of check_all, with the profile averaged over the runs; NaN for
+    statements that are not about layers or could not be tested."""
+    found = []
+    for statement in (statement for claim in claims for statement in claim["statements"]):
+        statistic, profiles = STATISTICS[statement["statistic"]], []
+        for run in (None,) if statistic.of_base else measured.runs:
+            with contextlib.suppress(LookupError):
+                profiles += [statistic.profile(measured, run, statement["of"])] if statistic.profile else []
+        if not profiles or statement["expect"] == "equal":
+            found.append(np.nan)
+            continue
+        frames, (_, more, less) = [frame for frame, *_ in profiles], profiles[0]
+        frame = pd.concat(frames, ignore_index=True)
+        found.append(controls.random_layers(frame, measured.regions, more, less, statement["expect"], measured.seed))
+    return found
 
 
 def check_all(claims: list[dict], measured: Measurements, partial: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ...claims import controls, testing, verdicts
+from ...claims import testing, verdicts
 from ...claims.estimates import RUNS
 from ...claims.measurements import Measurements
 from ..drawing import by
@@ -57,9 +57,9 @@ COLUMNS = [
 
 
 def tables(measured: Measurements, stated: list[dict], partial: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(statements, runs): testing.check_all with verdicts.decide, and random_layers (controls.of_statements)."""
+    """(statements, runs): testing.check_all with verdicts.decide, and random_layers (testing.random_layers)."""
     tested, in_runs = testing.check_all(stated, measured, partial)
-    return verdicts.decide(tested).assign(random_layers=controls.of_statements(stated, measured)), in_runs
+    return verdicts.decide(tested).assign(random_layers=testing.random_layers(stated, measured)), in_runs
 
 
 def draw(table: pd.DataFrame, in_runs: pd.DataFrame) -> Figure:
