@@ -62,7 +62,7 @@ def study_of(path: str, micro: Path) -> dict:
         "one-in": {"path": str(micro / "results/micro/checkpoints/one-in")},
         "one-rl": {"path": str(micro / "results/micro/checkpoints/one-rl")},
     }
-    config["recipes"]["one"] |= {"frozen": {}, "retrained": None}
+    config["recipes"]["one"]["runs"] = [{"in": "one-in", "rl": "one-rl"}]
     return config
 
 

@@ -79,9 +79,9 @@ def test_a_claim_and_a_statistic_are_read_and_documented(extended):
     of = {"name": "worst", "statistic": "worst_gain", "of": {"from": "IN", "to": "RL"}, "expect": "greater"}
     (extended / "own.yaml").write_text(yaml.safe_dump([*claims, {"claim": "own", "says": "x", "statements": [of]}]))
     read = (
-        "from frankenstein.claims import statements; import frankenstein as fk\n"
+        "from frankenstein.claims import statements, testing; import frankenstein as fk\n"
         "stated = statements.read(['own.yaml'])\n"
-        "print(statements.check_all(stated, fk.read_study('results/micro'))[['statement', 'n']].to_string())"
+        "print(testing.check_all(stated, fk.read_study('results/micro'))[0][['statement', 'n']].to_string())"
     )
     assert re.search(r"worst +\d+", run(extended, "-c", read))
     run(extended, "-m", "frankenstein.study.reference_docs")

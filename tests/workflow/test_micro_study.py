@@ -33,12 +33,13 @@ def test_every_figure_and_table_is_there(results):
 
 def test_scores_hold_every_checkpoint_at_full_n(results):
     scores = pd.read_csv(results / "tables" / "scores.csv")
-    roles = ["Base", "IN", "IN, retrained", *(h.replace("-", ":") for h in HYBRIDS), "half", "RL"]
+    roles = ["Base", "IN", "IN, retrained", *(h.replace("-", ":") for h in HYBRIDS), "IN:SEED:SEED", "half", "RL"]
+    assert sorted(scores[scores.run == 2].role.unique()) == sorted(roles)
     roles += [f"RL, {region} frozen" for region in ("Early", "Mid", "Late")]
-    assert sorted(scores.role.unique()) == sorted(roles)
+    assert sorted(scores[scores.run == 1].role.unique()) == sorted(roles)
     metrics = {"M_vis", "M_v2r", "M_rea", "easy_vqa", "math_vqa", "text_math", "recognition", "counting"}
     formats = {f"format, {condition}" for condition in ("image", "black", "shuffled", "described", "text")}
-    for _, part in scores.groupby("role"):
+    for _, part in scores.groupby(["run", "role"]):
         assert set(part.metric) == metrics | formats
     # 8 examples a task; "format" counts responses, and four tasks are asked with their image.
     assert (scores[scores.metric == "format, image"].n == 8 * 4).all()
@@ -62,8 +63,9 @@ def test_m_vis_follows_from_the_responses(results):
     right = {key: said[key].strip().lower() == golds[key[0]] for key in said if key[0] in golds}
     expected = sum(right[i, "image"] and not right[i, "black"] for i in golds) / len(golds)
     scores = pd.read_csv(results / "tables" / "scores.csv")
-    assert scores[(scores.role == "Base") & (scores.metric == "M_vis")].value.item() == pytest.approx(expected)
-    vision = pd.read_csv(results / "tables" / "vision.csv").set_index("role")
+    of_base = scores[(scores.role == "Base") & (scores.metric == "M_vis")].value
+    assert list(of_base) == pytest.approx([expected] * 2)  # both runs' Base
+    vision = pd.read_csv(results / "tables" / "vision.csv").query("run == 1").set_index("role")
     assert vision.loc["Base", "image_right_black_wrong"] == sum(
         right[i, "image"] and not right[i, "black"] for i in golds
     )
@@ -73,10 +75,16 @@ def test_m_vis_follows_from_the_responses(results):
 
 
 def test_table2_and_table3_are_the_scores(results):
-    scores = pd.read_csv(results / "tables" / "scores.csv").set_index(["role", "metric"]).value
+    every = pd.read_csv(results / "tables" / "scores.csv")
+    scores = every[every.run == 1].set_index(["role", "metric"]).value
     table2 = pd.read_csv(results / "tables" / "table2.csv")
     assert table2[(table2.source == "paper") & (table2.recipe == "MMR1")]["IN:RL:RL"].tolist() == [37, 51, 61]
     table2 = table2[table2.source == "study"]
+    assert list(table2.run.unique()) == ["mean", "1", "2"]
+    mean = table2[(table2.run == "mean") & (table2.ability == "Reasoning")]["IN:RL:RL"].item()
+    both = every[(every.role == "IN:RL:RL") & (every.metric == "M_rea")].value
+    assert mean == pytest.approx(100 * both.mean(), abs=0.05)
+    table2 = table2[table2.run == "1"]
     assert list(table2.ability) == ["Vision", "Vision-to-Reasoning", "Reasoning"]
     for metric, row in zip(("M_vis", "M_v2r", "M_rea"), table2.to_dict("records"), strict=True):
         for role in ("Base", "IN", "IN:RL:RL", "RL:IN:RL", "RL"):
@@ -100,7 +108,7 @@ def test_probes_cover_every_layer(results):
     assert (figure4[figure4.probe == "skip"].failed == 0).all()
     assert figure4[figure4.failed == 0].rate.between(0, 1).all()
     figure3 = pd.read_csv(results / "figures" / "figure3.csv")
-    assert len(figure3) == 2 * 9
+    assert len(figure3) == 2 * 2 * 9  # runs, stages, layers
     assert figure3.attention_mass.between(0, 1).all()
 
 
@@ -131,11 +139,12 @@ def test_a_lost_shard_costs_that_shard(micro, results):
 
 def test_updates_have_energy_and_spectra_in_every_layer(results):
     figure5 = pd.read_csv(results / "figures" / "figure5.csv")
-    assert len(figure5) == 2 * 9
+    assert len(figure5) == 2 * 2 * 9
+    figure5 = figure5[figure5.run == 1]
     assert (figure5[figure5.stage == "IN"].frobenius > 0).all()
     assert figure5[figure5.stage == "IN"].share.sum() == pytest.approx(1)
     figure6 = pd.read_csv(results / "figures" / "figure6.csv")
-    first = figure6[(figure6["rank"] == 1) & (figure6.stage == "IN")]
+    first = figure6[(figure6["rank"] == 1) & (figure6.stage == "IN") & (figure6.run == 1)]
     assert len(first) == 9
     assert (first.log_ratio == 0).all()
     assert (figure6.log_ratio.dropna() <= 0).all()
@@ -193,6 +202,25 @@ def test_linked_and_temporary_hybrids_score_like_copies(micro, results):
     assert "Nothing to be done" in snakemake(micro, *targets, config="config/linked.yaml")
 
 
+def test_claims_are_tested_over_the_two_runs(results):
+    claims = pd.read_csv(results / "figures" / "claims.csv")
+    runs = pd.read_csv(results / "tables" / "runs.csv")
+    of_rl = claims[(claims.claim == 6)]
+    assert set(of_rl.over) == {"runs"}
+    assert set(of_rl.n) == {2}
+    for row in of_rl.itertuples():
+        part = runs[(runs.claim == 6) & (runs.statement == row.statement)]
+        assert list(part.run) == [1, 2]
+        assert row.estimate == pytest.approx(part.estimate.mean())
+    assert of_rl["null"].notna().all()  # the merge with the other run's IN
+    frozen = claims[(claims.claim == 7) & claims.statement.str.contains("frozen")]
+    assert set(frozen.over) == {"examples"}  # one run alone has frozen ones: nothing is said of RL
+    assert set(frozen.verdict) == {"undecided"}
+    assert frozen.in_checkpoint.notna().all()
+    of_base = claims[claims.of_base & claims.estimate.notna()]
+    assert set(of_base.over) <= {"examples"}
+
+
 def test_training_is_logged_as_a_table(results):
     assert {"step", "loss"} <= set(pd.read_csv(results / "training" / "base.csv"))
     rl = pd.read_csv(results / "training" / "one-rl.csv")
@@ -215,7 +243,7 @@ def test_two_recipes_updates_are_compared(micro):
         "two-in": {"path": str(trained / "one-rl")},
         "two-rl": {"path": str(trained / "one-rl-late")},
     }
-    config["recipes"]["two"] = config["recipes"]["one"] | {"in": "two-in", "rl": "two-rl"}
+    config["recipes"]["two"] = config["recipes"]["one"] | {"runs": [{"in": "two-in", "rl": "two-rl"}]}
     (micro / "config" / "two.yaml").write_text(yaml.safe_dump(config))
     target = "results/two/tables/overlaps.csv"
     snakemake(micro, target, config="config/two.yaml")

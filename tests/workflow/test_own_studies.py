@@ -163,7 +163,7 @@ def test_rl_on_ones_own_prompts_through_the_rules(micro):
         "steps": 2, "prompts_per_step": 2, "num_generations": 2, "max_new_tokens": 4, "learning_rate": 0.01, "seed": 1, "save_steps": 1,
         "rewards": {"answer": 1.0, "format": 0.5},
     }  # fmt: skip
-    config["recipes"]["one"] |= {"rl": "one-rl-plain", "frozen": {"mid": "one-rl"}}
+    config["recipes"]["one"]["runs"] = [{"in": "one-in", "rl": "one-rl-plain", "frozen": {"mid": "one-rl"}}]
     config["checkpoints"]["one-rl-plain"] = {"path": str(trained / "one-rl")}
     (micro / "config" / "own.yaml").write_text(yaml.safe_dump(config))
     target = "results/own/checkpoints/one-rl/manifest.json"

@@ -46,7 +46,7 @@ def write_study(micro: Path, name: str) -> str:
     trained = micro / "results/micro/checkpoints"
     config["study"], config["chapters"] = name, ["evaluation"]
     config["checkpoints"] = {key: {"path": str(trained / key)} for key in ("base", "one-in", "one-rl")}
-    config["recipes"]["one"] |= {"frozen": {}, "retrained": None}
+    config["recipes"]["one"]["runs"] = [{"in": "one-in", "rl": "one-rl"}]
     config["evaluation"] |= {"examples": 4, "benchmarks": ["easy_vqa"], "shards": 1}
     path = micro / "config" / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))

@@ -241,6 +241,9 @@ def limits(measured: Measurements, config: dict, tested: pd.DataFrame, in_runs: 
             f"Coarse tests: {len(coarse)} statements about rates would miss, more often than one time in five, effects of up to "
             f"{100 * worst.detectable:.0f} points ({worst.n:.0f} {worst.over}, {worst.units:.0f} examples)."
         )
+    partly = tested[(tested.verdict != MISSING) & tested.why.fillna("").ne("")]
+    for why, part in partly.groupby("why", sort=False):
+        found.append(f"In some runs not tested, {why}: {'; '.join(f'{row.claim} ({row.statement})' for row in part.itertuples())}.")
     for why, part in tested[tested.verdict == MISSING].groupby("why", sort=False):
         found.append(f"Not tested, {why}: {'; '.join(f'{row.claim} ({row.statement})' for row in part.itertuples())}.")
     return found

@@ -33,8 +33,8 @@ def _line(error: ValidationError, config: dict) -> str:
     first = error.errors()[0]
     at, place = config, []
     for key in first["loc"]:
-        # pydantic's location also has the source kind of the union, and "[key]" for dict keys: neither is a key of the file.
-        if key == "[key]" or (isinstance(at, dict) and key not in at and key in SOURCES):
+        # pydantic's location also has the tags of unions, and "[key]" for dict keys: neither is a key of the file.
+        if key == "[key]" or _tag(key, at):
             continue
         place.append(str(key))
         at = (
@@ -51,13 +51,20 @@ def _line(error: ValidationError, config: dict) -> str:
     return f"{where}: {first['msg']}, got {reprlib.repr(first['input'])}"
 
 
+def _tag(key: str | int, at: Any) -> bool:
+    """Whether a key of pydantic's location tells the members of a union apart: the kind of a source, a number or list of runs."""
+    if isinstance(at, dict):
+        return key not in at and key in SOURCES
+    return isinstance(key, str) and isinstance(at, list | int | float | str)
+
+
 def _known(path: tuple, config: dict) -> list[str]:
     """The keys that the schema allows at a given path of the configuration."""
     model: Any = Study
     at: Any = config
     for key in path:
-        if key in SOURCES and not (isinstance(at, dict) and key in at):
-            model = SOURCES[key]
+        if _tag(key, at):
+            model = SOURCES.get(key, model)
             continue
         at = at[key] if isinstance(at, dict | list | tuple) else None
         if isinstance(model, type) and issubclass(model, BaseModel):

@@ -225,6 +225,12 @@ class RunOf(Closed):
     )
 
 
+Runs = Annotated[
+    Annotated[Count, Tag("number")] | Annotated[list[RunOf], Tag("list"), Field(min_length=1)],
+    Discriminator(lambda runs: "list" if isinstance(runs, list) else "number"),
+]
+
+
 class Recipe(Closed):
     """One post-training recipe; recipes may share checkpoints, such as two RL runs from the same IN."""
 
@@ -242,7 +248,7 @@ class Recipe(Closed):
         "checkpoint name of the IN retrained with another seed: the seed-to-seed baseline for RL's effects",
         default=None,
     )
-    runs: Count | Annotated[list[RunOf], Field(min_length=1)] = _key(
+    runs: Runs = _key(
         "independent training runs, over which claims about RL are tested. A list gives the checkpoints of each run. A number "
         "is for checkpoints that the study trains: run 2 trains copies of the recipe's IN, RL and frozen RL, called "
         "`CHECKPOINT-2`, with their seeds raised by 1,000, and so on; an IN that is given (`path` or `hub`) is shared by all runs",
