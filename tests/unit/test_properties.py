@@ -100,7 +100,7 @@ BALANCED = st.recursive(
 
 @given(BALANCED, st.text("abc .", max_size=10))
 def test_a_box_holds_what_stands_between_its_braces(inside, around):
-    assert boxed(f"{around}\\boxed{{{inside}}}{around}") == inside
+    assert boxed(f"{around}\\boxed{{{inside}}}{around}") == inside.strip()
 
 
 @given(st.lists(st.floats(0, 0.05) | st.floats(0, 1), min_size=1, max_size=20))
