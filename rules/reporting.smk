@@ -265,6 +265,7 @@ rule test_claims:
         **figure("claims"),
         verdicts=table("verdicts"),
         runs=table("runs"),
+        sensitivity=table("sensitivity"),
         paper=table("paper_claims"),
     log:
         f"{LOG}/test_claims.log",
@@ -277,6 +278,7 @@ rule test_claims:
         runtime=30,
     params:
         settings=jobs.settings(*PARTS),
+        also=study.regions.also,
         code=code("test_claims.py"),
     script:
         "../workflow/scripts/test_claims.py"

@@ -9,7 +9,7 @@ from conftest import ROOT
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
-from frankenstein.claims import interpolation, paper, reference, statements, statistics, testing, verdicts
+from frankenstein.claims import interpolation, paper, reference, sensitivity, statements, statistics, testing, verdicts
 from frankenstein.claims.estimates import LEVEL, over_examples, smallest
 from frankenstein.claims.measurements import Measurements
 from frankenstein.claims.verdicts import CONTRADICTED, MISSING, SAME, SUPPORTED, UNDECIDED
@@ -660,3 +660,29 @@ def test_the_smaller_step_of_two():
     found = smallest([over_examples(part) for part in parts])
     assert found.value == pytest.approx(-0.1, abs=0.01)
     assert found.below() < 0.01
+
+
+def test_other_cuts_and_other_models_stand_beside_the_estimates(tiny, tmp_path):
+    planted(tiny, tmp_path / "in", spread(1e-3))
+    planted(tmp_path / "in", tmp_path / "rl", concentrated(1e-3, range(6, 9)))
+    frame = of_weights(tiny, tmp_path / "in", tmp_path / "rl")
+    runs = runs_of(("one",), 4)
+    rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.6}}
+    study = measured(runs, updates=in_runs(frame, runs), outcomes=hits(rates, recipes=("one",), sd=0.02))
+    found = sensitivity.sensitivity(PAPER, study, also=[(3, 7)])
+    late = found[found.statement == "log stable rank RL - IN in Late"].set_index("variant")
+    assert list(late.index) == [
+        "as tested", "runs alone", "kind x layer clusters", "mixed model", "cuts 3, 7",
+    ]  # fmt: skip
+    assert late.estimate["mixed model"] == pytest.approx(late.estimate["as tested"], rel=0.05)
+    assert late.high["kind x layer clusters"] - late.low["kind x layer clusters"] > 10 * (
+        late.high["runs alone"] - late.low["runs alone"]
+    )  # runs that are copies say nothing of the matrices
+    assert (late.high < 0).all()
+    mid = found[found.statement == "log stable rank RL - IN in Mid"].set_index("variant").estimate
+    assert mid["as tested"] > -0.5
+    assert mid["cuts 3, 7"] < -0.3  # one of its four layers is concentrated
+    merged = found[found.statement == "M_rea, IN:RL:RL - IN"].set_index("variant")
+    assert list(merged.index) == ["as tested", "runs alone", "run x example clusters"]  # hybrids are not cut again
+    assert merged.estimate.max() - merged.estimate.min() < 1e-9
+    assert (merged.low > 0).all()

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from frankenstein.claims import measurements, paper, statements, verdicts
+from frankenstein.claims import measurements, paper, sensitivity, statements, verdicts
 from frankenstein.core import logs
 from frankenstein.report import drawing
 from frankenstein.report.figures import claims as chart
@@ -11,6 +11,7 @@ measured = measurements.read(dict(snakemake.input.items()), **snakemake.params.s
 tested, in_runs = chart.tables(measured, stated)
 tested.to_csv(snakemake.output.table, index=False)
 in_runs.to_csv(snakemake.output.runs, index=False)
+sensitivity.sensitivity(stated, measured, snakemake.params.also).to_csv(snakemake.output.sensitivity, index=False)
 verdicts.summarize_claims(stated, tested).to_csv(snakemake.output.verdicts, index=False)
 paper.of_paper(stated, measured.reference).to_csv(snakemake.output.paper, index=False)
 drawing.save(chart.draw(tested, in_runs), snakemake.output.pdf, snakemake.output.png)

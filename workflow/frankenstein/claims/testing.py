@@ -54,7 +54,7 @@ def _null_of(statement: dict) -> dict | None:
     return None if seeded == {role: of[role] for role in seeded} else of | seeded
 
 
-def _seeded(measured: Measurements) -> Measurements:
+def seeded(measured: Measurements) -> Measurements:
     """The study with the attention of the retrained IN in RL's place."""
     mass = measured.attention
     if mass is not None:
@@ -62,8 +62,8 @@ def _seeded(measured: Measurements) -> Measurements:
     return replace(measured, attention=mass)
 
 
-def measure(statement: dict, measured: Measurements, seeded: Measurements, partial: bool = False) -> Measured:
-    """Apply a statement's statistic to every run. seeded: the study with another seed's attention in RL's place."""
+def measure(statement: dict, measured: Measurements, of_seed: Measurements, partial: bool = False) -> Measured:
+    """Apply a statement's statistic to every run. of_seed: `seeded` of the study."""
     statistic, of = STATISTICS[statement["statistic"]], arguments(statement)
     found = Measured({}, {}, {})
     for run in (None,) if statistic.of_base else measured.runs:
@@ -76,7 +76,7 @@ def measure(statement: dict, measured: Measurements, seeded: Measurements, parti
             continue
         with contextlib.suppress(LookupError):
             if statement["statistic"] == "attention_gain":
-                found.nulls[run] = statistic.compute(seeded, run, **of)
+                found.nulls[run] = statistic.compute(of_seed, run, **of)
             elif null_of := _null_of(statement):
                 found.nulls[run] = statistic.compute(measured, run, **null_of)
     return found
@@ -192,10 +192,10 @@ def check_all(claims: list[dict], measured: Measurements, partial: bool = False)
     partial: the results are those of a failed run; roles that were not evaluated on the same examples then only lose their
     statements. Otherwise they raise InputError.
     """
-    rows, in_runs, seeded = [], [], _seeded(measured)
+    rows, in_runs, of_seed = [], [], seeded(measured)
     for claim in claims:
         for statement in claim["statements"]:
-            found = measure(statement, measured, seeded, partial)
+            found = measure(statement, measured, of_seed, partial)
             label = {"claim": claim["claim"], "statement": statement["name"], "expect": statement["expect"]}
             label |= {"axis": f"difference of {STATISTICS[statement['statistic']].axis}"}
             row = label | {"margin": margin_of(statement), "why": "; ".join(dict.fromkeys(found.why.values()))}

@@ -243,7 +243,9 @@ def limits(measured: Measurements, config: dict, tested: pd.DataFrame, in_runs: 
         )
     partly = tested[(tested.verdict != MISSING) & tested.why.fillna("").ne("")]
     for why, part in partly.groupby("why", sort=False):
-        found.append(f"In some runs not tested, {why}: {'; '.join(f'{row.claim} ({row.statement})' for row in part.itertuples())}.")
+        found.append(
+            f"In some runs not tested, {why}: {'; '.join(f'{row.claim} ({row.statement})' for row in part.itertuples())}."
+        )
     for why, part in tested[tested.verdict == MISSING].groupby("why", sort=False):
         found.append(f"Not tested, {why}: {'; '.join(f'{row.claim} ({row.statement})' for row in part.itertuples())}.")
     return found

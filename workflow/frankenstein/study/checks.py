@@ -55,9 +55,12 @@ def _check_hybrids(study: Study) -> None:
 
 def _check_checkpoints(study: Study) -> None:
     names = ", ".join(study.checkpoints)
-    first, second = study.regions.cuts
-    if not first < second:
-        _refuse("regions.cuts", f"[{first}, {second}] are out of order: need first < second")
+    for key, (first, second) in {
+        "cuts": study.regions.cuts,
+        **{f"also.{k}": cuts for k, cuts in enumerate(study.regions.also)},
+    }.items():
+        if not first < second:
+            _refuse(f"regions.{key}", f"[{first}, {second}] are out of order: need first < second")
     for name, source in study.checkpoints.items():
         if isinstance(source, Finetuned | Reinforced) and source.start not in study.checkpoints:
             _refuse(f"checkpoints.{name}.from", f"no checkpoint {source.start!r}; there are {names}")

@@ -265,6 +265,10 @@ class Recipe(Closed):
 
 class Regions(Closed):
     cuts: tuple[Count, Count] = _key("first layers (0-based) of Mid and of Late")
+    also: list[tuple[Count, Count]] = _key(
+        "other cuts, for the table `sensitivity`: `[[8, 20]]` is the paper's public script's, which differ from its text",
+        default=[],
+    )
 
 
 class Abilities(Closed):
