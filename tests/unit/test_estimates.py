@@ -117,6 +117,15 @@ def test_over_runs_agrees_with_clustering_by_run_and_example():
     assert found.error == pytest.approx(twin.bse[0], rel=0.05)
 
 
+def test_runs_that_agree_by_chance_do_not_make_an_interval_of_no_width():
+    """Two runs of eight answers, none of which changed, do not show that nothing changes."""
+    nothing = over_runs([of(answers(0, 0, 8))] * 2)
+    assert nothing.low < -0.1 < 0.1 < nothing.high
+    assert nothing.within(0.03) > 0.2
+    alike = over_runs([of(answers(3, 1, 100)), of(answers(1, 0, 50) + answers(2, 1, 50))])
+    assert alike.error**2 >= 0.99 * sum(over_examples(of(answers(3, 1, 100))).error ** 2 for _ in range(2)) / 4
+
+
 def test_runs_with_other_failures_are_compared_on_what_all_have():
     one, other = pd.Series([0.1, 0.5, 0.9], index=list("abc")), pd.Series([0.7, 0.3, 0.0], index=list("cbd"))
     found = over_runs([sample(one, EXAMPLES), sample(other, EXAMPLES)])

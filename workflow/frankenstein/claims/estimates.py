@@ -183,10 +183,12 @@ def over_runs(samples: Sequence[Sample]) -> Estimate:
 
     samples: one per run, at least two. The t test over runs (df: runs - 1) takes its variance from the runs' numbers. All
     runs answer the same examples, whose draw moves all of them together, which their variation does not show: that part
-    (variance of the examples' means over runs, less what single answers contribute) is added where it is positive. For
-    units that are measured whole it is the plain t test over runs. Examples that failed in a run are left out of all.
+    (variance of the examples' means over runs, less what single answers contribute) is added where it is positive. Nor can
+    the variance be less than what the single answers have (over_examples, which is above zero where no answer differs): few
+    runs can agree by chance. For units that are measured whole it is the plain t test over runs. Examples that failed in a
+    run are left out of all.
     """
-    runs, unit, by_examples, both = len(samples), samples[0].unit, 0.0, 0.0
+    runs, unit, by_examples, both, least = len(samples), samples[0].unit, 0.0, 0.0, 0.0
     if samples[0].drawn:
         shared = samples[0].index
         for one in samples[1:]:
@@ -199,8 +201,9 @@ def over_runs(samples: Sequence[Sample]) -> Estimate:
         both = sum(_variance_of_sums(weights * row, strata, clusters) for row in table - of_examples)
         both /= runs * (runs - 1)
         by_examples = max(_variance_of_sums(weights * of_examples, strata, clusters) - both, 0.0)
+        least = sum(over_examples(one).by_examples for one in samples) / runs**2
     values = np.array([one.value for one in samples])
-    by_runs = values.var(ddof=1) / runs
+    by_runs = max(values.var(ddof=1) / runs, least - by_examples)
     error = sqrt(by_runs + by_examples)
     value, half = float(values.mean()), error * special.stdtrit(runs - 1, 0.975)
     return Estimate(
