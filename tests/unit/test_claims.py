@@ -125,13 +125,15 @@ def test_recipes_that_share_checkpoints_share_the_run():
     rates = {"IN": {"M_v2r": 0.4, "M_rea": 0.4}, "IN:RL:RL": {"M_v2r": 0.6, "M_rea": 0.6}}
     frame = hits(rates, recipes=("one",), sd=0.02)
     shared = pd.concat([frame, frame.assign(recipe="two")])
-    tested, by_run = testing.check_all(claim(6), measured(outcomes=shared))
+    members = {run: frozenset({f"in-{run.number}", f"rl-{run.number}"}) for run in runs_of()}
+    tested, by_run = testing.check_all(claim(6), measured(outcomes=shared, checkpoints=members))
     assert set(tested.n) == {4}
     assert by_run.groupby("recipe").counted.all().to_dict() == {"one": True, "two": False}
-    # No change at all is a finding of each run.
-    nothing = pd.concat([frame[frame.role == "IN"].assign(role=role) for role in ("IN", "IN:RL:RL")])
-    nothing = pd.concat([nothing, nothing.assign(recipe="two")])
-    assert set(testing.check_all(claim(6), measured(outcomes=nothing))[0].n) == {8}
+    # Other checkpoints that happen to answer alike are other runs, and so are other RLs of one IN.
+    apart = {run: frozenset({f"{run.recipe}-in-{run.number}"}) for run in runs_of()}
+    assert set(testing.check_all(claim(6), measured(outcomes=shared, checkpoints=apart))[0].n) == {8}
+    differ = pd.concat([frame, hits(rates, recipes=("two",), sd=0.02, seed=1)])
+    assert set(testing.check_all(claim(6), measured(outcomes=differ, checkpoints=members))[0].n) == {8}
 
 
 def test_a_gain_below_the_margin_is_no_relevant_difference():

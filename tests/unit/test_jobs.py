@@ -63,7 +63,7 @@ def test_one_in_with_two_independent_rls():
         ("sft", "rl", None), ("sft", "vero", None),
     ]  # fmt: skip
     assert jobs.roles()["sft"] == [("mimo", "IN"), ("mimo-2", "IN")]
-    assert jobs.settings()["runs"] == {"mimo": ["mimo", 1], "mimo-2": ["mimo", 2]}
+    assert jobs.settings()["runs"] == {"mimo": ["mimo", 1, "sft", "rl"], "mimo-2": ["mimo", 2, "sft", "vero"]}
     assert "mimo.IN-SEED-SEED" not in jobs.roles()
 
 

@@ -51,8 +51,8 @@ class Sample:
 
     @property
     def digest(self) -> str:
-        """Equal for two samples of the same values; empty if all values are zero."""
-        return hashlib.sha256(self.values.tobytes()).hexdigest()[:8] if self.values.any() else ""
+        """Equal for two samples of the same values."""
+        return hashlib.sha256(self.values.tobytes()).hexdigest()
 
     def of(self, index: pd.Index) -> Sample:
         """The sample of some of its units, in this order."""

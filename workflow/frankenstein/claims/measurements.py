@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class Measurements:
     recipe, run, stage, component, layer, matrix, frobenius, entries, slope (weight matrices only); vectors: the same of norms
     and biases, with kind and no slope; spectra: recipe, run, stage, component, layer, matrix, rank, log_ratio; subspaces: run ->
     name -> array; training: the training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: runs
-    with hybrids and with region-frozen RL; doses: Study.doses. files: files read; missing: expected files that do not exist.
+    with hybrids and with region-frozen RL; doses: Study.doses. files: files read; missing: expected files that do not exist;
+    checkpoints: names of the IN and the RL of each run.
     """
 
     regions: Regions | None
@@ -51,6 +52,7 @@ class Measurements:
     seed: int = 0
     files: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    checkpoints: Mapping[Run, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def computed(self) -> dict:
@@ -111,11 +113,11 @@ def read(
     files: name -> path or paths: grades.CHECKPOINT, attention.RECIPE.STAGE, attention_on.RECIPE.STAGE.TEXT, updates.RECIPE, spectra.RECIPE and
     subspaces.RECIPE (one path per shard), training.CHECKPOINT, scores, swaps, skips, reference, regions; other names are
     ignored. A name with a missing shard is dropped entirely and listed in `missing`: no statement rests on a subset of shards.
-    runs: name of a run, which stands for RECIPE in the names of files -> (recipe, number); roles: checkpoint -> [(name of a
+    runs: name of a run, which stands for RECIPE in the names of files -> (recipe, number, IN, RL); roles: checkpoint -> [(name of a
     run, role)]; kinds: checkpoint -> kind of training.
     """
     found = _Files(files)
-    of_run = {name: Run(*run) for name, run in runs.items()}
+    of_run = {name: Run(*run[:2]) for name, run in runs.items()}
 
     def labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         """The frame of a run, with its columns recipe and run in front."""
@@ -191,6 +193,7 @@ def read(
         seed=seed,
         files=tuple(dict.fromkeys(found.read)),
         missing=tuple(dict.fromkeys(found.missing)),
+        checkpoints={of_run[name]: frozenset(run[2:]) for name, run in runs.items()},
     )
 
 

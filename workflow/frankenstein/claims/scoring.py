@@ -158,7 +158,7 @@ def _labelled(frame: pd.DataFrame, **label) -> pd.DataFrame:
 
 
 def _label(run: tuple[str, int]) -> dict:
-    recipe, number = run
+    recipe, number, *_ = run
     return {"recipe": recipe, "run": number}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,14 +35,21 @@ class Measured:
     samples: dict[Run | None, list[Sample]]
     nulls: dict[Run | None, list[Sample]]
     why: dict[Run | None, str]
+    checkpoints: Mapping[Run, frozenset[str]]
 
     def counted(self) -> list[Run | None]:
-        """Runs that count: one that shares the checkpoints behind a statement with an earlier one is the same run."""
-        seen: dict[tuple, Run | None] = {}
+        """Runs that count: one with the very values of an earlier one with which it shares IN or RL is the same run."""
+        kept: list[Run | None] = []
         for run, parts in self.samples.items():
-            digests = tuple(part.digest for part in parts)
-            seen.setdefault(digests if any(digests) else (run,), run)  # no change at all is a result of each run
-        return list(seen.values())
+            mine = self.checkpoints.get(run, frozenset())
+            same = [
+                other for other in kept
+                if mine & self.checkpoints.get(other, frozenset())
+                and [part.digest for part in parts] == [part.digest for part in self.samples[other]]
+            ]  # fmt: skip
+            if not same:
+                kept.append(run)
+        return kept
 
 
 def _null_of(statement: dict) -> dict | None:
@@ -65,7 +73,7 @@ def seeded(measured: Measurements) -> Measurements:
 def measure(statement: dict, measured: Measurements, of_seed: Measurements, partial: bool = False) -> Measured:
     """Apply a statement's statistic to every run. of_seed: `seeded` of the study."""
     statistic, of = STATISTICS[statement["statistic"]], arguments(statement)
-    found = Measured({}, {}, {})
+    found = Measured({}, {}, {}, measured.checkpoints)
     for run in (None,) if statistic.of_base else measured.runs:
         try:
             found.samples[run] = statistic.compute(measured, run, **of)

@@ -35,7 +35,7 @@ def answer(row: dict, tested: pd.DataFrame, in_runs: pd.DataFrame) -> dict:
     """A claim with its statements and a summary of the evidence. tested, in_runs: figures/claims.csv and tables/runs.csv."""
     part = tested[tested.claim.astype(str) == str(row["claim"])]
     made = part[part.verdict != MISSING]
-    sentence = _evidence(row, made)
+    sentence = _evidence(made)
     if len(made) and row["missing"]:
         verb = "was" if row["missing"] == 1 else "were"
         sentence += f" {_count(row['missing'], 'statement')} {verb} not measured in this study."
@@ -55,7 +55,7 @@ def answer(row: dict, tested: pd.DataFrame, in_runs: pd.DataFrame) -> dict:
     return row | {"sentence": sentence, "statements": tests, "common": common}
 
 
-def _evidence(row: dict, made: pd.DataFrame) -> str:
+def _evidence(made: pd.DataFrame) -> str:
     """What the tests of a claim come to, in one to three sentences."""
     if made.empty:
         return "This study measured none of the quantities in this claim."
@@ -64,7 +64,11 @@ def _evidence(row: dict, made: pd.DataFrame) -> str:
     for where, part, verdicts in (
         ("In this Base", made[made.of_base.astype(bool)], "verdict"),
         (f"Over {_span(over_runs.n)} training runs", over_runs, "verdict"),
-        ("In the checkpoints of the one run", made[made.in_checkpoint.fillna("") != ""], "in_checkpoint"),
+        (
+            "In the one run that has these" if len(over_runs) else "In the checkpoints of the one run",
+            made[made.in_checkpoint.fillna("") != ""],
+            "in_checkpoint",
+        ),
     ):
         if part.empty:
             continue
@@ -97,9 +101,10 @@ def _needed(undecided: pd.DataFrame) -> str:
         return "No number of runs up to 100 would show an effect of the declared margin."
     most = finite.loc[(finite.needed_runs.fillna(1) * finite.needed_examples).idxmax()]
     size = _size(most.margin, most.axis)
-    have = f"here {most.n:,.0f} of {most.units:,.0f}" if most.over == RUNS else f"here {most.n:,.0f}"
-    runs = f"{_count(most.needed_runs, 'run')} of " if most.over == RUNS else ""
-    return f"Showing an effect of {size} with 80 % power would take up to {runs}{_count(most.needed_examples, 'example')} ({have})."
+    have = f"here {most.n:,.0f}" + (f" of {most.units:,.0f}" if most.over == RUNS and most.unit == EXAMPLES else "")
+    parts = [_count(most.needed_runs, "run")] if most.over == RUNS else []
+    parts += [_count(most.needed_examples, "example")] if most.unit == EXAMPLES else []
+    return f"Showing an effect of {size} with 80 % power would take up to {' of '.join(parts)} ({have})."
 
 
 def _points(axis: str) -> bool:
@@ -115,7 +120,8 @@ def _shown(test: dict) -> dict:
     points = _points(test["axis"])
 
     def text(value) -> str:
-        return "none" if np.isnan(value) else f"{100 * value:+.1f}" if points else f"{value:+.2g}"
+        # The t interval of a few runs can reach beyond what a difference of two rates can be.
+        return "none" if np.isnan(value) else f"{100 * np.clip(value, -1, 1):+.1f}" if points else f"{value:+.2g}"
 
     def with_interval(*names: str) -> str:
         value, low, high = (float(test[name]) for name in names)
@@ -129,9 +135,15 @@ def _shown(test: dict) -> dict:
     if "level" in test:
         detectable, runs = float(test["detectable"]), float(test["needed_runs"])
         needed = number(float(test["needed_examples"]))
+        if np.isfinite(runs):
+            needed = f"{runs:,.0f} × {needed}" if test["unit"] == EXAMPLES else f"{runs:,.0f}"
         shown |= {
-            "detectable_shown": "" if np.isnan(detectable) else text(detectable).lstrip("+"),
-            "needed_shown": needed if np.isnan(runs) or np.isinf(runs) else f"{runs:,.0f} × {needed}",
+            "detectable_shown": "none"
+            if points and detectable > 1
+            else ""
+            if np.isnan(detectable)
+            else text(detectable)[1:],
+            "needed_shown": needed,
             "over_shown": f"{test['n']:,.0f} {test['over']}" if test["over"] in (RUNS, EXAMPLES) else "1 run",
             "along_shown": "" if np.isnan(float(test["along"])) else f"{test['along']:.0f} of {test['n']:.0f}",
         }
@@ -149,7 +161,7 @@ def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
     """
 
     def points(value: float) -> str:
-        return f"{round(100 * value, 1) + 0.0:+.1f}"  # no "-0.0"
+        return f"{round(100 * min(max(value, -1), 1), 1) + 0.0:+.1f}"  # no "-0.0", and nothing beyond a whole rate
 
     said, roles = [], vision.set_index(["recipe", "run", "role"])
     steps = paired[paired.metric == "M_vis"]

@@ -56,7 +56,9 @@ def write(
         in_runs = _read(results / "tables" / "runs.csv")
     else:
         tested, in_runs = chart.tables(measured, stated, partial=True)
-    summary = verdicts.summarize_claims(stated, tested.fillna({"why": ""}), partial=began is not None)
+    summary = verdicts.summarize_claims(
+        stated, tested.fillna({"why": "", "in_checkpoint": ""}), partial=began is not None
+    )
     wanted = [results / "figures" / f"{name}.png" for name in figures]
     wanted += [results / "tables" / f"{name}.csv" for name in tables]
     config = json.loads(json.dumps(config))  # as plain data, independent of the YAML loader

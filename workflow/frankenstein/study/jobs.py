@@ -252,7 +252,11 @@ class Jobs:
     def settings(self, *parts: str) -> dict:
         """Settings that `measurements.read` needs besides the files of the given parts, and no settings of other parts."""
         study = self.study
-        found: dict = {"runs": {name: list(run) for name, run in study.runs.items()}, "seed": study.seed}
+        runs = {
+            name: [run.recipe, run.number, study.recipes[name].instruct, study.recipes[name].rl]
+            for name, run in study.runs.items()
+        }
+        found: dict = {"runs": runs, "seed": study.seed}
         if "grades" in parts:
             found |= {"roles": self.roles(), "abilities": study.abilities.model_dump()}
             found |= {"benchmarks": study.evaluation.benchmarks}
