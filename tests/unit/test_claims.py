@@ -610,6 +610,16 @@ def test_another_seed_stands_beside_rl():
     assert without.null.isna().all()
 
 
+def test_the_runs_shown_are_those_of_the_estimate():
+    """Of the smaller of two steps, each run has the number of the step that is smaller over the runs."""
+    rates = {"Base": {"M_vis": 0.3}, "IN": {"M_vis": 0.45}, "RL": {"M_vis": 0.55}}
+    stated = [{"claim": 1, "statements": [{"name": "x", "statistic": "smaller_gain", "of": {"metric": "M_vis"}, "expect": "less", "margin": 0.03}]}]  # fmt: skip
+    tested, by_run = testing.check_all(stated, measured(outcomes=hits(rates, sd=0.04)))
+    assert tested.estimate.item() == pytest.approx(by_run.estimate.mean())
+    few = testing.check_all(stated, measured(runs_of(runs=1), outcomes=hits(rates, n=10, sd=0.3, runs=1)))[0]
+    assert (few.low.item(), few.high.item()) == (-1, 1)  # t with one degree of freedom, and rates
+
+
 def test_dose_response():
     roles = {"IN": 0.0, "half": 0.5, "IN:RL:RL": 1.0}
     rates = {"IN": {"M_rea": 0.3}, "half": {"M_rea": 0.5}, "IN:RL:RL": {"M_rea": 0.7}}

@@ -156,12 +156,22 @@ def _tested(statement: dict, found: Measured) -> dict:
     }  # fmt: skip
 
 
+def _clipped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Intervals of rates within ±1, which is as far as they can differ; the t interval of a few runs can reach further."""
+    bounds = ["low", "high", "null_low", "null_high"]
+    rates = frame.axis == "difference of rate"
+    frame.loc[rates, bounds] = frame.loc[rates, bounds].astype(float).clip(-1, 1)
+    return frame
+
+
 def _in_run(found: Measured, run: Run, expect: str, counted: bool) -> dict:
-    """A run's row: its own number, with an interval over its examples."""
+    """A run's row: its number (of several Samples that of the one that is smallest over the runs), with an interval over its
+    examples."""
     label = {"recipe": run.recipe, "run": run.number, "counted": counted, "why": found.why.get(run, "")}
     if run not in found.samples:
         return label
-    one = estimate([found.samples[run]])
+    over_all = [sum(part.value for part in parts) for parts in zip(*found.samples.values(), strict=True)]
+    one = over_examples(found.samples[run][int(np.argmin(over_all))])
     numbers = {"estimate": one.value, "low": one.low, "high": one.high, "n": one.units, "unit": one.unit}
     share = _units([found.samples[run]], expect)["share"]
     return label | numbers | {"share": share} | _null([found.nulls[run]] if run in found.nulls else [])
@@ -214,4 +224,5 @@ def check_all(claims: list[dict], measured: Measurements, partial: bool = False)
                 label | _in_run(found, run, statement["expect"], run in counted)
                 for run in measured.runs if run in found.samples or run in found.why
             ]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*COLUMNS, "_estimate"]), pd.DataFrame(in_runs, columns=RUN_COLUMNS)
+    tested = pd.DataFrame(rows, columns=[*COLUMNS, "_estimate"])
+    return _clipped(tested), _clipped(pd.DataFrame(in_runs, columns=RUN_COLUMNS))

@@ -71,11 +71,11 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
             rows = of_stage.groupby("ability")[columns].mean().reindex(abilities)
             x = np.arange(len(abilities)) + (i - 1) * 0.27
             axis.bar(x, rows.value, 0.25, color=colour, label=stage)
-            if of_stage.run.nunique() > 1:
-                at = (
-                    x[of_stage.ability.map(abilities.index)]
-                    + (of_stage.run.rank(method="dense") / of_stage.run.nunique() - 0.6) * 0.15
-                )
+            if (runs := of_stage.run.nunique()) > 1:
+                beside = (
+                    of_stage.run.rank(method="dense") - (runs + 1) / 2
+                ) / runs  # of one another, centred on the bar
+                at = x[of_stage.ability.map(abilities.index)] + 0.15 * beside
                 axis.plot(at, of_stage.value, ".", ms=2.5, color="black")
                 rows = rows.assign(high=of_stage.groupby("ability").value.max())
             else:
