@@ -35,14 +35,15 @@ def test_who_plays_what_in_the_micro_study():
 
 def test_a_number_of_runs_trains_copies_with_seeds_of_their_own():
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    config["recipes"]["one"] |= {"runs": 3}
-    del config["recipes"]["one"]["retrained"]
+    config["recipes"]["one"] |= {"runs": 3, "chat_template_from": "one-rl"}
+    del config["recipes"]["one"]["retrained"], config["recipes"]["two"]
     jobs = Jobs(load(config))
     study = jobs.study
     assert [name for name, run in study.runs.items() if run.recipe == "one"] == ["one", "one-2", "one-3"]
     third = study.recipes["one-3"]
     assert (third.instruct, third.rl, third.frozen["late"]) == ("one-in-3", "one-rl-3", "one-rl-late-3")
     assert third.retrained == "one-in"  # the last run's is the first's
+    assert third.chat_template_from == "one-rl-3"
     original, copy = study.checkpoints["one-rl"], study.checkpoints["one-rl-3"]
     assert copy == original.model_copy(update={"seed": original.seed + 2000, "start": "one-in-3"})
     assert study.checkpoints["one-in-3"].start == "base"  # which all runs share

@@ -18,7 +18,7 @@ def paired(n10: int, n01: int, n: int) -> dict[str, float]:
 
     n10, n01: units that succeed only in the first, or only in the second. The adjusted Wald interval of Bonett and Price
     (2012): with p = (n10 + 1) / (n + 2) and q = (n01 + 1) / (n + 2) it is p - q ± z sqrt((p + q - (p - q)^2) / (n + 2)),
-    clipped to [-1, 1]. Unlike the bootstrap's, it does not collapse to a point when no unit is discordant.
+    clipped to [-1, 1]. It does not collapse to a point when no unit is discordant.
     """
     p, q = (n10 + 1) / (n + 2), (n01 + 1) / (n + 2)
     half = stats.norm.ppf(0.975) * np.sqrt((p + q - (p - q) ** 2) / (n + 2))

@@ -441,7 +441,7 @@ class Study(Closed):
     """The top-level keys of a study."""
 
     study: Name = _key("name of the study; all outputs go to `results/{study}/`")
-    seed: int = _key("random seed of datasets, samples, probe pairs and bootstraps", default=123)
+    seed: int = _key("random seed of datasets, samples, probe pairs and random partitions of layers", default=123)
     chapters: Chapters = _key(
         "analyses to run: `evaluation` (Figure 2), `merging` (Table 2), `freezing` (Table 3), `attention` (Figure 3), "
         "`localization` (Figure 4), `updates` (Figures 5 and 6); only the jobs these need are run",
