@@ -43,7 +43,7 @@ def test_a_number_of_runs_trains_copies_with_seeds_of_their_own():
     third = study.recipes["one-3"]
     assert (third.instruct, third.rl, third.frozen["late"]) == ("one-in-3", "one-rl-3", "one-rl-late-3")
     assert third.retrained == "one-in"  # the last run's is the first's
-    assert third.chat_template_from == "one-rl-3"
+    assert third.chat_template_from == "one-rl"  # one template for all runs
     original, copy = study.checkpoints["one-rl"], study.checkpoints["one-rl-3"]
     assert copy == original.model_copy(update={"seed": original.seed + 2000, "start": "one-in-3"})
     assert study.checkpoints["one-in-3"].start == "base"  # which all runs share

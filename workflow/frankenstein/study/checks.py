@@ -124,7 +124,7 @@ def _check_recipes(study: Study) -> None:
                 _refuse(f"{at}.{role}", f"{name!r} has frozen: {source.frozen}")
             if start and isinstance(source, Finetuned | Reinforced) and source.start != start:
                 _refuse(f"{at}.{role}", f"{name!r} was trained from {source.start!r}, not from {start!r}")
-        members = list(dict.fromkeys(name for name, _, _ in roles.values()))
+        members = _members(study, study.runs[recipe_name].recipe)
         if recipe.chat_template_from not in (None, *members):
             _refuse(
                 f"{at}.chat_template_from",
@@ -154,6 +154,16 @@ def _check_recipes(study: Study) -> None:
             "recipes",
             f"Figure 4 is of one Base, here are {', '.join(sorted(probed))}: leave localization out of a recipe's chapters",
         )
+
+
+def _members(study: Study, recipe: str) -> list[str]:
+    """The checkpoints of all runs of a recipe, any of which may lend its chat template to all."""
+    found: list[str | None] = []
+    for name, run in study.runs.items():
+        one = study.recipes[name]
+        if run.recipe == recipe:
+            found += [one.base, one.instruct, one.retrained, one.rl, *one.frozen.values()]
+    return [name for name in dict.fromkeys(found) if name]
 
 
 def _check_retrained(study: Study, recipe_name: str) -> None:

@@ -42,9 +42,6 @@ def _merged(name: str, recipe: Recipe, run: RunOf, number: int) -> Recipe:
         key: value for key in ("instruct", "rl", "frozen", "retrained") if (value := getattr(run, key)) is not None
     }
     one = recipe.model_copy(update={"runs": 1, **given})
-    for mine, its in ((recipe.instruct, one.instruct), (recipe.rl, one.rl)):
-        if recipe.chat_template_from is not None and recipe.chat_template_from == mine:
-            one = one.model_copy(update={"chat_template_from": its})
     for key, value in (("in", one.instruct), ("rl", one.rl)):
         if value is None:
             where = f"recipes.{name}.runs[{number - 1}]" if isinstance(recipe.runs, list) else f"recipes.{name}"
