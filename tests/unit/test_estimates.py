@@ -122,6 +122,9 @@ def test_runs_that_agree_by_chance_do_not_make_an_interval_of_no_width():
     nothing = over_runs([of(answers(0, 0, 8))] * 2)
     assert nothing.low < -0.1 < 0.1 < nothing.high
     assert nothing.within(0.03) > 0.2
+    runs, n = nothing.needed(0.03, 0.025)
+    assert runs <= 100  # more answers would show it
+    assert runs * n > 100
     alike = over_runs([of(answers(3, 1, 100)), of(answers(1, 0, 50) + answers(2, 1, 50))])
     assert alike.error**2 >= 0.99 * sum(over_examples(of(answers(3, 1, 100))).error ** 2 for _ in range(2)) / 4
 

@@ -137,7 +137,7 @@ def test_the_answer_says_what_would_decide():
     answer = answered_claim(6, found)
     most = tested.loc[(tested.needed_runs * tested.needed_examples).idxmax()]
     assert answer["sentence"] == (
-        "Over 4 training runs, of 2 statements 2 are undecided. Showing an effect of 3 points with 80 % power would take up to "
+        "Over 4 training runs, both statements are undecided. Showing an effect of 3 points with 80 % power would take up to "
         f"{most.needed_runs:.0f} runs of {most.needed_examples:,.0f} examples (here 4 of 100)."
     )
     first = answer["statements"][0]
@@ -161,7 +161,7 @@ def test_a_claim_with_parts_or_nothing_measured_says_so():
     rates = {"IN": {"M_v2r": 0.4}, "IN:RL:RL": {"M_v2r": 0.7}}
     answer = answered_claim(6, measured(outcomes=hits(rates, sd=0.02)))
     assert answer["sentence"] == (
-        "Over 8 training runs, of 1 statement 1 is supported. 1 statement was not measured in this study."
+        "Over 8 training runs, the statement is supported. 1 statement was not measured in this study."
     )
     assert answered_claim(6, measured())["sentence"] == "This study measured none of the quantities in this claim."
 

@@ -208,7 +208,7 @@ def over_runs(samples: Sequence[Sample]) -> Estimate:
     value, half = float(values.mean()), error * special.stdtrit(runs - 1, 0.975)
     return Estimate(
         value, unit, runs, len(samples[0].index), RUNS, value, error, runs - 1, value - half, value + half,
-        by_runs, by_examples, min(both, by_runs), sign_flip(values),
+        by_runs, by_examples, min(max(both, least - by_examples), by_runs), sign_flip(values),
     )  # fmt: skip
 
 

@@ -73,19 +73,34 @@ def _evidence(made: pd.DataFrame) -> str:
         if part.empty:
             continue
         counts = part[verdicts].value_counts()
-        phrases = {
-            SUPPORTED: "supported", CONTRADICTED: "significantly the other way round",
-            SAME: "without a relevant difference", UNDECIDED: "undecided",
-        }  # fmt: skip
-        said.append(f"{where}, of {_count(len(part), 'statement')} " + _listed(
-            [f"{counts[verdict]} {'is' if counts[verdict] == 1 else 'are'} {phrase}" for verdict, phrase in phrases.items() if verdict in counts]
-        ) + ".")  # fmt: skip
+        if len(counts) == 1:
+            which = (
+                "the statement is"
+                if len(part) == 1
+                else f"{'both' if len(part) == 2 else f'all {len(part)}'} statements are"
+            )
+            said.append(f"{where}, {which} {_PHRASES[counts.index[0]]}.")
+            continue
+        phrases = [
+            f"{counts[verdict]} {'is' if counts[verdict] == 1 else 'are'} {phrase}"
+            for verdict, phrase in _PHRASES.items()
+            if verdict in counts
+        ]
+        said.append(f"{where}, of {_count(len(part), 'statement')} {_listed(phrases)}.")
     if (made.in_checkpoint.fillna("") != "").any():
         said.append("One run says nothing about RL in general.")
     undecided = made[(made.verdict == UNDECIDED) & made.needed_examples.notna()]
     if len(undecided):
         said.append(_needed(undecided))
     return " ".join(said)
+
+
+_PHRASES = {
+    SUPPORTED: "supported",
+    CONTRADICTED: "significantly the other way round",
+    SAME: "without a relevant difference",
+    UNDECIDED: "undecided",
+}
 
 
 def _span(values: pd.Series) -> str:
@@ -250,8 +265,9 @@ def limits(measured: Measurements, config: dict, tested: pd.DataFrame, in_runs: 
     if len(coarse):
         worst = coarse.loc[coarse.detectable.astype(float).idxmax()]
         found.append(
-            f"Coarse tests: {len(coarse)} statements about rates would miss, more often than one time in five, effects of up to "
-            f"{100 * worst.detectable:.0f} points ({worst.n:.0f} {worst.over}, {worst.units:.0f} examples)."
+            f"Coarse tests: {len(coarse)} statements about rates would miss, more often than one time in five, effects of "
+            f"{f'up to {100 * worst.detectable:.0f} points' if worst.detectable < 1 else 'any size'} ({worst.n:.0f} {worst.over}, "
+            f"{worst.units:.0f} examples)."
         )
     partly = tested[(tested.verdict != MISSING) & tested.why.fillna("").ne("")]
     for why, part in partly.groupby("why", sort=False):
