@@ -53,7 +53,8 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
                 bounds = {"low": line.slope_low.iloc[0], "high": line.slope_high.iloc[0]}
                 axis.fill_between(line.dose, line.low, line.high, color=colour, alpha=0.15, lw=0)
             else:
-                bounds = student(slopes)
+                # Two runs' t interval can reach further than a rate can change.
+                bounds = {end: min(max(bound, -100), 100) for end, bound in student(slopes).items()}
                 for _, one in line.groupby("run"):
                     axis.plot(one.dose, one.value, color=colour, lw=0.5, alpha=0.6)
             label = f"{metric}: {slopes.mean():+.1f} [{bounds['low']:+.1f}, {bounds['high']:+.1f}] from 0 to 1"

@@ -90,7 +90,7 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
             of_stage = table[(table.recipe == recipe) & (table.stage == stage)]
             bands(right, of_stage, "slope", STAGES[stage], stage, marker)
         right.set(ylabel="slope of log(σᵢ/σ₁) per rank")
-        right.set_title("mean of the matrices, 95 %")
+        right.set_title("mean of the matrices" + (", 95 %" if table.run.nunique() == 1 else ""))
         right.legend()
     return figure
 
