@@ -80,7 +80,7 @@ def test_the_report_says_what_was_run(results):
         "torch 2.",
         "snakemake --configfile config/micro.yaml",
         "One recipe: nothing says whether another recipe would do the same.",
-        "Few examples",
+        "Coarse tests: ",
         "max_new_tokens: 12",
     ):
         assert said in text, said

@@ -63,12 +63,12 @@ FIGURES_BY_LAYER = {
 SCORED = {"grade", "score", "figure2", "table2", "table3", "doses"} | CLAIMED
 
 
-OF_UPDATES = {"weight_updates", "energy", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
+OF_UPDATES = {"weight_updates", "overlaps", "energy", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
 
 
 # All that knows a checkpoint of the one family, and what comes of it; the Base is pretrained, and data are made, without.
 OF_FAMILY = FIGURES_BY_LAYER | OF_SWEEPS | OF_UPDATES | SCORED | TABLES
-OF_FAMILY |= {"finetune", "reinforce", "merge", "attention", "generate", "cut_regions", "training"}
+OF_FAMILY |= {"finetune", "reinforce", "merge", "attention", "attention_on_text", "generate", "cut_regions", "training"}
 
 LIBRARY = "workflow/frankenstein"
 
@@ -77,7 +77,7 @@ LIBRARY = "workflow/frankenstein"
 @pytest.mark.parametrize(
     ("edits", "rules"),
     [
-        ({f"{LIBRARY}/report/figures/figure3.py": "EDITED = 1"}, {"figure3", "write_report"} | TABLES),
+        ({f"{LIBRARY}/report/figures/figure3.py": "EDITED = 1"}, {"figure3", "write_report", "overlaps"} | TABLES),
         ({f"{LIBRARY}/probes/sweep.py": "EDITED = 1"}, OF_SWEEPS),
         ({f"{LIBRARY}/models/families/qwen2_5_vl.py": "EDITED = 1"}, OF_FAMILY),
         ({"workflow/report/figure5.rst": "More."}, {"write_report"}),

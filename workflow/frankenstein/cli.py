@@ -267,7 +267,8 @@ def _compare(parsed) -> None:
             raise InputError(f"{path}: no verdicts of `frankenstein grade`: field {error} is missing") from None
         if not rows or len({key for key, _ in rows}) < len(rows):
             raise InputError(f"{path}: {'duplicate id' if rows else 'empty'}")
-        sides.append(pd.DataFrame(rows, columns=["id", "correct"]).assign(metric="accuracy"))
+        side = pd.DataFrame(rows, columns=["id", "correct"])
+        sides.append(side.assign(metric="accuracy", cluster=side.id))  # versions of one problem are not known here
     row = scoring.paired(*sides).iloc[0]
     gain = scoring.difference(*sides).iloc[0]
     print(f"n = {row.n}: both right {row.n11}, only {parsed.a} {row.n10}, only {parsed.b} {row.n01}, neither {row.n00}")
