@@ -116,6 +116,11 @@ class Estimate:
             return min(1.0, len(self.among) * min(one.below(bound) for one in self.among))
         return 1.0 if not self.over else self._tail(bound - self.centre)
 
+    @property
+    def p(self) -> float:
+        """Two-sided p of a zero effect; 1 if there is no test."""
+        return min(1.0, 2 * min(self.above(), self.below()))
+
     def within(self, margin: float) -> float:
         """p of the two one-sided tests (TOST) that the effect lies within ±margin; 1 without a margin."""
         return 1.0 if np.isnan(margin) else max(self.above(-margin), self.below(margin))

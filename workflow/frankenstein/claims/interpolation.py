@@ -28,7 +28,6 @@ def response(measured: Measurements, runs: Sequence[Run], families: dict[str, di
             for metric in METRICS:
                 found = over_examples(*statistics.trend(measured, run, metric, roles))
                 slope = {"slope": found.value, "slope_low": found.low, "slope_high": found.high}
-                p = min(1.0, 2 * min(found.above(), found.below()))
                 for role, dose in roles.items():
                     hit = part[(part.role == role) & (part.metric == metric)].correct
                     row = {
@@ -39,7 +38,13 @@ def response(measured: Measurements, runs: Sequence[Run], families: dict[str, di
                         "role": role,
                         "dose": dose,
                     }
-                    row |= {"n": len(hit), "value": hit.mean(), **wilson(int(hit.sum()), len(hit)), **slope, "p": p}
+                    row |= {
+                        "n": len(hit),
+                        "value": hit.mean(),
+                        **wilson(int(hit.sum()), len(hit)),
+                        **slope,
+                        "p": found.p,
+                    }
                     rows.append(row)
     frame = pd.DataFrame(rows)
     percents = ["value", "low", "high", "slope", "slope_low", "slope_high"]

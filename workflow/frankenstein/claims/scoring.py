@@ -149,7 +149,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         change = both.correct_b.astype(float) - both.correct_a.astype(float)
         found = over_examples(sample(change, EXAMPLES, clusters=pd.factorize(both.cluster_a)[0]))
         row = {"metric": metric, "n": len(both), "difference": found.value, "low": found.low, "high": found.high}
-        rows.append({**row, "p": min(1.0, 2 * min(found.above(), found.below()))})
+        rows.append({**row, "p": found.p})
     return pd.DataFrame(rows)
 
 

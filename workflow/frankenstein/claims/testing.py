@@ -21,7 +21,7 @@ _LABEL = ["claim", "statement", "expect", "margin"]
 _NULL = ["null", "null_low", "null_high"]
 COLUMNS = [
     *_LABEL, "over", "n", "units", "unit", "estimate", "low", "high", "along", "p_for", "p_against", "p_within", "p_sign_flip",
-    "share", "effect_size", *_NULL, "detectable", "axis", "of_base", "why",
+    "share", "effect_size", *_NULL, "axis", "of_base", "why",
 ]  # fmt: skip
 RUN_COLUMNS = [
     "claim", "statement", "recipe", "run", "estimate", "low", "high", "n", "unit", "share", *_NULL, "counted", "axis", "why",

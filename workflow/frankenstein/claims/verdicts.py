@@ -68,7 +68,7 @@ def decide(tested: pd.DataFrame) -> pd.DataFrame:
             if found["verdict"] == UNDECIDED and not one_run:
                 found["needed_runs"], found["needed_examples"] = estimate.needed(row.margin, level)
         rows.append(found)
-    return tested.drop(columns=["_estimate", "detectable"]).join(pd.DataFrame(rows, index=tested.index))
+    return tested.drop(columns="_estimate").join(pd.DataFrame(rows, index=tested.index))
 
 
 def _of_all(verdicts: pd.Series, complete: bool) -> str:

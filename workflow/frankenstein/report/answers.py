@@ -138,6 +138,11 @@ def _shown(test: dict) -> dict:
         # The t interval of a few runs can reach beyond what a difference of two rates can be.
         return "none" if np.isnan(value) else f"{100 * np.clip(value, -1, 1):+.1f}" if points else f"{value:+.2g}"
 
+    def shown_size(effect: float) -> str:
+        if np.isnan(effect):
+            return ""
+        return "none" if points and effect > 1 else text(effect)[1:]
+
     def with_interval(*names: str) -> str:
         value, low, high = (float(test[name]) for name in names)
         return "" if np.isnan(value) else text(value) if np.isnan(low) else f"{text(value)} [{text(low)}, {text(high)}]"
@@ -153,11 +158,7 @@ def _shown(test: dict) -> dict:
         if np.isfinite(runs):
             needed = f"{runs:,.0f} × {needed}" if test["unit"] == EXAMPLES else f"{runs:,.0f}"
         shown |= {
-            "detectable_shown": "none"
-            if points and detectable > 1
-            else ""
-            if np.isnan(detectable)
-            else text(detectable)[1:],
+            "detectable_shown": shown_size(detectable),
             "needed_shown": needed,
             "over_shown": f"{test['n']:,.0f} {test['over']}" if test["over"] in (RUNS, EXAMPLES) else "1 run",
             "along_shown": "" if np.isnan(float(test["along"])) else f"{test['along']:.0f} of {test['n']:.0f}",
