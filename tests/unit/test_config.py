@@ -48,6 +48,7 @@ def set_key(*path_and_value):
         (set_key("recipes", "one", "runs", 0), "config: recipes.one.runs: "),
         (set_key("recipes", "one", "runs", [{"rl": "one-rl", "rll": "one-in"}]), "config: recipes.one.runs.0.rll: unknown key; did you mean 'rl'?"),
         (set_key("recipes", "one", "runs", [{"in": "one-in", "rl": "one-rl"}, {"in": "two-in", "rl": "two-rl"}]), "recipes.one.frozen: with several runs, list them under each of recipes.one.runs"),
+        (lambda config: config["recipes"]["one"].update(frozen={}, runs=[{}, {"rl": "nobody"}]), "config: recipes.one.runs.1.rl: no checkpoint 'nobody'; there are base"),
         (set_key("recipes", "one", "runs", [{"rl": "nobody"}]), "recipes.one.rl: no checkpoint 'nobody'; there are base"),
         (lambda config: config["checkpoints"].update({"one-in": {"path": "in"}, "one-rl": {"path": "rl"}}) or config["recipes"]["one"].update(runs=2, frozen={}, retrained=None), "recipes.one.runs: 'one-rl' (rl) is not trained by this study, so it has one run; list the checkpoints of each run"),
         (lambda config: config["recipes"]["one"].pop("rl") and None, "config: recipes.one.rl: missing: the checkpoint name of this run's RL"),

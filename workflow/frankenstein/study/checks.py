@@ -94,7 +94,8 @@ def _check_recipes(study: Study) -> None:
     names = ", ".join(study.checkpoints)
     owner: dict[str, str] = {}
     for recipe_name, recipe in study.recipes.items():
-        at = f"recipes.{recipe_name}"
+        run = study.runs[recipe_name]
+        at = f"recipes.{run.recipe}" + (f".runs.{run.number - 1}" if run.number > 1 else "")  # as the file has it
         # role -> (checkpoint, required start of its training, region that must be frozen)
         roles = {
             **({"base": (recipe.base, None, None)} if recipe.base else {}),

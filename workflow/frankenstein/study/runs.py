@@ -44,7 +44,7 @@ def _merged(name: str, recipe: Recipe, run: RunOf, number: int) -> Recipe:
     one = recipe.model_copy(update={"runs": 1, **given})
     for key, value in (("in", one.instruct), ("rl", one.rl)):
         if value is None:
-            where = f"recipes.{name}.runs[{number - 1}]" if isinstance(recipe.runs, list) else f"recipes.{name}"
+            where = f"recipes.{name}.runs.{number - 1}" if isinstance(recipe.runs, list) else f"recipes.{name}"
             raise InputError(f"config: {where}.{key}: missing: the checkpoint name of this run's {key.upper()}")
     return one
 
