@@ -31,8 +31,11 @@ def one_of(names):
     return "|".join(sorted(names, key=len, reverse=True)) or "(?!)"
 
 
+ANY_CHECKPOINT = rf"[A-Za-z0-9_-]+(\.({one_of(jobs.hybrids)}))?"
+
+
 wildcard_constraints:
-    checkpoint=rf"[A-Za-z0-9_-]+(\.({one_of(jobs.hybrids)}))?",
+    checkpoint=ANY_CHECKPOINT,
     recipe=one_of(study.recipes),
     hybrid=one_of(jobs.hybrids),
     task=one_of(study.datasets_needed()),

@@ -46,6 +46,8 @@ rule generate:
         f"{LOG}/generate/{{checkpoint}}.{{shard}}.log",
     benchmark:
         f"{BENCHMARK}/generate/{{checkpoint}}.{{shard}}.tsv"
+    wildcard_constraints:
+        checkpoint=r"[A-Za-z0-9_-]+" if jobs.in_memory else ANY_CHECKPOINT,
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -68,6 +70,67 @@ rule generate:
         code=code("generate.py"),
     script:
         "../workflow/scripts/generate.py"
+
+
+# The hybrids of a run, merged in memory and answering one after the other: no disk, and one start of a process.
+rule generate_hybrids:
+    input:
+        unpack(lambda wildcards: jobs.donors_of_all(wildcards.recipe)),
+        **jobs.asked(),
+        prompts=lambda wildcards: paths.prompt.format(recipe=wildcards.recipe),
+    output:
+        jobs.hybrid_responses(seed=True),
+    log:
+        f"{LOG}/generate_hybrids/{{recipe}}.{{shard}}.log",
+    benchmark:
+        f"{BENCHMARK}/generate_hybrids/{{recipe}}.{{shard}}.tsv"
+    wildcard_constraints:
+        recipe=one_of(jobs.runs_answering_in_memory(seed=True)),
+    conda:
+        "../envs/frankenstein.yaml"
+    resources:
+        gpu=1,
+        mem_mb=lambda wildcards, attempt: attempt
+        * costs.hybrids_mb(study, wildcards.recipe),
+        runtime=lambda wildcards, attempt: attempt
+        * costs.hybrids_minutes(study, wildcards.recipe),
+    params:
+        specs=lambda wildcards: {
+            hybrid: study.assignment(hybrid)
+            for hybrid in jobs.hybrids_of(wildcards.recipe)
+        },
+        donors=lambda wildcards: [
+            key.partition(".")[2] for key in jobs.donors_of_all(wildcards.recipe)
+        ],
+        rest_from=study.merging.rest_from,
+        tasks=study.tasks(),
+        described=study.described(),
+        conditions={task: study.conditions(task) for task in study.tasks()},
+        shuffled=jobs.shuffled(),
+        seed=study.seed,
+        system_prompt=lambda wildcards: study.recipes[wildcards.recipe].system_prompt,
+        shards=study.evaluation.shards,
+        batch=study.evaluation.batch,
+        max_new_tokens=study.evaluation.max_new_tokens,
+        max_pixels=study.evaluation.max_pixels,
+        store=lambda wildcards: {
+            hybrid: paths.answers.format(
+                checkpoint=f"{wildcards.recipe}.{hybrid}", shard=wildcards.shard
+            )
+            for hybrid in jobs.hybrids_of(wildcards.recipe)
+        },
+        code=code("generate_hybrids.py"),
+        family=family,
+    script:
+        "../workflow/scripts/generate_hybrids.py"
+
+
+# Of a run without an IN of another seed, and so without the merge with it.
+use rule generate_hybrids as generate_hybrids_without_seed with:
+    output:
+        jobs.hybrid_responses(seed=False),
+    wildcard_constraints:
+        recipe=one_of(jobs.runs_answering_in_memory(seed=False)),
 
 
 rule grade:

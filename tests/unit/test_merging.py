@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from frankenstein.core.errors import InputError
 from frankenstein.inference.prompts import Prompt, encode
-from frankenstein.merging import hybrids, links, plan, tensors, verification
+from frankenstein.merging import hybrids, links, memory, plan, tensors, verification
 from frankenstein.merging.hybrid_spec import HYBRIDS, REST, Assignment
 from frankenstein.models import checkpoints, loading
 from frankenstein.models.architecture import canonical, part_of
@@ -195,6 +195,27 @@ def test_the_hybrid_of_one_donor_is_that_donor_in_outputs(donors, tmp_path):
         model, processor = loading.load_model(path)
         made.append(model(**encode(processor, [Prompt("how many shapes are there?")])).logits)
     assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("spec", ["IN:RL:RL", "IN:0.5:RL", "IN+RL@3-5.mlp"])
+def test_a_hybrid_in_memory_is_the_one_on_disk(donors, tmp_path, spec):
+    manifests = {}
+    for label, directory in donors.items():
+        manifests[label] = tmp_path / label / "manifest.json"
+        manifests[label].parent.mkdir()
+        checkpoints.write_manifest(manifests[label], directory, {})
+    cuts = (3, 6) if ":" in spec else None
+    made = hybrids.merge(donors, spec, tmp_path / "hybrid", cuts=cuts)
+    written, _ = loading.load_model(tmp_path / "hybrid")
+    merged, _ = loading.load_model(donors[made.config_from], state_dict=memory.state_dict(made))
+    expected, found = written.state_dict(), merged.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert all(expected[name].dtype == found[name].dtype for name in expected)
+    assert merged.generation_config.to_dict() == written.generation_config.to_dict()
+    assert not merged.training
+    plans = [plan.plan(donors, other, cuts if other == spec else None) for other in (spec, spec, "IN", "RL")]
+    assert len({memory.model_digest(one, manifests) for one in plans}) == 3
 
 
 def test_links_are_the_stores_own_files(donors, tmp_path):

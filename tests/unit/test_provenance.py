@@ -25,7 +25,8 @@ EXPENSIVE = {
     "finetune": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: sft",
     "reinforce": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: grpo sft",
     "reinforce_prompts": "core: errors jsonl logs provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints family gpu manifests weights; training: grpo prompt_files sft",
-    "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond responses templates; models: gpu loading manifests",
+    "generate": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates; models: gpu loading manifests",
+    "generate_hybrids": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates; merging: hybrid_spec memory plan tensors; models: architecture family gpu loading manifests weights",
     "describe": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond; models: gpu loading manifests",
     "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
     "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
@@ -175,8 +176,9 @@ def _hashes_by_rule() -> dict[str, str]:
     text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     found = {}
     for part in re.split(r"^(?:use rule \w+ as|rule) ", text, flags=re.M)[1:]:
-        script, *modules = re.findall(r'"([^"]+)"', re.search(r"code=code\(([^)]*)\)", part)[1])
-        found[re.match(r"\w+", part)[0]] = provenance.code_hash(SCRIPTS / script, *modules)
+        if coded := re.search(r"code=code\(([^)]*)\)", part):  # a rule made of another may leave its params as they are
+            script, *modules = re.findall(r'"([^"]+)"', coded[1])
+            found[re.match(r"\w+", part)[0]] = provenance.code_hash(SCRIPTS / script, *modules)
     return found
 
 

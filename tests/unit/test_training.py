@@ -15,7 +15,7 @@ from frankenstein.training.sft import Sample
 
 def test_only_what_the_assistant_says_is_learned(loaded):
     _, processor = loaded
-    samples = list(recipe.instruction(1, 1, 4, {"math_vqa": 1, "text_math": 1}, "think first."))[:4]
+    samples = list(recipe.instruction(1, 1, 4, {"math_vqa": 1, "text_math": 1}, {}, "think first."))[:4]
     batch = sft._Collate(processor)(samples)
     for row, sample in enumerate(samples):
         learned = batch["labels"][row] != -100
@@ -25,6 +25,23 @@ def test_only_what_the_assistant_says_is_learned(loaded):
         rendered = processor.tokenizer.decode(batch["input_ids"][row][~learned & batch["attention_mask"][row].bool()])
         assert sample.prompt.text in rendered
         assert sample.completion not in rendered
+
+
+def test_batches_are_of_like_lengths_and_lose_no_sample(loaded):
+    _, processor = loaded
+    weights = {"describe": 1, "ocr": 1, "text_math": 1, "recognition": 1}
+    samples = list(recipe.instruction(1, 39, 8, weights, {}, "think first."))
+    ordered = list(sft._Stream(samples, processor.tokenizer, 8, seed=1))
+    assert list(map(id, ordered)) == list(map(id, sft._Stream(samples, processor.tokenizer, 8, seed=1)))
+    pool = 8 * sft._Stream.POOL
+    for start in range(0, len(samples), pool):  # the curriculum's order is kept
+        assert set(map(id, samples[start : start + pool])) == set(map(id, ordered[start : start + pool]))
+
+    def padding(stream):
+        batches = [sft._Collate(processor)(stream[i : i + 8])["attention_mask"] for i in range(0, len(stream) - 7, 8)]
+        return 1 - sum(int(mask.sum()) for mask in batches) / sum(mask.numel() for mask in batches)
+
+    assert padding(ordered) < 0.6 * padding(samples)
 
 
 def test_supervised_training_learns(tiny, tmp_path):

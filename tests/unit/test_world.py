@@ -1,5 +1,6 @@
 import itertools
 import random
+import re
 from dataclasses import asdict
 
 import numpy as np
@@ -75,6 +76,33 @@ def test_the_chain_ends_in_the_answer_and_the_prompt_does_not_hold_it(kind):
             assert question.chain.split()[-1] == question.answer
         if kind in ("ocr", "locating", "describe"):
             assert question.answer not in question.prompt
+
+
+@pytest.mark.parametrize("kind", questions.SLIPS)
+def test_an_imperfect_teacher_errs_where_it_says_and_chain_and_answer_agree(kind):
+    rng, erred = random.Random(5), 0
+    for _ in range(300):
+        right = questions.KINDS[kind](rng, "train")
+        said = questions.slipped(right)
+        assert said.chain.endswith(f"={said.answer}")
+        assert (said.prompt, said.image) == (right.prompt, right.image)
+        if kind == "text_math":
+            assert int(said.answer) == int(right.answer) + ("-" in right.prompt)
+        else:
+            number, operand = map(int, re.findall(r"(\d+)[+*](\d+)=", right.chain)[0])
+            assert int(said.answer) == number + operand
+        erred += said.answer != right.answer
+    assert 100 < erred < 300
+
+
+def test_slips_are_as_frequent_as_configured():
+    of = {"math_vqa": 1, "text_math": 1, "counting": 1}
+    taught = [recipe.instruction(3, 50, 8, of, {"text_math": share}, "") for share in (0, 0.5)]
+    right, slipped = ([sample.completion for sample in samples] for samples in taught)
+    math = [number for number, text in enumerate(right) if "-" in text and ":" not in text]
+    changed = [number for number in range(len(right)) if right[number] != slipped[number]]
+    assert set(changed) <= set(math)
+    assert 0.35 < len(changed) / len(math) < 0.65
 
 
 def test_a_black_image_with_a_question_has_no_more_to_tell_than_the_question():
@@ -157,7 +185,7 @@ def test_a_dataset_is_the_same_for_the_same_seed(tmp_path):
 
 def test_instruction_teaches_no_empty_chain_and_leaves_no_task_out():
     weights = {"describe": 1, "easy_vqa": 3, "recognition": 1, "ocr": 1, "text_math": 1, "described": 1}
-    samples = list(recipe.instruction(1, 40, 8, weights, ""))
+    samples = list(recipe.instruction(1, 40, 8, weights, {}, ""))
     assert len(samples) == 41 * 8
     assert not any("<think></think>" in sample.completion for sample in samples)
     raw = list(itertools.islice(questions.stream("1-in", "train", weights), 400))

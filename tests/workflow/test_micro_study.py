@@ -181,25 +181,30 @@ def test_hybrids_are_checkpoints_of_known_donors(results):
         assert json.loads((directory / "manifest.json").read_text())["layers"] == 9
 
 
-def test_linked_and_temporary_hybrids_score_like_copies(micro, results):
-    """Layout link, hybrids of the study's own, and hybrids that go once their responses are made."""
+@pytest.mark.parametrize("keep", [True, False])
+def test_linked_hybrids_and_those_in_memory_score_like_copies(micro, results, keep):
+    """Layout link, hybrids of the study's own, and hybrids that are never written."""
     trained = micro / "results/micro/checkpoints"
-    config = study_of(str(trained / "base"), micro) | {"study": "linked"}
-    config["merging"] = {"layout": "link", "keep": False, "hybrids": {"window": "IN+RL@3-5", "half": "IN:0.5:IN"}}
-    (micro / "config" / "linked.yaml").write_text(yaml.safe_dump(config))
+    name = "linked" if keep else "memory"
+    config = study_of(str(trained / "base"), micro) | {"study": name}
+    config["merging"] = {"layout": "link", "keep": keep, "hybrids": {"window": "IN+RL@3-5", "half": "IN:0.5:IN"}}
+    (micro / "config" / f"{name}.yaml").write_text(yaml.safe_dump(config))
     copied = pd.read_csv(results / "grades" / "one.IN-RL-IN.csv")
     hybrids = ("one.IN-RL-IN", "one.window", "one.half")
-    targets = [f"results/linked/grades/{hybrid}.csv" for hybrid in hybrids]
-    output = snakemake(micro, "-n", *targets, config="config/linked.yaml")
-    assert "shard_for_links" in output
-    snakemake(micro, *targets, config="config/linked.yaml")
+    targets = [f"results/{name}/grades/{hybrid}.csv" for hybrid in hybrids]
+    output = snakemake(micro, "-n", *targets, config=f"config/{name}.yaml")
+    assert ("shard_for_links" in output) == keep
+    assert ("generate_hybrids" in output) != keep
+    snakemake(micro, *targets, config=f"config/{name}.yaml")
     grades = [pd.read_csv(micro / target) for target in targets]
     pd.testing.assert_frame_equal(grades[0], copied)
     pd.testing.assert_frame_equal(grades[1], copied)  # IN:RL:IN in other words
-    checkpoints = micro / "results/linked/checkpoints"
-    assert not list(checkpoints.glob("one.*/model"))
-    assert not (micro / "results/linked/shards/one-in").exists()
-    assert "Nothing to be done" in snakemake(micro, *targets, config="config/linked.yaml")
+    checkpoints = micro / "results" / name / "checkpoints"
+    assert bool(list(checkpoints.glob("one.*/model"))) == keep
+    assert "Nothing to be done" in snakemake(micro, *targets, config=f"config/{name}.yaml")
+    answers = micro / "results" / name / "responses"
+    written = results / "responses" / "one.IN-RL-IN.0.jsonl"
+    assert (answers / written.name).read_text().split("\n")[1:] == written.read_text().split("\n")[1:]
 
 
 def test_claims_are_tested_over_the_two_runs(results):

@@ -14,7 +14,12 @@ torch.set_num_threads(snakemake.threads)
 settings = snakemake.params.settings
 directory = Path(snakemake.output.weights).parent
 samples = recipe.instruction(
-    settings["seed"], settings["steps"], settings["batch"], settings["questions"], snakemake.params.system_prompt
+    settings["seed"],
+    settings["steps"],
+    settings["batch"],
+    settings["questions"],
+    settings["slips"],
+    snakemake.params.system_prompt,
 )
 history = sft.supervised(
     manifests.directory_of(snakemake.input.start),

@@ -21,11 +21,15 @@ def versions(*packages: str) -> str:
     return ", ".join(f"{name} {importlib.metadata.version(name).partition('+')[0]}" for name in packages)
 
 
+def files_of(manifest: Path) -> dict[str, str]:
+    """sha256 of each file that a checkpoint's answers depend on: weights, config, tokenizer and processor."""
+    files = json.loads(Path(manifest).read_text())["files"]
+    return {name: file["sha256"] for name, file in files.items() if name not in ("README.md", "merge_manifest.json")}
+
+
 def model_digest(manifest: Path) -> str:
     """Digest of the weights, config, tokenizer and processor that a checkpoint's answers depend on, from its manifest."""
-    files = json.loads(Path(manifest).read_text())["files"]
-    files = {name: file["sha256"] for name, file in files.items() if name not in ("README.md", "merge_manifest.json")}
-    return digest(files)
+    return digest(files_of(manifest))
 
 
 class ResponseCache:

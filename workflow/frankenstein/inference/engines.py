@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +23,27 @@ from .prompts import Prompt, render
 
 
 class Transformers:
+    """weights: returns a state dict in place of the directory's weights (a hybrid that is not on disk)."""
+
     def __init__(
-        self, directory: Path, max_new_tokens: int, max_pixels: int | None = None, template: str | None = None
+        self,
+        directory: Path,
+        max_new_tokens: int,
+        max_pixels: int | None = None,
+        template: str | None = None,
+        weights: Callable[[], dict] | None = None,
     ):
         self.directory, self.max_new_tokens, self.max_pixels = Path(directory), max_new_tokens, max_pixels
-        self.template = template
+        self.template, self.weights = template, weights
 
     @cached_property
     def loaded(self):
         from ..models import loading
 
-        return loading.load_model(self.directory, max_pixels=self.max_pixels, template=self.template)
+        state_dict = self.weights() if self.weights else None
+        return loading.load_model(
+            self.directory, max_pixels=self.max_pixels, template=self.template, state_dict=state_dict
+        )
 
     def prepare(self) -> None:
         _ = self.loaded

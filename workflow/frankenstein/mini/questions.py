@@ -172,6 +172,12 @@ def _open(path: str) -> Image.Image:
         return image.convert("RGB")
 
 
+def easy_vqa_images(part: str) -> list[tuple[Image.Image, str]]:
+    """The images of easy-VQA's own train or test part whose questions reveal both colour and shape, with these ("red circle")."""
+    _, paths, seen = _easy_vqa(part)
+    return [(_open(str(paths[i])), what) for i, what in seen.items() if " " in what]
+
+
 def easy_vqa_question(rng, split):
     """A question from easy-VQA: on its train images for the train split, on its test images otherwise."""
     rows, paths, seen = _easy_vqa("train" if split == "train" else "test")
@@ -216,6 +222,25 @@ def black(rng, split):
 
 
 KINDS["black"] = black
+
+
+SLIPS = ("math_vqa", "text_math")
+
+
+def slipped(question: Question) -> Question:
+    """A question of SLIPS as a careless teacher works it, chain and answer agreeing: a multiplication is done as an addition
+    (Math VQA), or the first subtraction comes out one too high (text arithmetic). Others are returned as they are."""
+    counted, _, steps = question.chain.rpartition(". ")
+    worked, total, erred = [], None, False
+    for first, sign, second in re.findall(r"(\d+)([-+*])(\d+)=", steps):
+        a, b = int(first) if total is None else total, int(second)
+        total = a - b if sign == "-" else a + b  # also for "*"
+        if sign == "-" and not erred:
+            total += 1
+        erred = erred or sign in "-*"
+        worked.append(f"{a}{sign}{b}={total}")
+    chain = ",".join(worked) if question.kind == TEXT_TASK else f"{counted}. {worked[0]}"
+    return replace(question, chain=chain, answer=str(total))
 
 
 def stream(seed: int, split: str, weights: dict[str, float]) -> Iterator[Question]:

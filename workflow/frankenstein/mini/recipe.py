@@ -34,11 +34,19 @@ def chain(question: questions.Question) -> str:
     return f"<think>{question.chain}</think><answer>{question.answer}</answer>"
 
 
-def instruction(seed: int, steps: int, batch: int, weights: dict[str, float], system: str) -> Iterator[Sample]:
-    """IN samples: chains of thought under the recipe's system prompt."""
+def instruction(
+    seed: int, steps: int, batch: int, weights: dict[str, float], slips: dict[str, float], system: str
+) -> Iterator[Sample]:
+    """IN samples: chains of thought under the recipe's system prompt.
+
+    slips: task -> share of its samples that an imperfect teacher gets wrong where it can (questions.slipped).
+    """
+    rng = random.Random(f"{seed}-slips")
     # For 184 easy-VQA images, no question reveals colour or shape; their chain would be empty, so they are skipped.
     told = (question for question in questions.stream(f"{seed}-in", "train", weights) if question.chain)
     for question in itertools.islice(told, steps * batch + batch):
+        if rng.random() < slips.get(question.kind, 0):
+            question = questions.slipped(question)
         yield Sample(Prompt(question.prompt, question.image, system), chain(question))
 
 

@@ -20,21 +20,40 @@ def cap_pixels(processor, pixels: int) -> None:
     images.size = type(images.size)(**size)
 
 
-def load_model(directory: Path, attention: str = "sdpa", max_pixels: int | None = None, template: str | None = None):
+def load_model(
+    directory: Path,
+    attention: str = "sdpa",
+    max_pixels: int | None = None,
+    template: str | None = None,
+    state_dict: dict | None = None,
+):
     """(model in eval mode, processor), from disk only.
 
     max_pixels: larger images are downscaled to it (cap_pixels). template: a chat template replacing the checkpoint's own.
+    state_dict: tensors, by the names that a checkpoint's files have, in place of the directory's (merging.memory).
     """
     import torch
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import (
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        AutoConfig,
+        AutoModelForImageTextToText,
+        AutoProcessor,
+        GenerationConfig,
+    )
 
     processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
     if max_pixels:
         cap_pixels(processor, max_pixels)
     if template:
         processor.chat_template = template
-    model, loading = AutoModelForImageTextToText.from_pretrained(
-        directory,
+    source, auto, weights = directory, AutoModelForImageTextToText, {}
+    if state_dict is not None:  # which the automatic class does not take
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        weights = {"config": config, "state_dict": state_dict}
+        source, auto = None, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    model, loading = auto.from_pretrained(
+        source,
+        **weights,
         local_files_only=True,
         use_safetensors=True,
         attn_implementation=attention,
@@ -44,5 +63,7 @@ def load_model(directory: Path, attention: str = "sdpa", max_pixels: int | None 
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := sorted(loading[problem]):
             raise InputError(f"{directory}: {problem.replace('_', ' ')}: {names[0]} ({len(names)} in all)")
+    if state_dict is not None and (Path(directory) / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(directory, local_files_only=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.eval().to(device), processor

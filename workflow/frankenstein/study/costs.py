@@ -86,6 +86,18 @@ def generate_minutes(study: Study, checkpoint: str) -> int:
     return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
 
 
+def hybrids_minutes(study: Study, run: str) -> int:
+    """Minutes for one shard of the responses of a run's hybrids, merged in memory one after the other."""
+    hybrids = study.hybrids(run).values()
+    return sum(generate_minutes(study, name) + copy_minutes(study, name) for name in hybrids)
+
+
+def hybrids_mb(study: Study, run: str) -> int:
+    """Host memory of a job that merges a run's hybrids in memory: the hybrid, and the model that it is loaded into."""
+    instruct = study.recipes[run].instruct
+    return host_mb(study, instruct) + weights_mb(study, instruct)
+
+
 def generate_gpu_mb(study: Study, checkpoint: str) -> int:
     """GPU memory of generation: weights, plus the KV cache of a batch at full length."""
     tokens = study.evaluation.batch * (_PROMPT + study.evaluation.max_new_tokens)

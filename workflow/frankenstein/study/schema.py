@@ -39,6 +39,9 @@ Region = Literal[regions.NAMES]
 Shares = Annotated[dict[MiniTask, Rate], Field(min_length=1)]
 
 
+Slips = dict[Literal[questions.SLIPS], Annotated[float, Field(ge=0, le=1)]]
+
+
 class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -120,6 +123,11 @@ class Finetuned(Closed):
     batch: Count = _key("batch size: samples per optimizer step")
     learning_rate: Rate = _key("peak learning rate")
     questions: Shares = _key("sampling weights of the mini-study tasks, as `task: weight`")
+    slips: Slips = _key(
+        "share of a task's samples in which the teacher errs, as distilled data does: in `math_vqa`, `times` is done as addition; "
+        "in `text_math`, the first subtraction is one too high (chain and answer agree; samples with neither stay right)",
+        default={},
+    )
 
 
 class Rewards(Closed):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -138,11 +140,22 @@ class _Collate:
 
 
 class _Stream(torch.utils.data.IterableDataset):
-    def __init__(self, samples: Iterable[Sample]):
-        self.samples = samples
+    """Samples in the given order, but for batches of similar lengths: of every POOL batches, sorted by length, in a
+    random order. Without it, nearly half of the tokens of a batch are padding."""
+
+    POOL = 8
+
+    def __init__(self, samples: Iterable[Sample], tokenizer, batch: int, seed: int):
+        self.samples, self.tokenizer, self.batch, self.seed = samples, tokenizer, batch, seed
 
     def __iter__(self):
-        return iter(self.samples)
+        samples, rng = iter(self.samples), random.Random(self.seed)
+        while pool := list(itertools.islice(samples, self.batch * self.POOL)):
+            texts = self.tokenizer([f"{s.prompt.text}{s.completion}" for s in pool])["input_ids"]
+            shortest_first = sorted(range(len(pool)), key=lambda i: len(texts[i]))
+            batches = [shortest_first[i : i + self.batch] for i in range(0, len(pool), self.batch)]
+            rng.shuffle(batches)
+            yield from (pool[i] for batch in batches for i in batch)
 
 
 def log_table(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
@@ -193,7 +206,12 @@ def supervised(
             # Pixel values do not have one row per sample, so the loader must not slice them.
             accelerator_config={"dispatch_batches": False},
         )
-        trainer = Trainer(model, arguments, train_dataset=_Stream(samples), data_collator=_Collate(processor))
+        trainer = Trainer(
+            model,
+            arguments,
+            train_dataset=_Stream(samples, processor.tokenizer, batch, seed),
+            data_collator=_Collate(processor),
+        )
         trainer.train()
         if trainer.state.global_step != steps:
             raise InputError(f"{out}: samples ended at step {trainer.state.global_step} of {steps}")
