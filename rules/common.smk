@@ -31,11 +31,17 @@ def one_of(names):
     return "|".join(sorted(names, key=len, reverse=True)) or "(?!)"
 
 
-ANY_CHECKPOINT = rf"[A-Za-z0-9_-]+(\.({one_of(jobs.hybrids)}))?"
+def checkpoints(hybrids):
+    """A wildcard constraint: a name of a checkpoint of the study, or of one of these hybrids of a run."""
+    return rf"[A-Za-z0-9_-]+(\.({one_of(hybrids)}))?"
+
+
+# Checkpoints that answer from disk; the other hybrids are merged in memory.
+ON_DISK = checkpoints(set(jobs.hybrids) - set(jobs.in_memory))
 
 
 wildcard_constraints:
-    checkpoint=ANY_CHECKPOINT,
+    checkpoint=checkpoints(jobs.hybrids),
     recipe=one_of(study.recipes),
     hybrid=one_of(jobs.hybrids),
     task=one_of(study.datasets_needed()),

@@ -47,7 +47,7 @@ rule generate:
     benchmark:
         f"{BENCHMARK}/generate/{{checkpoint}}.{{shard}}.tsv"
     wildcard_constraints:
-        checkpoint=r"[A-Za-z0-9_-]+" if jobs.in_memory else ANY_CHECKPOINT,
+        checkpoint=ON_DISK,
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -75,17 +75,17 @@ rule generate:
 # The hybrids of a run, merged in memory and answering one after the other: no disk, and one start of a process.
 rule generate_hybrids:
     input:
-        unpack(lambda wildcards: jobs.donors_of_all(wildcards.recipe)),
+        unpack(lambda wildcards: jobs.donors_in_memory(wildcards.recipe)),
         **jobs.asked(),
         prompts=lambda wildcards: paths.prompt.format(recipe=wildcards.recipe),
     output:
-        jobs.hybrid_responses(seed=True),
+        jobs.of_hybrids(paths.responses),
     log:
         f"{LOG}/generate_hybrids/{{recipe}}.{{shard}}.log",
     benchmark:
         f"{BENCHMARK}/generate_hybrids/{{recipe}}.{{shard}}.tsv"
     wildcard_constraints:
-        recipe=one_of(jobs.runs_answering_in_memory(seed=True)),
+        recipe=one_of(study.of("merging") if jobs.in_memory else []),
     conda:
         "../envs/frankenstein.yaml"
     resources:
@@ -93,14 +93,13 @@ rule generate_hybrids:
         mem_mb=lambda wildcards, attempt: attempt
         * costs.hybrids_mb(study, wildcards.recipe),
         runtime=lambda wildcards, attempt: attempt
-        * costs.hybrids_minutes(study, wildcards.recipe),
+        * costs.hybrids_minutes(study, wildcards.recipe, len(jobs.in_memory)),
     params:
         specs=lambda wildcards: {
-            hybrid: study.assignment(hybrid)
-            for hybrid in jobs.hybrids_of(wildcards.recipe)
+            hybrid: study.assignment(hybrid) for hybrid in jobs.in_memory
         },
         donors=lambda wildcards: [
-            key.partition(".")[2] for key in jobs.donors_of_all(wildcards.recipe)
+            key.partition(".")[2] for key in jobs.donors_in_memory(wildcards.recipe)
         ],
         rest_from=study.merging.rest_from,
         tasks=study.tasks(),
@@ -117,20 +116,12 @@ rule generate_hybrids:
             hybrid: paths.answers.format(
                 checkpoint=f"{wildcards.recipe}.{hybrid}", shard=wildcards.shard
             )
-            for hybrid in jobs.hybrids_of(wildcards.recipe)
+            for hybrid in jobs.in_memory
         },
         code=code("generate_hybrids.py"),
         family=family,
     script:
         "../workflow/scripts/generate_hybrids.py"
-
-
-# Of a run without an IN of another seed, and so without the merge with it.
-use rule generate_hybrids as generate_hybrids_without_seed with:
-    output:
-        jobs.hybrid_responses(seed=False),
-    wildcard_constraints:
-        recipe=one_of(jobs.runs_answering_in_memory(seed=False)),
 
 
 rule grade:
@@ -140,20 +131,46 @@ rule grade:
         ),
         examples=expand(paths.examples, task=study.tasks()),
     output:
-        grades=paths.grades,
+        paths.grades,
     log:
         f"{LOG}/grade/{{checkpoint}}.log",
     benchmark:
         f"{BENCHMARK}/grade/{{checkpoint}}.tsv"
+    wildcard_constraints:
+        checkpoint=ON_DISK,
     conda:
         "../envs/frankenstein.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
     params:
+        checkpoints=lambda wildcards: [wildcards.checkpoint],
         code=code("grade.py"),
     script:
         "../workflow/scripts/grade.py"
+
+
+use rule grade as grade_hybrids with:
+    input:
+        responses=expand(
+            jobs.of_hybrids(paths.responses),
+            shard=range(study.evaluation.shards),
+            allow_missing=True,
+        ),
+        examples=expand(paths.examples, task=study.tasks()),
+    output:
+        jobs.of_hybrids(paths.grades),
+    log:
+        f"{LOG}/grade_hybrids/{{recipe}}.log",
+    benchmark:
+        f"{BENCHMARK}/grade_hybrids/{{recipe}}.tsv"
+    wildcard_constraints:
+        recipe=one_of(study.of("merging") if jobs.in_memory else []),
+    params:
+        checkpoints=lambda wildcards: [
+            f"{wildcards.recipe}.{hybrid}" for hybrid in jobs.in_memory
+        ],
+        code=code("grade.py"),
 
 
 rule judge:

@@ -157,7 +157,7 @@ EDITS = {
     "merging/hybrids.py": "merge",
     "merging/links.py": "merge shard_for_links",
     "models/families/llava_onevision.py": "",  # but see family_hash below
-    "inference/engines.py": "generate describe judge",
+    "inference/engines.py": "generate generate_hybrids describe judge",
     "training/grpo.py": "reinforce reinforce_prompts",
     "claims/scoring.py": "score",
     "claims/verdicts.py": "test_claims write_report",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import yaml
 
 from .claims.measurements import Measurements
 from .claims.measurements import read as _read_measurements
@@ -241,7 +240,7 @@ def read_study(study: str | Path, root: str | Path = ".") -> Measurements:
     if not named.exists():
         raise InputError(f"{folder}: no file `config`: not a study's folder, or its run never began")
     path = root / named.read_text().strip()
-    found = config.load(yaml.safe_load(path.read_text()))
+    found = config.load(config.read(path))
     jobs = Jobs(found)
     files = {
         name: [str(root / path) for path in ([paths] if isinstance(paths, str) else paths)]

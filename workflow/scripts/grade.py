@@ -1,8 +1,11 @@
+from pathlib import Path
+
 from frankenstein.core import logs
 from frankenstein.data import tasks
 from frankenstein.grading import verdicts
 
 logs.redirect(snakemake.log[0])
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]
-grades = verdicts.grade_all(snakemake.input.responses, snakemake.wildcards.checkpoint, examples, snakemake.threads)
-grades.to_csv(snakemake.output.grades, index=False)
+for checkpoint, out in zip(snakemake.params.checkpoints, snakemake.output, strict=True):
+    responses = [path for path in snakemake.input.responses if Path(path).name.startswith(f"{checkpoint}.")]
+    verdicts.grade_all(responses, checkpoint, examples, snakemake.threads).to_csv(out, index=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 import torch
 
 from frankenstein.core import logs
-from frankenstein.mini import model, recipe
+from frankenstein.mini import model, recipe, vision
 from frankenstein.models import checkpoints, gpu
 from frankenstein.training import sft
 
@@ -15,6 +15,7 @@ settings = snakemake.params.settings
 directory = Path(snakemake.output.weights).parent
 with tempfile.TemporaryDirectory() as untrained:
     model.build(Path(untrained), settings["seed"], settings["model"], snakemake.params.system_prompts)
+    vision.pretrain(Path(untrained), settings["seed"], **settings["vision"])
     history = sft.supervised(
         Path(untrained),
         directory,

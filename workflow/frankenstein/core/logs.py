@@ -9,6 +9,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from . import progress
 from .errors import InputError
 
 RAN_ON = "ran on: "
@@ -39,8 +40,11 @@ def _lines(path: str | Path) -> list[str]:
 def redirect(path: str) -> None:
     """Redirect stdout and stderr to a file from now on; an uncaught InputError is written without its traceback.
 
+    What was a terminal before still gets the job's progress (`progress`).
+
     Works on file descriptors, so anything already holding stderr (transformers' logger) is redirected too.
     """
+    progress.show(progress.name_of(path))
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

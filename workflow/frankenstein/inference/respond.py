@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..core.progress import Progress
 from ..data.tasks import Example, text_in
 from .cache import ResponseCache
 from .failures import FAILURES, FATAL
@@ -58,6 +59,7 @@ def respond(
     for example, condition in requests:
         groups.setdefault((example.task, condition), []).append(example)
     answered, failures, prepared = 0, [], False
+    progress, seen = Progress(len(requests)), 0
     for (task, condition), examples in groups.items():
         ready = []
         for example in examples:
@@ -82,6 +84,8 @@ def respond(
                 }
                 store.add({key: record for key, record in done.items() if record["error"] is None})
                 print(f"{task}, {condition}: {start + len(part)} of {len(ready)}", flush=True)
+            seen += len(part)
+            progress(seen)
             for key, example in zip(keys, part, strict=True):
                 # Two examples may share one request.
                 found = store[key] if key in store else done[key]

@@ -72,10 +72,11 @@ def recognition(rng, split):
     if scene.things and rng.random() < 0.6:
         name = rng.choice(scene.things).name
     else:
-        # Absent; half of the time, a name sharing one word with something present.
-        near = [n for n in world.NAMES if any(set(n.split()) & set(t.name.split()) for t in scene.things)]
-        near = near if rng.random() < 0.5 else []
-        name = rng.choice([n for n in (near or world.NAMES) if n not in scene.names])
+        # Absent; mostly a name sharing one word with something present, or the colour alone would tell.
+        shared = rng.choice(("colour", "shape"))
+        words = {getattr(thing, shared) for thing in scene.things} if rng.random() < 0.8 else set()
+        near = [name for name in world.NAMES if name not in scene.names and words & set(name.split())]
+        name = rng.choice(near or [name for name in world.NAMES if name not in scene.names])
     answer = "yes" if name in scene.names else "no"
     return _of(scene, "recognition", f"is there a {name}?", answer, scene.describe(), "text")
 
@@ -170,12 +171,6 @@ def clean(question: str) -> str:
 def _open(path: str) -> Image.Image:
     with Image.open(path) as image:
         return image.convert("RGB")
-
-
-def easy_vqa_images(part: str) -> list[tuple[Image.Image, str]]:
-    """The images of easy-VQA's own train or test part whose questions reveal both colour and shape, with these ("red circle")."""
-    _, paths, seen = _easy_vqa(part)
-    return [(_open(str(paths[i])), what) for i, what in seen.items() if " " in what]
 
 
 def easy_vqa_question(rng, split):

@@ -26,6 +26,19 @@ COLOURS = {
 NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 
 
+# easy-VQA's.
+LOOSE_COLOURS = {
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "black": (0, 0, 0),
+    "gray": (128, 128, 128),
+    "teal": (0, 128, 128),
+    "brown": (165, 42, 42),
+}
+
+
 @dataclass(frozen=True)
 class Thing:
     """A shape in a cell: its name ("red circle"), and its box within the cell in pixels."""
@@ -89,13 +102,18 @@ class Scene:
             x1, y1, x2, y2 = self.box(cell)
             x2, y2 = x2 - 1, y2 - 1
             fill = COLOURS[thing.colour]
-            if thing.shape == "circle":
-                pen.ellipse((x1, y1, x2, y2), fill=fill)
-            elif thing.shape == "rectangle":
-                pen.rectangle((x1, y1, x2, y2), fill=fill)
-            else:
-                pen.polygon([((x1 + x2) // 2, y1), (x2, y2), (x1, y2)], fill=fill)
+            _draw(pen, thing.shape, (x1, y1, x2, y2), fill)
         return image
+
+
+def _draw(pen: ImageDraw.ImageDraw, shape: str, box: tuple[int, int, int, int], fill: tuple[int, int, int]) -> None:
+    x1, y1, x2, y2 = box
+    if shape == "circle":
+        pen.ellipse(box, fill=fill)
+    elif shape == "rectangle":
+        pen.rectangle(box, fill=fill)
+    else:
+        pen.polygon([((x1 + x2) // 2, y1), (x2, y2), (x1, y2)], fill=fill)
 
 
 @dataclass(frozen=True)
@@ -136,6 +154,17 @@ def random_thing(rng: random.Random, name: str | None = None) -> Thing:
     size = rng.choice((18, 20, 22))
     slack = CELL - size
     return Thing(name or rng.choice(NAMES), rng.randint(1, slack - 1), rng.randint(1, slack - 1), size)
+
+
+def loose_shape(rng: random.Random) -> tuple[Image.Image, str]:
+    """A shape of any size anywhere on a canvas as large as easy-VQA's, and its name; drawn like these, but none of them."""
+    shape, colour = rng.choice(SHAPES), rng.choice(tuple(LOOSE_COLOURS))
+    width = rng.randint(8, 32)
+    height = {"circle": width, "rectangle": rng.randint(8, 32), "triangle": round(width * 0.87)}[shape]
+    x, y = rng.randint(0, 63 - width), rng.randint(0, 63 - height)
+    image = Image.new("RGB", (64, 64), _paper(rng))
+    _draw(ImageDraw.Draw(image), shape, (x, y, x + width, y + height), LOOSE_COLOURS[colour])
+    return image, f"{colour} {shape}"
 
 
 def random_scene(rng: random.Random, split: str, count: int | None = None) -> Scene:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..core.progress import Progress
 from ..inference.failures import FAILURES, FATAL
 from .decoder import Decoder
 
@@ -60,6 +61,7 @@ def in_batches(
     failed, since then the cause is not the items.
     """
     start, done, failed, most, alone = time.monotonic(), 0, 0, len(items), 0
+    progress = Progress(len(items))
 
     def fail(error: Exception) -> str:
         nonlocal failed, done
@@ -102,4 +104,5 @@ def in_batches(
         queue, done, alone = queue[len(batch) :], done + len(batch), max(alone - len(batch), 0)
         spent = time.monotonic() - start
         left = spent / done * len(queue)
+        progress(done)
         print(f"{what}: {done} of {len(items)}, {failed} failed, {spent:.0f} s, about {left:.0f} s left", flush=True)

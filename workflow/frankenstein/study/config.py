@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..core.errors import InputError
 from .checks import check_references
 from .runs import expand
 from .schema import SOURCES, Study
+
+
+def read(path: Path) -> dict:
+    """The configuration in a file. One without `checkpoints` changes keys of the mini study, `config.yaml` beside it."""
+    given = yaml.safe_load(Path(path).read_text())
+    if "checkpoints" in given:
+        return given
+    from snakemake.utils import update_config  # as the Snakefile does
+
+    whole = yaml.safe_load((Path(path).parent / "config.yaml").read_text())
+    update_config(whole, given)
+    return whole
 
 
 def load(config: dict) -> Study:

@@ -86,10 +86,10 @@ def generate_minutes(study: Study, checkpoint: str) -> int:
     return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
 
 
-def hybrids_minutes(study: Study, run: str) -> int:
-    """Minutes for one shard of the responses of a run's hybrids, merged in memory one after the other."""
-    hybrids = study.hybrids(run).values()
-    return sum(generate_minutes(study, name) + copy_minutes(study, name) for name in hybrids)
+def hybrids_minutes(study: Study, run: str, count: int) -> int:
+    """Minutes for one shard of the responses of `count` hybrids of a run, merged in memory one after the other."""
+    instruct = study.recipes[run].instruct
+    return count * (generate_minutes(study, instruct) + copy_minutes(study, instruct))
 
 
 def hybrids_mb(study: Study, run: str) -> int:

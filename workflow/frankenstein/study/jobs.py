@@ -59,28 +59,20 @@ class Jobs:
         return list(dict.fromkeys(names))
 
     @property
-    def in_memory(self) -> bool:
-        """Whether a run's hybrids answer in one job, merged in memory, instead of being written to disk first."""
-        return not self.study.merging.keep and self.study.evaluation.engine == "transformers"
-
-    def runs_answering_in_memory(self, seed: bool) -> list[str]:
-        """Runs whose hybrids answer in memory, and that have (or have not) an IN of another seed and so a NULL_HYBRID."""
-        if not self.in_memory:
+    def in_memory(self) -> list[str]:
+        """Hybrids that answer in one job per run, merged in memory, instead of being written first: those that all runs have."""
+        if self.study.merging.keep or self.study.evaluation.engine != "transformers":
             return []
-        return [name for name in self.study.of("merging") if bool(self.study.recipes[name].retrained) == seed]
-
-    def hybrid_responses(self, seed: bool) -> list[str]:
-        """Response files of all hybrids of such a run, with the wildcards recipe and shard."""
-        return [
-            self.paths.responses.format(checkpoint=f"{{recipe}}.{hybrid}", shard="{shard}")
-            for hybrid in self.hybrids
-            if seed or hybrid != roles.NULL_HYBRID.replace(":", "-")
-        ]
+        of_runs = [set(self.hybrids_of(run)) for run in self.study.of("merging")]
+        return [name for name in self.hybrids if all(name in mine for mine in of_runs)]
 
     def hybrids_of(self, run: str) -> list[str]:
-        """Names of a run's hybrids as used in file names, in the order of `hybrids`."""
-        mine = set(self.study.hybrids(run).values())
-        return [name for name in self.hybrids if f"{run}.{name}" in mine]
+        """Names of a run's hybrids as used in file names."""
+        return [name.partition(".")[2] for name in self.study.hybrids(run).values()]
+
+    def of_hybrids(self, path: str) -> list[str]:
+        """A file of each hybrid that is merged in memory, with the wildcard recipe for the run."""
+        return [path.replace("{checkpoint}", f"{{recipe}}.{hybrid}") for hybrid in self.in_memory]
 
     def roles(self) -> dict[str, list[tuple[str, str]]]:
         """Evaluated checkpoint -> [(run name, role)], in the order of the paper's tables."""
@@ -198,10 +190,10 @@ class Jobs:
         labelled = {"IN": found.instruct, "RL": found.rl, "BASE": found.base, "SEED": found.retrained}
         return {label: self.manifest(labelled[label]) for label in self.study.donors(hybrid)}
 
-    def donors_of_all(self, recipe: str) -> dict[str, str]:
-        """Manifests of the donors of all of a run's hybrids, keyed as "donor.IN"."""
+    def donors_in_memory(self, recipe: str) -> dict[str, str]:
+        """Manifests of the donors of a run's hybrids that are merged in memory, keyed as "donor.IN"."""
         found = {}
-        for hybrid in self.hybrids_of(recipe):
+        for hybrid in self.in_memory:
             found |= {f"donor.{label}": path for label, path in self.donors(recipe, hybrid).items()}
         return found
 

@@ -38,7 +38,7 @@ def pin(path: Path) -> list[str]:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     text = Path(path).read_text()
-    study = config.load(yaml.safe_load(text))
+    study = config.load(config.read(path))
     top = _values(yaml.compose(text))
     api, edits, said = HfApi(), [], []
 
@@ -68,7 +68,7 @@ def pin(path: Path) -> list[str]:
             said.append(f"datasets.{name}: {hub['repo']} at {info.sha}")
     for start, end, new in sorted(set(edits), reverse=True):  # two names that share an anchor need one edit
         text = text[:start] + new + text[end:]
-    config.load(yaml.safe_load(text))
     if edits:
+        config.load(yaml.safe_load(text))
         Path(path).write_text(text)
     return said

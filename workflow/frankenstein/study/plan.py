@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from ..core.errors import InputError
 from ..models import hub
@@ -47,7 +46,7 @@ def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000) -> str:
 
     gpu_mb: memory per available GPU.
     """
-    study = config.load(yaml.safe_load(Path(path).read_text()))
+    study = config.load(config.read(path))
     table = jobs(path, snakefile)
     if table.empty:
         return "nothing to be done"

@@ -101,12 +101,20 @@ class FromHub(Closed):
     )
 
 
+class Vision(Closed):
+    """Pretraining of the vision encoder, before the language model learns to use it."""
+
+    steps: Count = _key("number of optimizer steps")
+    learning_rate: Rate = _key("peak learning rate")
+
+
 class Pretrained(Closed):
     """A Base for the mini study, pretrained by the workflow from scratch."""
 
     train: Literal["pretrain"] = _key("training method: `pretrain`")
     seed: int = _key("random seed of its weights and samples")
     model: Shape = _key("model dimensions")
+    vision: Vision = _key("pretraining of the vision encoder: it names what each vision token shows")
     steps: Count = _key("number of optimizer steps")
     batch: Count = _key("batch size: samples per optimizer step")
     learning_rate: Rate = _key("peak learning rate")

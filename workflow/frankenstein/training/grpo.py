@@ -21,7 +21,7 @@ from ..core.errors import InputError
 from ..grading import short
 from ..grading.outcome import RIGHT
 from ..inference.cache import digest
-from .sft import RLPrompt, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
+from .sft import RLPrompt, Told, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
 
 
 def answer_reward(completions, answer, answer_type, **_) -> list[float]:
@@ -139,6 +139,7 @@ def grpo(
             args=arguments,
             train_dataset=dataset,
             processing_class=processor,
+            callbacks=[Told()],
         )
         trainer.train(resume_from_checkpoint=begun and str(begun))
     if processes == 1:

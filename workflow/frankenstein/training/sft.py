@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments
+from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainerCallback, TrainingArguments
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from ..inference.prompts import Prompt, render
 from ..models import architecture
 from ..models.weights import Weights
@@ -158,6 +159,17 @@ class _Stream(torch.utils.data.IterableDataset):
             yield from (pool[i] for batch in batches for i in batch)
 
 
+class Told(TrainerCallback):
+    """Tells the terminal how far training is."""
+
+    def on_train_begin(self, args, state, control, **_):
+        self.progress, self.begun = Progress(state.max_steps - state.global_step), state.global_step
+
+    def on_step_end(self, args, state, control, **_):
+        if state.is_world_process_zero:
+            self.progress(state.global_step - self.begun)
+
+
 def log_table(history: list[dict], names: dict[str, str]) -> pd.DataFrame:
     """A trainer's log as a table: step, plus the columns in `names` (our name -> the trainer's)."""
     rows = [entry for entry in history if "loss" in entry]
@@ -211,6 +223,7 @@ def supervised(
             arguments,
             train_dataset=_Stream(samples, processor.tokenizer, batch, seed),
             data_collator=_Collate(processor),
+            callbacks=[Told()],
         )
         trainer.train()
         if trainer.state.global_step != steps:
