@@ -23,6 +23,7 @@ def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
     Raises InputError with Snakemake's output if the dry run fails.
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path), "--dry-run"]
+    command += ["--quiet", "host"]  # in place of the profile's, which leaves out the jobs
     made = subprocess.run([*command, "--cores", "1"], capture_output=True, text=True, check=False)
     if made.returncode:
         raise InputError(f"{path}: the dry run fails:\n{(made.stdout + made.stderr)[-2000:]}")
@@ -77,11 +78,13 @@ def _storage(study: schema.Study, table: pd.DataFrame) -> list[str]:
     copies = sum(costs.weights_mb(study, checkpoint) for _, checkpoint in merged) / 1000
     parents = {getattr(study.recipes[recipe], role) for recipe, _ in merged for role in ("instruct", "rl")}
     links = sum(costs.weights_mb(study, name) for name in parents) / 1000
-    chosen = copies if study.merging.layout == "copy" else links
+    kept = f"{copies:.0f} GB as copies, {links:.0f} GB as links; merging.layout is {study.merging.layout}"
+    if not study.merging.keep:
+        in_memory = study.evaluation.engine == "transformers"
+        kept = "none, merged in memory" if in_memory else f"{kept}; each is deleted once it has answered"
     return [
         f"downloads: {len(fetched)} checkpoints, {download:.0f} GB, to {hub.cache()}",
-        f"disk for {len(merged)} hybrids: {copies:.0f} GB as copies, {links:.0f} GB as links; merging.layout is "
-        f"{study.merging.layout}: {chosen:.0f} GB{'' if study.merging.keep else ', less as hybrids go once they have answered'}",
+        f"disk for {len(merged)} hybrids: {kept}",
     ]
 
 

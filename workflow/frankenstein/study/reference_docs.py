@@ -21,6 +21,7 @@ _SECTIONS = {
     schema.FromHub: "`checkpoints.NAME`: from the Hub",
     schema.Pretrained: "`checkpoints.NAME`: a Base of the mini study",
     schema.Shape: "`checkpoints.NAME.model`",
+    schema.Vision: "`checkpoints.NAME.vision`",
     schema.Stage: "`checkpoints.NAME.curriculum`: each stage",
     schema.Finetuned: "`checkpoints.NAME`: an IN of the mini study",
     schema.Reinforced: "`checkpoints.NAME`: an RL of the mini study",

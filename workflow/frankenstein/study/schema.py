@@ -447,7 +447,11 @@ class Merging(Closed):
         "layer, and makes hybrids hard links to these shards, so that any number takes almost no disk (`disk_mb` in the dry run)",
         default="copy",
     )
-    keep: bool = _key("whether to keep a hybrid's weights after its responses have been generated", default=True)
+    keep: bool = _key(
+        "whether to write the hybrids to disk; if not, a run's hybrids are merged in memory and answer in one job (with vLLM, each "
+        "is written and deleted again)",
+        default=True,
+    )
     hybrids: dict[Name, str] = _key(
         "hybrids in addition to the paper's six, as `name: specification` (notation above)", default={}
     )
