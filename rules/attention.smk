@@ -65,7 +65,7 @@ rule attention_on_text:
         memory_mb=study.probes.memory_mb,
         max_pixels=study.evaluation.max_pixels,
         max_new_tokens=study.evaluation.max_new_tokens,
-        code=code("attention_on_text.py"),
+        code=code("attention.py"),
         family=family,
     script:
-        "../workflow/scripts/attention_on_text.py"
+        "../workflow/scripts/attention.py"

@@ -31,7 +31,6 @@ EXPENSIVE = {
     "swap_vision_tokens": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
     "skip_layers": "core: errors jsonl logs provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
     "attention": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: family gpu loading manifests; probes: attention batches decoder",
-    "attention_on_text": "core: errors jsonl logs provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: family gpu loading manifests; probes: attention batches decoder",
     "weight_updates": "core: errors logs; models: architecture family manifests weights; updates: matrices vectors",
     "merge": "core: errors logs; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints family manifests weights",
     "fetch_checkpoint": "core: errors logs; models: architecture checkpoints family hub manifests weights",
