@@ -196,6 +196,21 @@ use rule table2 as table3 with:
         code=code("tabulate.py"),
 
 
+use rule table2 as rewarded with:
+    input:
+        **jobs.files("grades"),
+    output:
+        table=table("rewarded", jobs.rewarded()),
+    log:
+        f"{LOG}/tables/rewarded.log",
+    benchmark:
+        f"{BENCHMARK}/tables/rewarded.tsv"
+    params:
+        table="rewarded",
+        settings=jobs.settings("grades", "rewarded"),
+        code=code("tabulate.py"),
+
+
 use rule table2 as attention_differences with:
     input:
         **jobs.files("attention"),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -19,6 +20,16 @@ SHAPE = {
     "vocab_size": 400,
     "initializer_range": 0.06,
 }
+
+
+def one_run_each() -> dict:
+    """The mini study's configuration with one run per recipe, each the other's seed baseline."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    one, two = config["recipes"]["one"], config["recipes"]["two"]
+    one |= {"frozen": one.pop("runs")[0]["frozen"], "retrained": "two-in"}
+    del two["runs"]
+    two["retrained"] = "one-in"
+    return config
 
 
 def pytest_collection_modifyitems(items):

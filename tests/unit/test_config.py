@@ -2,18 +2,35 @@ import copy
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, one_run_each
 
 from frankenstein.core.errors import InputError
-from frankenstein.study.config import load
+from frankenstein.study.config import load, read
 
-MINI = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+MINI = one_run_each()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configs_load(path):
-    study = load(yaml.safe_load(path.read_text()))
-    assert study.recipes
+    assert load(read(path)).recipes
+
+
+def test_a_file_without_checkpoints_changes_the_mini_study(tmp_path):
+    study, mini = (load(read(ROOT / "config" / f"{name}.yaml")) for name in ("replicates", "config"))
+    assert study.study == "replicates"
+    assert [run.number for run in study.runs.values()] == [*range(1, 9)] * 2
+    assert [run.number for run in mini.runs.values()] == [1, 2] * 2
+    same = set(type(mini).model_fields) - {"study", "recipes", "checkpoints"}
+    assert {name: getattr(study, name) for name in same} == {name: getattr(mini, name) for name in same}
+    assert study.checkpoints["base"] == mini.checkpoints["base"]
+    assert study.checkpoints["one-rl"] == mini.checkpoints["one-rl"]
+    seeds = [source.seed for name, source in study.checkpoints.items() if name not in ("other-in", "other-rl")]
+    in_use = {name for recipe in study.recipes.values() for name in (recipe.instruct, recipe.rl)}
+    assert len({study.checkpoints[name].seed for name in in_use}) == len(in_use) == 32 <= len(seeds)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(MINI))
+    (tmp_path / "mine.yaml").write_text("study: mine\nregoins: {cuts: [1, 2]}\n")
+    with pytest.raises(InputError, match="regoins: unknown key; did you mean 'regions'"):
+        load(read(tmp_path / "mine.yaml"))
 
 
 def set_key(*path_and_value):

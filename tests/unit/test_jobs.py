@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, one_run_each
 
 from frankenstein.study.config import load
 from frankenstein.study.jobs import PARTS, Jobs
@@ -34,7 +34,7 @@ def test_who_plays_what_in_the_micro_study():
 
 
 def test_a_number_of_runs_trains_copies_with_seeds_of_their_own():
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    config = one_run_each()
     config["recipes"]["one"] |= {"runs": 3, "chat_template_from": "one-rl"}
     del config["recipes"]["one"]["retrained"], config["recipes"]["two"]
     jobs = Jobs(load(config))
@@ -49,7 +49,7 @@ def test_a_number_of_runs_trains_copies_with_seeds_of_their_own():
     assert study.checkpoints["one-in-3"].start == "base"  # which all runs share
     assert {"one-in-2", "one-rl-2", "one-rl-mid-3"} <= set(jobs.trained())
     # The first run is as it was: its results stay valid.
-    alone = Jobs(load(yaml.safe_load((ROOT / "config" / "config.yaml").read_text())))
+    alone = Jobs(load(one_run_each()))
     assert study.recipes["one"].rl == alone.study.recipes["one"].rl
     assert study.checkpoints["one-rl"] == alone.study.checkpoints["one-rl"]
 
@@ -97,6 +97,25 @@ def test_a_setting_reaches_only_what_it_is_for():
     object.__setattr__(other.study.evaluation, "benchmarks", ["recognition"])
     assert one.settings("updates") == other.settings("updates")
     assert one.settings("grades") != other.settings("grades")
+
+
+def test_hybrids_in_memory_are_those_that_all_runs_have():
+    """And with vLLM, or kept, none."""
+    jobs = jobs_of("config")
+    assert set(jobs.in_memory) == set(jobs.hybrids) and "IN-SEED-SEED" in jobs.in_memory
+    files = jobs.of_hybrids(jobs.paths.responses)
+    assert "results/mini/responses/{recipe}.IN-RL-RL.{shard}.jsonl" in files and len(files) == len(jobs.hybrids)
+    assert jobs.donors_in_memory("one") == {
+        "donor.IN": jobs.manifest("one-in"), "donor.RL": jobs.manifest("one-rl"), "donor.SEED": jobs.manifest("other-in"),
+    }  # fmt: skip
+    config = one_run_each() | {"study": "mixed"}
+    del config["recipes"]["two"]["retrained"]  # recipe two has no merge with another seed
+    mixed = Jobs(load(config))
+    assert set(mixed.hybrids) - set(mixed.in_memory) == {"IN-SEED-SEED"}
+    assert not jobs_of("micro").in_memory  # keeps them
+    vllm = one_run_each()
+    vllm["evaluation"]["engine"] = "vllm"
+    assert not Jobs(load(vllm)).in_memory
 
 
 def test_donors_and_their_shards():

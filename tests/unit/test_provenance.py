@@ -143,7 +143,7 @@ def test_the_hash_follows_the_code(tmp_path, monkeypatch, forgetful):
 
 # Rules that an edit of a module runs again; what depends on their files follows as those change.
 _FIGURES = "figure2 figure3 figure4 heatmap figure5 figure6 spectra doses controls training"
-_TABLES = "table2 table3 attention_differences energy overlaps regions"
+_TABLES = "table2 table3 rewarded attention_differences energy overlaps regions"
 _TRAINED = "pretrain finetune reinforce reinforce_prompts"
 EDITS = {
     "probes/sweep.py": "swap_vision_tokens skip_layers",

@@ -27,7 +27,7 @@ def test_every_figure_and_table_is_there(results):
             assert 500 < image.width <= 1360  # a column, or two, at 200 dots an inch
             assert len(image.convert("L").getcolors(256)) > 20
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
-    for table in ("table2", "table3", "scores", "vision", "differences", "paired", "attention", "regions", "energy"):
+    for table in ("table2", "table3", "rewarded", "scores", "vision", "differences", "paired", "attention", "regions", "energy"):
         assert len(pd.read_csv(results / "tables" / f"{table}.csv")) > 0
 
 
@@ -167,6 +167,20 @@ def test_hybrids_differ_from_both_parents(results):
         manifest = json.loads((results / "checkpoints" / checkpoint / "manifest.json").read_text())
         digests.add(manifest["files"]["model.safetensors"]["sha256"])
     assert len(digests) == 8
+
+
+def test_rewarded_tasks_are_pooled_by_run(results):
+    table = pd.read_csv(results / "tables" / "rewarded.csv")
+    assert table[["recipe", "run", "tasks", "n"]].values.tolist() == [
+        ["one", 1, "easy_vqa, text_math", 16], ["one", 2, "easy_vqa, text_math", 16],
+    ]  # fmt: skip
+    scores = pd.read_csv(results / "tables" / "scores.csv").set_index(["run", "role", "metric"]).value
+    for row in table.itertuples():
+        for role in ("IN", "RL"):
+            mean = (scores[row.run, role, "easy_vqa"] + scores[row.run, role, "text_math"]) / 2
+            assert getattr(row, role) == pytest.approx(100 * mean, abs=0.06)
+        assert row.difference == pytest.approx(row.RL - row.IN, abs=0.11)
+        assert row.low < row.difference < row.high
 
 
 def test_hybrids_are_checkpoints_of_known_donors(results):

@@ -35,7 +35,7 @@ def test_results_carried_to_a_fresh_clone_are_up_to_date(micro, tmp_path):
 
 
 CLAIMED = {"test_claims", "write_report"}
-TABLES = {"table2", "table3", "attention_differences", "energy", "regions"}
+TABLES = {"table2", "table3", "rewarded", "attention_differences", "energy", "regions"}
 OF_SWEEPS = {
     "swap_vision_tokens",
     "skip_layers",
@@ -60,7 +60,7 @@ FIGURES_BY_LAYER = {
 } | CLAIMED
 
 
-SCORED = {"grade", "score", "figure2", "table2", "table3", "doses"} | CLAIMED
+SCORED = {"grade", "score", "figure2", "table2", "table3", "rewarded", "doses"} | CLAIMED
 
 
 OF_UPDATES = {"weight_updates", "overlaps", "energy", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED

@@ -29,7 +29,7 @@ class Measurements:
     and biases, with kind and no slope; spectra: recipe, run, stage, component, layer, matrix, rank, log_ratio; subspaces: run ->
     name -> array; training: the training logs with checkpoint and kind; reference: the paper's tables. merged, frozen: runs
     with hybrids and with region-frozen RL; doses: Study.doses. files: files read; missing: expected files that do not exist;
-    checkpoints: names of the IN and the RL of each run.
+    checkpoints: names of the IN and the RL of each run; rewarded: tasks that a run's RL was rewarded for.
     """
 
     regions: Regions | None
@@ -53,6 +53,7 @@ class Measurements:
     files: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     checkpoints: Mapping[Run, frozenset[str]] = field(default_factory=dict)
+    rewarded: Mapping[Run, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def computed(self) -> dict:
@@ -107,6 +108,7 @@ def read(
     merged: Sequence[str] = (),
     frozen: Sequence[str] = (),
     doses: dict[str, dict[str, float]] | None = None,
+    rewarded: Mapping[str, Sequence[str]] = {},
 ) -> Measurements:
     """Read a study's measurements from its files (arguments: study.jobs.Jobs.files and .settings).
 
@@ -194,6 +196,7 @@ def read(
         files=tuple(dict.fromkeys(found.read)),
         missing=tuple(dict.fromkeys(found.missing)),
         checkpoints={of_run[name]: frozenset(run[2:]) for name, run in runs.items()},
+        rewarded={of_run[name]: tuple(tasks) for name, tasks in rewarded.items()},
     )
 
 

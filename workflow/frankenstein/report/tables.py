@@ -10,7 +10,7 @@ import pandas as pd
 from ..claims import layer_samples
 from ..claims.measurements import Measurements, own_text
 from ..claims.reference import paper_cells
-from ..core.intervals import student
+from ..core.intervals import paired, student
 from ..core.regions import NAMES, Regions
 from ..core.roles import Run
 from ..merging.hybrid_spec import HYBRIDS
@@ -25,6 +25,7 @@ def make(name: str, measured: Measurements) -> pd.DataFrame:
     return {
         "table2": table2,
         "table3": table3,
+        "rewarded": rewarded,
         "attention": attention,
         "energy": energy,
         "overlaps": overlaps,
@@ -85,6 +86,22 @@ def _with_paper(measured: Measurements, runs: tuple[Run, ...], table: str) -> pd
     cells = paper_cells(measured.reference)
     cells = cells[cells.table == table].assign(source="paper", run=1)
     return pd.concat([*(part.assign(source="study") for part in parts), cells], ignore_index=True)
+
+
+def rewarded(measured: Measurements) -> pd.DataFrame:
+    """Whether RL did anything: recipe, run, tasks (that its RL was rewarded for), n (their examples, pooled), IN, RL, difference,
+    low, high (95 %, paired by example; intervals.paired), all in percent."""
+    rows = []
+    for run, tasks in measured.rewarded.items():
+        before, after = (
+            pd.concat([measured.answers[(*run, role, task)].correct for task in tasks]) for role in ("IN", "RL")
+        )
+        n10, n01, n = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
+        row = {"recipe": run.recipe, "run": run.number, "tasks": ", ".join(tasks), "n": n}
+        row |= {"IN": before.mean(), "RL": after.mean(), "difference": (n10 - n01) / n, **paired(n10, n01, n)}
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return percent(frame, frame.columns[4:])
 
 
 def attention(measured: Measurements) -> pd.DataFrame:

@@ -288,8 +288,19 @@ class Jobs:
             found |= {"merged": study.of("merging"), "frozen": study.of("freezing")}
         if "doses" in parts:
             found |= {"merged": study.of("merging"), "doses": study.doses()}
+        if "rewarded" in parts:
+            found |= {"rewarded": self.rewarded()}
         if "training" in parts:
             found |= {"kinds": self.trained()}
+        return found
+
+    def rewarded(self) -> dict[str, list[str]]:
+        """Run -> evaluated tasks that its RL was rewarded for, where the study trains it on its own tasks."""
+        found = {}
+        for run in self.study.evaluated():
+            questions = getattr(self.study.checkpoints[self.study.recipes[run].rl], "questions", None)
+            if tasks := [task for task in self.study.tasks() if task in (questions or {})]:
+                found[run] = tasks
         return found
 
     def shuffled(self) -> list[str]:
