@@ -28,14 +28,14 @@ def test_a_line_now_and_then(monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress, "_terminal", terminal)
     monkeypatch.setattr(progress, "_job", "pretrain base")
-    tell = progress.Progress(50)
+    tell = progress.Progress(50, "vision encoder")
     for done in range(1, 51):
         now[0] += 1
         tell(done)
     assert terminal.getvalue().splitlines() == [
-        "pretrain base: 40 %, 30 s left",
-        "pretrain base: 80 %, 10 s left",
-        "pretrain base: done in 50 s",
+        "pretrain base, vision encoder: 40 %, 30 s left",
+        "pretrain base, vision encoder: 80 %, 10 s left",
+        "pretrain base, vision encoder: done in 50 s",
     ]
 
 

@@ -27,10 +27,10 @@ def name_of(log: str | Path) -> str:
 
 
 class Progress:
-    """Counts up to `total`; a line every 20 seconds: "pretrain base: 40 %, 3 min left"."""
+    """Counts up to `total`; a line every 20 seconds: "pretrain base: 40 %, 3 min left". part: of the job, where it has several."""
 
-    def __init__(self, total: int):
-        self.total, self.began = total, time.monotonic()
+    def __init__(self, total: int, part: str = ""):
+        self.total, self.part, self.began = total, part, time.monotonic()
         self.last = self.began
 
     def __call__(self, done: int) -> None:
@@ -39,7 +39,8 @@ class Progress:
         if _terminal is None or not done or now - since < EVERY:
             return
         self.last = now
-        print(f"{_job}: {described(done, self.total, now - self.began)}", file=_terminal, flush=True)
+        job = f"{_job}, {self.part}" if self.part else _job
+        print(f"{job}: {described(done, self.total, now - self.began)}", file=_terminal, flush=True)
 
 
 def described(done: int, total: int, seconds: float) -> str:

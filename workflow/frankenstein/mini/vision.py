@@ -41,7 +41,7 @@ def pretrain(directory: Path, seed: int, steps: int, learning_rate: float) -> No
     parameters = [*visual.parameters(), *readouts.parameters()]
     optimizer = torch.optim.AdamW(parameters, learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps + 1, pct_start=0.1)
-    progress = Progress(steps)
+    progress = Progress(steps, "vision encoder")
     for step in range(1, steps + 1):
         scenes = [world.random_scene(rng, "train") for _ in range(_SCENES)]
         words = [world.random_word(rng, "train") for _ in range(_SCENES)]
