@@ -77,7 +77,7 @@ rule generate_hybrids:
     input:
         unpack(lambda wildcards: jobs.donors_in_memory(wildcards.recipe)),
         **jobs.asked(),
-        prompts=lambda wildcards: paths.prompt.format(recipe=wildcards.recipe),
+        prompts=lambda wildcards: [paths.prompt.format(recipe=wildcards.recipe)],
     output:
         jobs.of_hybrids(paths.responses),
     log:

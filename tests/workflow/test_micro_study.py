@@ -161,14 +161,6 @@ def test_rl_moves_every_layer_but_the_frozen_ones(results, region):
         assert bool(moved) == (layer not in frozen), layer
 
 
-def test_hybrids_differ_from_both_parents(results):
-    digests = set()
-    for checkpoint in ("one-in", "one-rl", *(f"one.{donors}" for donors in HYBRIDS)):
-        manifest = json.loads((results / "checkpoints" / checkpoint / "manifest.json").read_text())
-        digests.add(manifest["files"]["model.safetensors"]["sha256"])
-    assert len(digests) == 8
-
-
 def test_rewarded_tasks_are_pooled_by_run(results):
     table = pd.read_csv(results / "tables" / "rewarded.csv")
     assert table[["recipe", "run", "tasks", "n"]].values.tolist() == [
@@ -183,42 +175,37 @@ def test_rewarded_tasks_are_pooled_by_run(results):
         assert row.low < row.difference < row.high
 
 
-def test_hybrids_are_checkpoints_of_known_donors(results):
-    for donors in HYBRIDS:
-        directory = results / "checkpoints" / f"one.{donors}"
-        account = json.loads((directory / "model" / "merge_manifest.json").read_text())
-        assert account["hybrid"] == donors.replace("-", ":")
-        early, mid, late = donors.split("-")
-        for name, entry in account["tensors"].items():
-            layer = int(name.split(".layers.")[1].split(".")[0]) if ".layers." in name else 0
-            assert entry["donor"] == (early if layer < 3 else mid if layer < 6 else late)
-        assert json.loads((directory / "manifest.json").read_text())["layers"] == 9
-
-
-@pytest.mark.parametrize("keep", [True, False])
-def test_linked_hybrids_and_those_in_memory_score_like_copies(micro, results, keep):
-    """Layout link, hybrids of the study's own, and hybrids that are never written."""
+@pytest.mark.parametrize("layout", ["copy", "link"])
+def test_hybrids_on_disk_are_checkpoints_and_answer_like_those_in_memory(micro, results, layout):
+    """Both layouts, and hybrids of the study's own."""
     trained = micro / "results/micro/checkpoints"
-    name = "linked" if keep else "memory"
-    config = study_of(str(trained / "base"), micro) | {"study": name}
-    config["merging"] = {"layout": "link", "keep": keep, "hybrids": {"window": "IN+RL@3-5", "half": "IN:0.5:IN"}}
-    (micro / "config" / f"{name}.yaml").write_text(yaml.safe_dump(config))
-    copied = pd.read_csv(results / "grades" / "one.IN-RL-IN.csv")
+    config = study_of(str(trained / "base"), micro) | {"study": layout}
+    config["merging"] = {"layout": layout, "keep": True, "hybrids": {"window": "IN+RL@3-5", "half": "IN:0.5:IN"}}
+    (micro / "config" / f"{layout}.yaml").write_text(yaml.safe_dump(config))
     hybrids = ("one.IN-RL-IN", "one.window", "one.half")
-    targets = [f"results/{name}/grades/{hybrid}.csv" for hybrid in hybrids]
-    output = snakemake(micro, "-n", *targets, config=f"config/{name}.yaml")
-    assert ("shard_for_links" in output) == keep
-    assert ("generate_hybrids" in output) != keep
-    snakemake(micro, *targets, config=f"config/{name}.yaml")
+    targets = [f"results/{layout}/grades/{hybrid}.csv" for hybrid in hybrids]
+    output = snakemake(micro, "-n", *targets, config=f"config/{layout}.yaml")
+    assert ("shard_for_links" in output) == (layout == "link")
+    assert "generate_hybrids" not in output
+    snakemake(micro, *targets, config=f"config/{layout}.yaml")
+    assert "Nothing to be done" in snakemake(micro, *targets, config=f"config/{layout}.yaml")
+    in_memory = pd.read_csv(results / "grades" / "one.IN-RL-IN.csv")
+    assert not (results / "checkpoints" / "one.IN-RL-IN").exists()
     grades = [pd.read_csv(micro / target) for target in targets]
-    pd.testing.assert_frame_equal(grades[0], copied)
-    pd.testing.assert_frame_equal(grades[1], copied)  # IN:RL:IN in other words
-    checkpoints = micro / "results" / name / "checkpoints"
-    assert bool(list(checkpoints.glob("one.*/model"))) == keep
-    assert "Nothing to be done" in snakemake(micro, *targets, config=f"config/{name}.yaml")
-    answers = micro / "results" / name / "responses"
-    written = results / "responses" / "one.IN-RL-IN.0.jsonl"
-    assert (answers / written.name).read_text().split("\n")[1:] == written.read_text().split("\n")[1:]
+    pd.testing.assert_frame_equal(grades[0], in_memory)
+    pd.testing.assert_frame_equal(grades[1], in_memory)  # IN:RL:IN in other words
+    written = [folder / "responses" / "one.IN-RL-IN.0.jsonl" for folder in (results, micro / "results" / layout)]
+    headers, *answers = zip(*(path.read_text().splitlines() for path in written), strict=True)
+    assert all(one == other for one, other in answers)
+    assert len({json.loads(header)["header"]["prompt"] for header in headers}) == 1
+
+    directory = micro / "results" / layout / "checkpoints" / "one.IN-RL-IN"
+    assert json.loads((directory / "manifest.json").read_text())["layers"] == 9
+    account = json.loads((directory / "model" / "merge_manifest.json").read_text())
+    assert account["hybrid"] == "IN:RL:IN"
+    for name, entry in account["tensors"].items():
+        layer = int(name.split(".layers.")[1].split(".")[0]) if ".layers." in name else 0
+        assert entry["donor"] == ("RL" if 3 <= layer < 6 else "IN")
 
 
 def test_claims_are_tested_over_the_two_runs(results):

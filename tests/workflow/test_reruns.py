@@ -60,7 +60,7 @@ FIGURES_BY_LAYER = {
 } | CLAIMED
 
 
-SCORED = {"grade", "score", "figure2", "table2", "table3", "rewarded", "doses"} | CLAIMED
+SCORED = {"grade", "grade_hybrids", "score", "figure2", "table2", "table3", "rewarded", "doses"} | CLAIMED
 
 
 OF_UPDATES = {"weight_updates", "overlaps", "energy", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
@@ -68,7 +68,8 @@ OF_UPDATES = {"weight_updates", "overlaps", "energy", "figure5", "figure6", "spe
 
 # All that knows a checkpoint of the one family, and what comes of it; the Base is pretrained, and data are made, without.
 OF_FAMILY = FIGURES_BY_LAYER | OF_SWEEPS | OF_UPDATES | SCORED | TABLES
-OF_FAMILY |= {"finetune", "reinforce", "merge", "attention", "attention_on_text", "generate", "cut_regions", "training"}
+OF_FAMILY |= {"finetune", "reinforce", "attention", "attention_on_text", "generate", "generate_hybrids"}
+OF_FAMILY |= {"cut_regions", "training"}
 
 LIBRARY = "workflow/frankenstein"
 
@@ -110,17 +111,17 @@ def test_what_an_edited_file_reruns(micro, edits, rules):
         # Hybrids are other hybrids, a frozen region is another region; nothing else is trained or probed again.
         (
             ("regions", "cuts"), [3, 5],
-            FIGURES_BY_LAYER | SCORED | TABLES | {"cut_regions", "reinforce", "merge", "generate", "training"},
+            FIGURES_BY_LAYER | SCORED | TABLES | {"cut_regions", "reinforce", "generate", "generate_hybrids", "training"},
         ),
         (
             ("evaluation", "max_new_tokens"), 13,
-            SCORED | {"generate", "attention", "attention_on_text", "figure3", "attention_differences", "regions", "controls"},
+            SCORED | {"generate", "generate_hybrids", "attention", "attention_on_text", "figure3", "attention_differences", "regions", "controls"},
         ),
         (
             ("probes", "max_new_tokens"), 13,
             OF_SWEEPS,
         ),
-        (("evaluation", "benchmarks"), ["recognition"], SCORED | {"generate"}),
+        (("evaluation", "benchmarks"), ["recognition"], SCORED | {"generate", "generate_hybrids"}),
         (("updates", "shards"), 1, OF_UPDATES),
         (("chapters",), ["evaluation", "merging", "freezing"], CLAIMED),
     ],
@@ -149,7 +150,8 @@ def test_another_rl_costs_only_itself(micro):
     outputs = " ".join(re.findall(r"^    output: (.*)$", output, re.M))
     assert set(re.findall(r"checkpoints/([\w-]+)/model.safetensors", outputs)) == {"one-rl"}
     answered = set(re.findall(r"responses/([\w.-]+)\.\d\.jsonl", outputs))
-    assert answered == {"one-rl", "one.half", *(f"one.{hybrid}" for hybrid in HYBRIDS)}
+    # A run's hybrids answer in one job; the one without RL has its answers in the cache.
+    assert answered == {"one-rl", "one.half", "one.IN-SEED-SEED", *(f"one.{hybrid}" for hybrid in HYBRIDS)}
     assert set(re.findall(r"attention/([\w-]+)\.\d\.csv", outputs)) == {"one-rl"}
     read = set(re.findall(r"attention/([\w.-]+)\.\d\.csv", outputs)) - {"one-rl"}
     assert read == {"one-rl.on.one-in", "one-in.on.one-rl"}
