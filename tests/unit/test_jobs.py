@@ -112,7 +112,7 @@ def test_hybrids_in_memory_are_those_that_all_runs_have():
     del config["recipes"]["two"]["retrained"]  # recipe two has no merge with another seed
     mixed = Jobs(load(config))
     assert set(mixed.hybrids) - set(mixed.in_memory) == {"IN-SEED-SEED"}
-    assert not jobs_of("micro").in_memory  # keeps them
+    assert not jobs_of("micro", merging={"keep": True}).in_memory
     vllm = one_run_each()
     vllm["evaluation"]["engine"] = "vllm"
     assert not Jobs(load(vllm)).in_memory

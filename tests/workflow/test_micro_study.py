@@ -27,7 +27,18 @@ def test_every_figure_and_table_is_there(results):
             assert 500 < image.width <= 1360  # a column, or two, at 200 dots an inch
             assert len(image.convert("L").getcolors(256)) > 20
         assert len(pd.read_csv(results / "figures" / f"{figure}.csv")) > 0
-    for table in ("table2", "table3", "rewarded", "scores", "vision", "differences", "paired", "attention", "regions", "energy"):
+    for table in (
+        "table2",
+        "table3",
+        "rewarded",
+        "scores",
+        "vision",
+        "differences",
+        "paired",
+        "attention",
+        "regions",
+        "energy",
+    ):
         assert len(pd.read_csv(results / "tables" / f"{table}.csv")) > 0
 
 

@@ -1,4 +1,4 @@
-"""The mini study's model: an untrained Qwen2.5-VL, using the original classes, with about 1.7 M parameters.
+"""The mini study's model: an untrained Qwen2.5-VL, using the original classes, with about 2.5 M parameters.
 
 `build` writes an ordinary Hugging Face checkpoint, which AutoProcessor and AutoModelForImageTextToText load from disk.
 """
