@@ -102,9 +102,11 @@ def test_a_setting_reaches_only_what_it_is_for():
 def test_hybrids_in_memory_are_those_that_all_runs_have():
     """And with vLLM, or kept, none."""
     jobs = jobs_of("config")
-    assert set(jobs.in_memory) == set(jobs.hybrids) and "IN-SEED-SEED" in jobs.in_memory
+    assert set(jobs.in_memory) == set(jobs.hybrids)
+    assert "IN-SEED-SEED" in jobs.in_memory
     files = jobs.of_hybrids(jobs.paths.responses)
-    assert "results/mini/responses/{recipe}.IN-RL-RL.{shard}.jsonl" in files and len(files) == len(jobs.hybrids)
+    assert "results/mini/responses/{recipe}.IN-RL-RL.{shard}.jsonl" in files
+    assert len(files) == len(jobs.hybrids)
     assert jobs.donors_in_memory("one") == {
         "donor.IN": jobs.manifest("one-in"), "donor.RL": jobs.manifest("one-rl"), "donor.SEED": jobs.manifest("other-in"),
     }  # fmt: skip
