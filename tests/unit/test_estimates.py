@@ -15,6 +15,7 @@ from frankenstein.claims.estimates import (
     sign_flip,
     smallest,
 )
+from frankenstein.core import intervals
 from frankenstein.core.intervals import paired
 
 
@@ -127,6 +128,16 @@ def test_runs_that_agree_by_chance_do_not_make_an_interval_of_no_width():
     assert runs * n > 100
     alike = over_runs([of(answers(3, 1, 100)), of(answers(1, 0, 50) + answers(2, 1, 50))])
     assert alike.error**2 >= 0.99 * sum(over_examples(of(answers(3, 1, 100))).error ** 2 for _ in range(2)) / 4
+
+
+def test_runs_that_agree_by_chance_have_an_interval_in_tables_too():
+    assert intervals.over_runs([0.2, 0.2], [0.03, 0.04])["high"] == pytest.approx(0.2 + 12.706 * 0.05 / 2, abs=1e-4)
+    apart = intervals.over_runs([0.1, 0.3, 0.5], [0.01] * 3)
+    assert apart == pytest.approx(intervals.student([0.1, 0.3, 0.5]))
+    assert np.isnan(intervals.over_runs([0.2], [0.1])["low"])
+    assert intervals.standard_error(intervals.paired(30, 10, 400)) == pytest.approx(
+        np.sqrt(40 / 400 - 0.05**2) / 20, rel=0.05
+    )
 
 
 def test_runs_with_other_failures_are_compared_on_what_all_have():

@@ -233,6 +233,6 @@ def test_what_moves_m_vis_over_runs():
     made = scoring.score(grades, roles, runs, abilities, examples)
     (sentence,) = answers.moves(made["vision"], made["paired"])
     assert sentence == (
-        "From IN to RL (recipe one, mean of 3 runs), M_vis changed by +20.0 points [+10.1, +29.9]: accuracy with the image by "
+        "From IN to RL (recipe one, mean of 3 runs), M_vis changed by +20.0 points [+9.7, +30.3]: accuracy with the image by "
         "+20.0, answers that are also right on a black image by +0.0; the change is mostly in what the model sees."
     )

@@ -8,8 +8,8 @@ import pandas as pd
 from ..claims.estimates import EXAMPLES, LEVEL, RUNS
 from ..claims.measurements import Measurements
 from ..claims.verdicts import CONTRADICTED, MISSING, SAME, SUPPORTED, UNDECIDED
+from ..core.intervals import over_runs, standard_error
 from ..core.intervals import paired as paired_interval
-from ..core.intervals import student
 
 
 def number(value) -> str:
@@ -185,8 +185,8 @@ def moves(vision: pd.DataFrame, paired: pd.DataFrame) -> list[str]:
     for (recipe, a, b), runs in steps.groupby(["recipe", "a", "b"], sort=False):
         old, new = (roles.loc[[(recipe, run, role) for run in runs.run]].reset_index(drop=True) for role in (a, b))
         changes = ((runs.n01 - runs.n10) / runs.n).reset_index(drop=True)
-        one = runs.iloc[0]
-        interval = paired_interval(one.n01, one.n10, one.n) if len(runs) == 1 else student(changes)
+        of_runs = [paired_interval(one.n01, one.n10, one.n) for one in runs.itertuples()]
+        interval = of_runs[0] if len(runs) == 1 else over_runs(changes, [standard_error(one) for one in of_runs])
         sees = new.accuracy - old.accuracy
         blind = new.image_right_black_right / new.n - old.image_right_black_right / old.n
         change, seeing, both, lost = changes.mean(), sees.mean(), blind.mean(), (sees - blind - changes).mean()

@@ -10,7 +10,7 @@ import pandas as pd
 from ..claims import layer_samples
 from ..claims.measurements import Measurements, own_text
 from ..claims.reference import paper_cells
-from ..core.intervals import paired, student
+from ..core.intervals import over_runs, paired, standard_error, student
 from ..core.regions import NAMES, Regions
 from ..core.roles import Run
 from ..merging.hybrid_spec import HYBRIDS
@@ -80,12 +80,18 @@ def _with_paper(measured: Measurements, runs: tuple[Run, ...], table: str) -> pd
         if part.run.nunique() > 1:
             by = part.groupby(["role", "metric"], sort=False)
             mean = by.agg(n=("n", "first"), value=("value", "mean")).reset_index()
-            bounds = pd.DataFrame([student(values) for values in by.value.apply(list)])
-            parts.append(mean.join(bounds).assign(recipe=recipe, run="mean"))
+            parts.append(mean.join(pd.DataFrame([_bounds(of) for _, of in by])).assign(recipe=recipe, run="mean"))
         parts.append(part)
     cells = paper_cells(measured.reference)
     cells = cells[cells.table == table].assign(source="paper", run=1)
     return pd.concat([*(part.assign(source="study") for part in parts), cells], ignore_index=True)
+
+
+def _bounds(scores: pd.DataFrame) -> dict[str, float]:
+    """95 % interval of the mean of a role's scores over runs: t, or that of the one checkpoint where the runs share it (Base)."""
+    if scores.checkpoint.nunique() == 1:
+        return scores.iloc[0][["low", "high"]].to_dict()
+    return over_runs(scores.value, standard_error(scores))
 
 
 def rewarded(measured: Measurements) -> pd.DataFrame:

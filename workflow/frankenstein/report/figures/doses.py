@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ...claims import interpolation
 from ...claims.measurements import Measurements
-from ...core.intervals import student
+from ...core.intervals import over_runs, standard_error
 from ..drawing import by, panels, runs_of, sizes
 from ..style import BLUE, GREEN, ORANGE, SMALL
 
@@ -48,13 +48,15 @@ def draw(table: pd.DataFrame, measured: Measurements) -> Figure:
         for (metric, line), colour, marker in zip(
             part.groupby("metric", sort=False), (BLUE, ORANGE, GREEN), "os^", strict=True
         ):
-            slopes, mean = line.groupby("run").slope.first(), line.groupby("dose").value.mean()
+            of_runs, mean = line.groupby("run").first(), line.groupby("dose").value.mean()
+            slopes = of_runs.slope
             if len(slopes) == 1:
                 bounds = {"low": line.slope_low.iloc[0], "high": line.slope_high.iloc[0]}
                 axis.fill_between(line.dose, line.low, line.high, color=colour, alpha=0.15, lw=0)
             else:
                 # Two runs' t interval can reach further than a rate can change.
-                bounds = {end: min(max(bound, -100), 100) for end, bound in student(slopes).items()}
+                errors = standard_error({"low": of_runs.slope_low, "high": of_runs.slope_high})
+                bounds = {end: min(max(bound, -100), 100) for end, bound in over_runs(slopes, errors).items()}
                 for _, one in line.groupby("run"):
                     axis.plot(one.dose, one.value, color=colour, lw=0.5, alpha=0.6)
             label = f"{metric}: {slopes.mean():+.1f} [{bounds['low']:+.1f}, {bounds['high']:+.1f}] from 0 to 1"
