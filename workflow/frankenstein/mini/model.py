@@ -123,8 +123,7 @@ def build(directory: Path, seed: int, shape: dict, system_prompts: list[str]) ->
     model.generation_config.eos_token_id = eos
     model.generation_config.pad_token_id = pad
     pixels = {"min_pixels": 28 * 28, "max_pixels": 112 * 112}
-    # Of the images themselves: with CLIP's mean, the light background outweighs what is on it, and shapes are learned
-    # only after thousands of steps.
+    # Of the mini study's own images: their light background is near zero.
     pixels |= {"image_mean": [0.94] * 3, "image_std": [0.25] * 3}
     processor = Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**pixels),
