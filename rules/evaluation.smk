@@ -1,5 +1,18 @@
 # Section 2.2: generate (model) -> grade (no model) -> score. The stages communicate only through files.
 
+# What is asked of every checkpoint, and how.
+EVALUATION = dict(
+    tasks=study.tasks(),
+    described=study.described(),
+    conditions={task: study.conditions(task) for task in study.tasks()},
+    shuffled=jobs.shuffled(),
+    seed=study.seed,
+    shards=study.evaluation.shards,
+    batch=study.evaluation.batch,
+    max_new_tokens=study.evaluation.max_new_tokens,
+    max_pixels=study.evaluation.max_pixels,
+)
+
 
 rule settle_prompt:
     input:
@@ -55,17 +68,9 @@ rule generate:
         mem_mb=per_attempt(costs.host_mb),
         runtime=per_attempt(costs.generate_minutes),
     params:
-        tasks=study.tasks(),
-        described=study.described(),
-        conditions={task: study.conditions(task) for task in study.tasks()},
-        shuffled=jobs.shuffled(),
-        seed=study.seed,
+        **EVALUATION,
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        shards=study.evaluation.shards,
-        batch=study.evaluation.batch,
-        max_new_tokens=study.evaluation.max_new_tokens,
         engine=study.evaluation.engine,
-        max_pixels=study.evaluation.max_pixels,
         store=paths.answers,
         code=code("generate.py"),
     script:
@@ -95,6 +100,7 @@ rule generate_hybrids:
         runtime=lambda wildcards, attempt: attempt
         * costs.hybrids_minutes(study, wildcards.recipe, len(jobs.in_memory)),
     params:
+        **EVALUATION,
         specs=lambda wildcards: {
             hybrid: study.assignment(hybrid) for hybrid in jobs.in_memory
         },
@@ -102,16 +108,7 @@ rule generate_hybrids:
             key.partition(".")[2] for key in jobs.donors_in_memory(wildcards.recipe)
         ],
         rest_from=study.merging.rest_from,
-        tasks=study.tasks(),
-        described=study.described(),
-        conditions={task: study.conditions(task) for task in study.tasks()},
-        shuffled=jobs.shuffled(),
-        seed=study.seed,
         system_prompt=lambda wildcards: study.recipes[wildcards.recipe].system_prompt,
-        shards=study.evaluation.shards,
-        batch=study.evaluation.batch,
-        max_new_tokens=study.evaluation.max_new_tokens,
-        max_pixels=study.evaluation.max_pixels,
         store=lambda wildcards: {
             hybrid: paths.answers.format(
                 checkpoint=f"{wildcards.recipe}.{hybrid}", shard=wildcards.shard

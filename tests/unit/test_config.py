@@ -27,8 +27,15 @@ def test_a_file_without_checkpoints_changes_the_mini_study(tmp_path):
     seeds = [source.seed for name, source in study.checkpoints.items() if name not in ("other-in", "other-rl")]
     in_use = {name for recipe in study.recipes.values() for name in (recipe.instruct, recipe.rl)}
     assert len({study.checkpoints[name].seed for name in in_use}) == len(in_use) == 32 <= len(seeds)
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(MINI))
     (tmp_path / "mine.yaml").write_text("study: mine\nregoins: {cuts: [1, 2]}\n")
+    with pytest.raises(
+        InputError, match=r"mine.yaml: no key 'checkpoints', nor a .*config.yaml whose keys it could change"
+    ):
+        read(tmp_path / "mine.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(InputError, match="config: "):
+        load(read(tmp_path / "empty.yaml"))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(MINI))
     with pytest.raises(InputError, match="regoins: unknown key; did you mean 'regions'"):
         load(read(tmp_path / "mine.yaml"))
 

@@ -14,10 +14,10 @@ torch.set_num_threads(snakemake.threads)
 params, recipe = snakemake.params, snakemake.wildcards.recipe
 asked = evaluation.asked(snakemake.input, params, int(snakemake.wildcards.shard))
 donors = {label: snakemake.input[f"donor.{label}"] for label in params.donors}
+parents = {label: manifests.directory_of(manifest) for label, manifest in donors.items()}
 for out, (hybrid, (spec, cuts)) in zip(snakemake.output, params.specs.items(), strict=True):
     checkpoint = f"{recipe}.{hybrid}"
     print(checkpoint, flush=True)
-    parents = {label: manifests.directory_of(manifest) for label, manifest in donors.items()}
     made = plan(parents, spec, cuts, params.rest_from)
     directory = parents[made.config_from]
     template, prompt = templates.settle(directory, checkpoint, params.system_prompt, snakemake.input.prompts)

@@ -17,13 +17,19 @@ from .schema import SOURCES, Study
 
 
 def read(path: Path) -> dict:
-    """The configuration in a file. One without `checkpoints` changes keys of the mini study, `config.yaml` beside it."""
+    """The configuration in a file. One without `checkpoints` changes keys of the mini study, `config.yaml` beside it.
+
+    Raises InputError if there is no such file beside it.
+    """
     given = yaml.safe_load(Path(path).read_text())
-    if "checkpoints" in given:
+    if not isinstance(given, dict) or "checkpoints" in given:
         return given
+    mini = Path(path).parent / "config.yaml"
+    if not mini.exists():
+        raise InputError(f"{path}: no key 'checkpoints', nor a {mini} whose keys it could change")
     from snakemake.utils import update_config  # as the Snakefile does
 
-    whole = yaml.safe_load((Path(path).parent / "config.yaml").read_text())
+    whole = yaml.safe_load(mini.read_text())
     update_config(whole, given)
     return whole
 

@@ -13,6 +13,7 @@ import pandas as pd
 from ..core.errors import InputError
 from ..models import hub
 from . import config, costs, schema
+from .jobs import Jobs
 
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
@@ -80,8 +81,7 @@ def _storage(study: schema.Study, table: pd.DataFrame) -> list[str]:
     links = sum(costs.weights_mb(study, name) for name in parents) / 1000
     kept = f"{copies:.0f} GB as copies, {links:.0f} GB as links; merging.layout is {study.merging.layout}"
     if not study.merging.keep:
-        in_memory = study.evaluation.engine == "transformers"
-        kept = "none, merged in memory" if in_memory else f"{kept}; each is deleted once it has answered"
+        kept = "none, merged in memory" if Jobs(study).in_memory else f"{kept}; each is deleted once it has answered"
     return [
         f"downloads: {len(fetched)} checkpoints, {download:.0f} GB, to {hub.cache()}",
         f"disk for {len(merged)} hybrids: {kept}",
