@@ -1,6 +1,6 @@
 """What the released lmms-eval logs, read back: it runs in an environment of its own, on files that we did not write.
 
-python3 -m venv lmms-eval && lmms-eval/bin/pip install lmms-eval==0.7.3 decord levenshtein
+python3 -m venv lmms-eval && lmms-eval/bin/pip install --no-deps -r envs/lmms-eval.txt
 FRANKENSTEIN_LMMS_EVAL=lmms-eval/bin/python pytest tests/unit/test_lmms_eval.py
 """
 
@@ -22,7 +22,7 @@ from frankenstein.training import sft
 PYTHON = os.environ.get("FRANKENSTEIN_LMMS_EVAL") or (sys.executable if importlib.util.find_spec("lmms_eval") else None)
 pytestmark = pytest.mark.skipif(
     PYTHON is None,
-    reason="no lmms-eval: pip install lmms-eval==0.7.3 decord levenshtein, or FRANKENSTEIN_LMMS_EVAL=its python",
+    reason="no lmms-eval: install envs/lmms-eval.txt in a venv and set FRANKENSTEIN_LMMS_EVAL=its python",
 )
 
 ROWS, OFFSET = 60, 12
@@ -106,12 +106,12 @@ def log(tiny, tmp_path_factory):
     tasks.write(folder / "turned.jsonl", rows[::-1])
     with open(folder / "published.jsonl", "w") as file:
         file.writelines(json.dumps(as_published(row)) + "\n" for row in rows)
-    asked = itertools.islice(questions.stream(1, "train", {"easy_vqa": 1}), 16 * 60)
+    asked = itertools.islice(questions.stream(1, "train", {"easy_vqa": 1}), 16 * 150)
     learned = [
         sft.Sample(sft.Prompt(f"Question: {q.prompt}\nAnswer:", q.image, "You are a helpful assistant."), q.answer)
         for q in asked
     ]
-    sft.supervised(tiny, folder / "model", learned, steps=60, batch=16, learning_rate=3e-3, seed=1)
+    sft.supervised(tiny, folder / "model", learned, steps=150, batch=16, learning_rate=3e-3, seed=1)
     for name, data, text, results in (
         ("easy", "vista", "text", "results"),
         ("easy_named", "vista", "text", "named"),
