@@ -20,6 +20,10 @@ except InputError as error:
 jobs = Jobs(study)
 paths = jobs.paths  # the location of every file: workflow/frankenstein/study/layout.py
 LOG, BENCHMARK = f"{paths.results}/logs", f"{paths.results}/benchmarks"
+# The environment of jobs that answer by the configured engine.
+ENGINE = (
+    f"../envs/{'vllm' if study.evaluation.engine == 'vllm' else 'frankenstein'}.yaml"
+)
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 BEGAN = time()
 # Contents of the report, in the order in which the rules register them.

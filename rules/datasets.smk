@@ -136,7 +136,7 @@ rule describe:
         task=one_of(study.described()),
     retries: 2
     conda:
-        "../envs/frankenstein.yaml"
+        ENGINE
     resources:
         gpu=1 if jobs.helper_input(study.descriptions) else 0,
         mem_mb=costs.helper_mb(study, study.descriptions),

@@ -1,10 +1,8 @@
 # Section 2.2: generate (model) -> grade (no model) -> score. The stages communicate only through files.
 
-# What is asked of every checkpoint, and how.
+# How every checkpoint is asked; its tasks are study.tasks_of.
 EVALUATION = dict(
-    tasks=study.tasks(),
     described=study.described(),
-    conditions={task: study.conditions(task) for task in study.tasks()},
     shuffled=jobs.shuffled(),
     seed=study.seed,
     shards=study.evaluation.shards,
@@ -12,6 +10,11 @@ EVALUATION = dict(
     max_new_tokens=study.evaluation.max_new_tokens,
     max_pixels=study.evaluation.max_pixels,
 )
+
+
+def a_hybrid(wildcards):
+    """A hybrid of a run that is merged in memory: all are asked the same."""
+    return f"{wildcards.recipe}.{jobs.in_memory[0]}"
 
 
 rule settle_prompt:
@@ -44,7 +47,7 @@ rule settle_prompt:
 
 rule generate:
     input:
-        **jobs.asked(),
+        unpack(lambda wildcards: jobs.asked(wildcards.checkpoint)),
         manifest=paths.manifest,
         prompts=lambda wildcards: jobs.prompts(wildcards.checkpoint),
         # A hybrid may be deleted once its responses are generated.
@@ -62,15 +65,21 @@ rule generate:
     wildcard_constraints:
         checkpoint=ON_DISK,
     conda:
-        "../envs/frankenstein.yaml"
+        ENGINE
     resources:
-        gpu=1,
+        gpu=lambda wildcards: (
+            0
+            if wildcards.checkpoint in study.evaluation.servers
+            else study.evaluation.gpus
+        ),
         mem_mb=per_attempt(costs.host_mb),
         runtime=per_attempt(costs.generate_minutes),
     params:
         **EVALUATION,
+        conditions=lambda wildcards: study.asked(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         engine=study.evaluation.engine,
+        server=lambda wildcards: jobs.server(wildcards.checkpoint),
         store=paths.answers,
         code=code("generate.py"),
     script:
@@ -81,7 +90,7 @@ rule generate:
 rule generate_hybrids:
     input:
         unpack(lambda wildcards: jobs.donors_in_memory(wildcards.recipe)),
-        **jobs.asked(),
+        unpack(lambda wildcards: jobs.asked(a_hybrid(wildcards))),
         prompts=lambda wildcards: [paths.prompt.format(recipe=wildcards.recipe)],
     output:
         jobs.of_hybrids(paths.responses),
@@ -92,15 +101,16 @@ rule generate_hybrids:
     wildcard_constraints:
         recipe=one_of(study.of("merging") if jobs.in_memory else []),
     conda:
-        "../envs/frankenstein.yaml"
+        ENGINE
     resources:
-        gpu=1,
+        gpu=study.evaluation.gpus,
         mem_mb=lambda wildcards, attempt: attempt
         * costs.hybrids_mb(study, wildcards.recipe),
         runtime=lambda wildcards, attempt: attempt
         * costs.hybrids_minutes(study, wildcards.recipe, len(jobs.in_memory)),
     params:
         **EVALUATION,
+        conditions=lambda wildcards: study.asked(a_hybrid(wildcards)),
         specs=lambda wildcards: {
             hybrid: study.assignment(hybrid) for hybrid in jobs.in_memory
         },
@@ -109,6 +119,7 @@ rule generate_hybrids:
         ],
         rest_from=study.merging.rest_from,
         system_prompt=lambda wildcards: study.recipes[wildcards.recipe].system_prompt,
+        engine=study.evaluation.engine,
         store=lambda wildcards: {
             hybrid: paths.answers.format(
                 checkpoint=f"{wildcards.recipe}.{hybrid}", shard=wildcards.shard
@@ -126,7 +137,7 @@ rule grade:
         responses=expand(
             paths.responses, shard=range(study.evaluation.shards), allow_missing=True
         ),
-        examples=expand(paths.examples, task=study.tasks()),
+        examples=lambda wildcards: jobs.examples(wildcards.checkpoint),
     output:
         paths.grades,
     log:
@@ -154,7 +165,7 @@ use rule grade as grade_hybrids with:
             shard=range(study.evaluation.shards),
             allow_missing=True,
         ),
-        examples=expand(paths.examples, task=study.tasks()),
+        examples=lambda wildcards: jobs.examples(a_hybrid(wildcards)),
     output:
         jobs.of_hybrids(paths.grades),
     log:
@@ -176,7 +187,7 @@ rule judge:
         responses=expand(
             paths.responses, shard=range(study.evaluation.shards), allow_missing=True
         ),
-        examples=expand(paths.examples, task=study.tasks()),
+        examples=lambda wildcards: jobs.examples(wildcards.checkpoint),
         manifest=jobs.helper_input(study.judge),
     output:
         judged=paths.judged,
@@ -186,7 +197,7 @@ rule judge:
         f"{BENCHMARK}/judge/{{checkpoint}}.tsv"
     retries: 2
     conda:
-        "../envs/frankenstein.yaml"
+        ENGINE
     resources:
         gpu=1 if jobs.helper_input(study.judge) else 0,
         mem_mb=costs.helper_mb(study, study.judge),

@@ -32,7 +32,9 @@ def test_memory_grows_with_the_model():
 
 def test_minutes_grow_with_what_is_asked():
     paper = study()
-    assert costs.requests(paper) == 2 * 100 + 2 * 100 + 100 + 1000 + 3940 + 304 + 448
+    abilities = 2 * 100 + 2 * 100 + 100
+    assert costs.requests(paper, "openmm-in") == abilities + 1000 + 3940 + 304 + 448
+    assert costs.requests(paper, "openmm.IN-RL-RL") == abilities
     base = costs.generate_minutes(paper, "qwen-7b")
     assert costs.generate_minutes(study(shards=16), "qwen-7b") < base
     assert costs.generate_minutes(study(max_new_tokens=1024), "qwen-7b") < base / 3

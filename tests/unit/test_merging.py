@@ -207,15 +207,18 @@ def test_a_hybrid_in_memory_is_the_one_on_disk(donors, tmp_path, spec):
     cuts = (3, 6) if ":" in spec else None
     made = hybrids.merge(donors, spec, tmp_path / "hybrid", cuts=cuts)
     written, _ = loading.load_model(tmp_path / "hybrid")
-    merged, _ = loading.load_model(donors[made.config_from], state_dict=memory.state_dict(made))
+    hybrid = memory.Hybrid({label: str(path) for label, path in donors.items()}, spec, cuts, "early")
+    assert hybrid.directory == donors[made.config_from]
+    merged, _ = loading.load_model(hybrid.directory, state_dict=hybrid.state_dict())
     expected, found = written.state_dict(), merged.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert all(expected[name].dtype == found[name].dtype for name in expected)
     assert merged.generation_config.to_dict() == written.generation_config.to_dict()
     assert not merged.training
-    plans = [plan.plan(donors, other, cuts if other == spec else None) for other in (spec, spec, "IN", "RL")]
-    assert len({memory.model_digest(one, manifests) for one in plans}) == 3
+    again = memory.Hybrid(**json.loads(json.dumps(hybrid.plain())))  # as a worker of vLLM gets it
+    others = [memory.Hybrid(hybrid.donors, one, None, "early") for one in ("IN", "RL")]
+    assert len({one.model_digest(manifests) for one in (hybrid, again, *others)}) == 3
 
 
 def test_links_are_the_stores_own_files(donors, tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 import shutil
@@ -25,9 +26,9 @@ EXPENSIVE = {
     "finetune": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: sft",
     "reinforce": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: grpo sft",
     "reinforce_prompts": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints family gpu manifests weights; training: grpo prompt_files sft",
-    "generate": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates; models: gpu loading manifests",
-    "generate_hybrids": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates; merging: hybrid_spec memory plan tensors; models: architecture family gpu loading manifests weights",
-    "describe": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond; models: gpu loading manifests",
+    "generate": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; models: gpu loading manifests",
+    "generate_hybrids": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; merging: hybrid_spec memory plan tensors; models: architecture family gpu loading manifests weights",
+    "describe": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond vllm_engine; models: gpu loading manifests",
     "swap_vision_tokens": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
     "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
     "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: family gpu loading manifests; probes: attention batches decoder",
@@ -259,28 +260,25 @@ def test_every_rule_has_a_log_a_benchmark_and_resources():
                 assert directive in rule, f"{path.name}: rule {rule.split(':')[0]} has no {directive}"
 
 
-def test_the_conda_environment_agrees_with_pyproject():
+@pytest.mark.parametrize(("name", "extra"), [("frankenstein", []), ("vllm", ["vllm"])])
+def test_the_conda_environments_agree_with_pyproject(name, extra):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    environment = yaml.safe_load((ROOT / "envs" / "frankenstein.yaml").read_text())
+    environment = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())
     pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert sorted(pip) == sorted(project["dependencies"])
+    of_extra = [requirement for one in extra for requirement in project["optional-dependencies"][one]]
+    assert sorted(pip) == sorted([*project["dependencies"], *of_extra])
 
 
-def test_the_lock_file_meets_the_bounds():
+@pytest.mark.parametrize(("lock", "tests"), [("constraints.txt", True), ("constraints-vllm.txt", False)])
+def test_the_lock_files_meet_the_bounds(lock, tests):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [
-        *project["dependencies"],
-        *extras["api"],
-        *extras["slurm"],
-        *extras["cluster-generic"],
-        *extras["xlsx"],
-        *extras["test"][1:],
-    ]
+    also = [*(extras[name] for name in ("api", "slurm", "cluster-generic", "xlsx")), extras["test"][1:]]
+    wanted = [*project["dependencies"], *itertools.chain(*(also if tests else [extras["vllm"]]))]
     assert extras["test"][0] == "frankenstein-vlm[api,cluster-generic,slurm,xlsx]"
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line]
-    locked = dict(line.split("==") for line in lines)
+    lines = [line for line in (ROOT / lock).read_text().splitlines() if "==" in line]
+    locked = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
     for requirement in wanted:
         name, bound = requirement.split(">=")
-        version = [int(part) for part in re.findall(r"\d+", locked[name.lower()])]
+        version = [int(part) for part in re.findall(r"\d+", locked[name.lower().replace("_", "-")])]
         assert version >= [int(part) for part in re.findall(r"\d+", bound)], requirement

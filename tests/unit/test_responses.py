@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -24,11 +25,66 @@ class Engine:
     def __init__(self, batches=99):
         self.asked, self.batches = [], batches
 
+    def prepare(self):
+        pass
+
     def __call__(self, prompts: list[Prompt]) -> list[Response]:
         if len(self.asked) == self.batches:
             raise KeyboardInterrupt
         self.asked.append([prompt.text for prompt in prompts])
         return [Response(f"<answer>{len(prompt.text)}</answer>", [1, 2], False) for prompt in prompts]
+
+
+class Made(Engine):
+    """An engine made of a function."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, prompts):
+        return self.answer(prompts)
+
+
+class Streaming:
+    """Answers out of order, two requests in flight, and is killed after so many; fails on texts with this mark."""
+
+    def __init__(self, most=99, bad="!"):
+        self.asked, self.most, self.bad, self.planned = [], most, bad, None
+
+    def prepare(self, asked, system):
+        self.planned = asked
+
+    def stream(self, prompts):
+        numbered, waiting = enumerate(prompts), []
+        while True:
+            waiting += itertools.islice(numbered, 2 - len(waiting))
+            if not waiting:
+                return
+            if len(self.asked) == self.most:
+                raise KeyboardInterrupt
+            number, prompt = waiting.pop()
+            self.asked.append(prompt.text)
+            bad = self.bad in prompt.text
+            yield number, RuntimeError("too long") if bad else Response(f"{len(prompt.text)}", [1, 2], False)
+
+
+def test_an_engine_that_streams_gets_all_requests_and_a_kill_costs_what_was_in_flight(tmp_path):
+    asked = [*examples(4), Example("bad", "t", "too long!", "5", "number"), *examples(2, task="same")]
+    asked[-1] = Example("again", "same", asked[0].prompt, "5", "number")  # another task's, and the same request
+    whole = run(Streaming(), tmp_path / "whole", asked)
+    assert [record["id"] for record in whole] == [example.id for example in asked]
+    assert [record["error"] for record in whole] == [None] * 4 + ["RuntimeError: too long"] + [None] * 2
+    assert whole[-1]["response"] == whole[0]["response"]
+    broken = Streaming(most=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(broken, tmp_path, asked)
+    again = Streaming()
+    assert run(again, tmp_path, asked) == whole
+    assert len(broken.asked) == 3
+    assert len(again.asked) == 6 - 3 + ("too long!" in broken.asked)
+    assert {text for text, _ in again.planned} == set(again.asked)
+    assert run(third := Streaming(), tmp_path, [asked[0]]) == whole[:1]
+    assert third.planned is None
 
 
 def run(engine, tmp_path, asked=None, settings=SETTINGS, shard=0, batch=2):
@@ -153,6 +209,7 @@ def test_a_sample_that_fails_stays_in_n_and_is_asked_again(tmp_path):
 
 
 def test_where_everything_fails_it_is_not_the_samples(tmp_path):
+    @Made
     def broken(prompts):
         raise RuntimeError("no device")
 
@@ -209,6 +266,7 @@ def test_shards_made_under_different_settings_are_refused(tmp_path):
 
 
 def test_a_line_torn_within_a_letter_costs_its_batch(tmp_path):
+    @Made
     def engine(prompts):
         return [Response("90 度", [1], False) for _ in prompts]
 
@@ -243,12 +301,13 @@ def test_one_bad_batch_is_not_everything(tmp_path):
     records = run(Small(), tmp_path, examples(6), batch=2)
     assert [record["error"] is None for record in records] == [True, True, False, False, False, False]
     with pytest.raises(RuntimeError, match="no device"):
-        run(lambda prompts: (_ for _ in ()).throw(RuntimeError("no device")), tmp_path / "b", batch=1)
+        run(Made(lambda prompts: (_ for _ in ()).throw(RuntimeError("no device"))), tmp_path / "b", batch=1)
 
 
 def test_responses_do_not_depend_on_which_shard_was_first(tmp_path):
     """Two tasks that ask the same: each is asked in its own batches."""
 
+    @Made
     def engine(prompts):
         return [Response(str(len(prompts)), [1], False) for _ in prompts]
 

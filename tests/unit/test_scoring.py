@@ -159,6 +159,28 @@ def test_a_recipe_without_a_base_is_scored_from_in_on():
     ]
 
 
+def test_a_hybrid_asked_fewer_tasks_is_compared_on_those():
+    asked = {"v": {"image": 3, "black": 3}, "m": {"image": 3, "described": 3}, "t": {"text": 3}}
+    full = pd.concat(
+        [graded(task, {condition: ["right"] * n for condition, n in of.items()}) for task, of in asked.items()]
+        + [graded("extra", {"image": ["right"] * 5})]
+    )
+    hybrid = full[full.task != "extra"].assign(well_formed=True)
+    grades = {"in": full, "rl": full, "one.x": hybrid}
+    roles = {"in": [("one", "IN")], "one.x": [("one", "IN:RL:RL")], "rl": [("one", "RL")]}
+    examples = [Example(id=f"v{i}", task="v", prompt="?", answer="", answer_type="text") for i in range(3)]
+    made = scoring.score(grades, roles, {"one": ("one", 1)}, ABILITIES, examples)
+    n = made["differences"].set_index(["from", "to", "metric"]).n
+    assert n["IN", "RL", "format, image"] == 11
+    assert n["IN", "RL", "extra"] == 5
+    assert n["IN", "IN:RL:RL", "format, image"] == 6
+    assert ("IN", "IN:RL:RL", "extra") not in n
+    scored = made["scores"].set_index(["role", "metric"]).n
+    assert scored["IN", "format, image"] == 11
+    assert scored["IN:RL:RL", "format, image"] == 6
+    assert set(made["paired"].query("a == 'IN' and b == 'IN:RL:RL'").metric) >= {"M_vis", "v", "format, image"}
+
+
 def test_categories_tell_abstained_from_wrong():
     frame = graded("t", {"text": ["right", "wrong", "abstained", "ungraded"]})
     examples = [Example(f"t{i}", "t", "?", "1", category="algebra") for i in range(4)]

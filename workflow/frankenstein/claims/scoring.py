@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -187,14 +188,25 @@ def score(
     chance = {}
     for task in dict.fromkeys(example.task for example in examples):
         chance[task] = blind_rate([example for example in examples if example.task == task])
-    results = {checkpoint: of_grades(graded, abilities) for checkpoint, graded in grades.items()}
+
+    @cache
+    def outcome(checkpoint: str, tasks: frozenset[str]) -> pd.DataFrame:
+        graded = grades[checkpoint]
+        return of_grades(graded[graded.task.isin(tasks)], abilities)
+
+    asked = {checkpoint: frozenset(graded.task) for checkpoint, graded in grades.items()}
+
+    def on_shared_tasks(a: str, b: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Outcomes of two checkpoints on the tasks that both were asked: a hybrid may be asked the abilities' alone."""
+        return outcome(a, asked[a] & asked[b]), outcome(b, asked[a] & asked[b])
+
     names = ("scores", "vision", "differences", "paired", "categories")
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
     of_vision = [example for example in examples if example.task == abilities["vision"]]
     members: dict[str, dict[str, str]] = {}
     for checkpoint, played in roles.items():
         graded = grades[checkpoint]
-        rate = rates(results[checkpoint])
+        rate = rates(outcome(checkpoint, asked[checkpoint]))
         for verdict in (ABSTAINED, UNGRADED):
             rate[verdict] = [counted(graded, verdict, metric, abilities) for metric in rate.metric]
         rate["blind"] = rate.metric.map(chance)
@@ -213,9 +225,9 @@ def score(
         steps += [("IN", role) for role in member if role not in ("Base", "IN")]
         steps += [("RL", role) for role in member if role not in ("Base", "IN", "RL")]
         for old, new in steps:
-            table = difference(results[member[old]], results[member[new]])
+            table = difference(*on_shared_tasks(member[old], member[new]))
             tables["differences"].append(_labelled(table, **_label(runs[run]), **{"from": old, "to": new}))
         for a, b in itertools.combinations(member, 2):
-            table = paired(results[member[a]], results[member[b]])
+            table = paired(*on_shared_tasks(member[a], member[b]))
             tables["paired"].append(_labelled(table, **_label(runs[run]), a=a, b=b))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}

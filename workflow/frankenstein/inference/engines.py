@@ -1,46 +1,50 @@
 """Inference engines: a checkpoint through transformers (the default) or vLLM, or an OpenAI-compatible endpoint.
 
-An engine is called with a list of prompts.Prompt and returns one greedy generation.Response for each; an endpoint may
-return an exception instead of a response. `prepare` loads the weights or looks up the API key, and is not called by a
-job whose answers are all cached. `version` names the software its answers depend on besides the checkpoint.
-`template`: a chat template that replaces the checkpoint's own.
+An engine that takes batches is called with a list of prompts.Prompt and returns one greedy generation.Response for each;
+`prepare()` loads its weights. One that streams has `stream` instead, which takes an iterable of prompts and yields (number
+of the prompt, response or exception) as they finish; its `prepare` takes what is to be asked (vllm_engine.Vllm.prepare).
+Neither is prepared by a job whose answers are all cached. `turn_to` makes an engine answer as another checkpoint.
+`version` names the software its answers depend on besides the checkpoint. `template`: a chat template that replaces the
+checkpoint's own.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import itertools
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
 
 from ..core.errors import InputError
 from .cache import model_digest, versions
 from .generation import Response, generate
-from .prompts import Prompt, render
+from .prompts import Prompt
+from .vllm_engine import Vllm
 
 
 class Transformers:
-    """weights: returns a state dict in place of the directory's weights (a hybrid that is not on disk)."""
+    """A checkpoint through transformers, on one GPU or the CPU."""
 
     def __init__(
-        self,
-        directory: Path,
-        max_new_tokens: int,
-        max_pixels: int | None = None,
-        template: str | None = None,
-        weights: Callable[[], dict] | None = None,
+        self, directory: Path, max_new_tokens: int, max_pixels: int | None = None, template: str | None = None
     ):
-        self.directory, self.max_new_tokens, self.max_pixels = Path(directory), max_new_tokens, max_pixels
-        self.template, self.weights = template, weights
+        self.max_new_tokens, self.max_pixels = max_new_tokens, max_pixels
+        self.turn_to(directory, template)
+
+    def turn_to(self, directory: Path, template: str | None = None, weights=None) -> None:
+        """Answer as another checkpoint from the next `prepare` on. weights: a merging.memory.Hybrid, in place of the directory's."""
+        self.directory, self.template, self.weights = Path(directory), template, weights
+        self.__dict__.pop("loaded", None)  # before the next one is loaded: both may not fit
 
     @cached_property
     def loaded(self):
         from ..models import loading
 
-        state_dict = self.weights() if self.weights else None
+        state_dict = self.weights.state_dict() if self.weights else None
         return loading.load_model(
             self.directory, max_pixels=self.max_pixels, template=self.template, state_dict=state_dict
         )
@@ -56,71 +60,21 @@ class Transformers:
         return generate(*self.loaded, prompts, self.max_new_tokens)
 
 
-class Vllm:
-    """The same prompts, rendered by the same chat template, through vLLM (which the user installs separately)."""
+class Endpoint:
+    """A model behind an OpenAI-compatible chat endpoint, local or not. The API key is read only from an environment variable.
+
+    parallel: requests in flight; key_env: None for a server that wants no key.
+    """
 
     def __init__(
-        self, directory: Path, max_new_tokens: int, max_pixels: int | None = None, template: str | None = None
+        self, url: str, model: str, key_env: str | None, max_new_tokens: int, parallel: int = 4, retries: int = 5
     ):
-        self.directory, self.max_new_tokens, self.max_pixels = Path(directory), max_new_tokens, max_pixels
-        self.template = template
-
-    @cached_property
-    def loaded(self):
-        try:
-            from vllm import LLM
-        except ImportError:
-            raise InputError(
-                "evaluation.engine: vllm is not installed (pip install vllm), or use transformers"
-            ) from None
-        from transformers import AutoProcessor
-
-        limits = {"mm_processor_kwargs": {"max_pixels": self.max_pixels}} if self.max_pixels else {}
-        model = LLM(
-            model=str(self.directory),
-            load_format="safetensors",
-            trust_remote_code=False,
-            limit_mm_per_prompt={"image": 1},
-            seed=0,
-            **limits,
-        )
-        processor = AutoProcessor.from_pretrained(self.directory, local_files_only=True)
-        if self.template:
-            processor.chat_template = self.template
-        return model, processor
-
-    def prepare(self) -> None:
-        _ = self.loaded
+        self.url, self.model, self.key_env = url, model, key_env
+        self.max_new_tokens, self.parallel, self.retries = max_new_tokens, parallel, retries
 
     @property
     def version(self) -> str:
-        return versions("vllm")
-
-    def __call__(self, prompts: list[Prompt]) -> list[Response]:
-        model, processor = self.loaded
-        from vllm import SamplingParams
-
-        requests = []
-        for prompt in prompts:
-            request = {"prompt": render(processor, prompt)}
-            if prompt.image is not None:
-                request["multi_modal_data"] = {"image": prompt.image}
-            requests.append(request)
-        greedy = SamplingParams(temperature=0.0, max_tokens=self.max_new_tokens, repetition_penalty=1.0)
-        responses = []
-        for output in model.generate(requests, greedy, use_tqdm=False):
-            best, stops = output.outputs[0], set(processor.tokenizer.all_special_ids)
-            tokens = [token for token in best.token_ids if token not in stops]
-            responses.append(Response(best.text.strip(), tokens, best.finish_reason == "length"))
-        return responses
-
-
-class Endpoint:
-    """An OpenAI-compatible chat endpoint. The API key is read only from an environment variable."""
-
-    def __init__(self, url: str, model: str, key_env: str, max_new_tokens: int, parallel: int = 4, retries: int = 5):
-        self.url, self.model, self.key_env = url, model, key_env
-        self.max_new_tokens, self.parallel, self.retries = max_new_tokens, parallel, retries
+        return f"{self.model} at {self.url}"
 
     @cached_property
     def client(self):
@@ -128,9 +82,14 @@ class Endpoint:
             from openai import OpenAI
         except ImportError:
             raise InputError('an endpoint needs the package openai: pip install "frankenstein-vlm[api]"') from None
-        if self.key_env not in os.environ:
+        if self.key_env and self.key_env not in os.environ:
             raise InputError(f"the environment variable {self.key_env} is not set: the key of {self.url}")
-        return OpenAI(base_url=self.url, api_key=os.environ[self.key_env], max_retries=self.retries, timeout=120)
+        # A long response may take a busy server minutes; one that is gone refuses at once.
+        return OpenAI(base_url=self.url, api_key=self._key, max_retries=self.retries, timeout=1800)
+
+    @property
+    def _key(self) -> str:
+        return os.environ[self.key_env] if self.key_env else "none"
 
     def _one(self, prompt: Prompt) -> Response | Exception:
         from openai import OpenAIError
@@ -148,20 +107,30 @@ class Endpoint:
             made = self.client.chat.completions.create(
                 model=self.model, messages=messages, temperature=0, max_tokens=self.max_new_tokens, seed=0
             )
-            choice = made.choices[0]  # the endpoint does not return token ids
-            return Response((choice.message.content or "").strip(), [], choice.finish_reason == "length")
+            choice = made.choices[0]
+            if choice.finish_reason not in ("stop", "length"):
+                return RuntimeError(f"{self.url}: the response ended with {choice.finish_reason!r}")
+            text = (choice.message.content or "").strip()
+            return Response(text, None, choice.finish_reason == "length", made.usage and made.usage.completion_tokens)
         except OpenAIError as error:
             # A server's error message may quote the key.
-            return RuntimeError(f"{self.url}: {str(error).replace(os.environ[self.key_env], '***')}")
+            return RuntimeError(f"{self.url}: {str(error).replace(self._key, '***')}")
         except (TypeError, AttributeError, LookupError) as error:
             return RuntimeError(f"{self.url}: no chat completion in the answer ({type(error).__name__})")
 
-    def prepare(self) -> None:
+    def prepare(self, asked=(), system: str = "") -> None:
         _ = self.client
 
-    def __call__(self, prompts: list[Prompt]) -> list[Response | Exception]:
+    def stream(self, prompts: Iterable[Prompt]) -> Iterator[tuple[int, Response | Exception]]:
+        numbered, waiting = enumerate(prompts), {}
         with ThreadPoolExecutor(self.parallel) as pool:
-            return list(pool.map(self._one, prompts))
+            while True:
+                for number, prompt in itertools.islice(numbered, self.parallel - len(waiting)):
+                    waiting[pool.submit(self._one, prompt)] = number
+                if not waiting:
+                    return
+                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                    yield waiting.pop(future), future.result()
 
 
 LOCAL = {"transformers": Transformers, "vllm": Vllm}

@@ -24,11 +24,12 @@ class Asked:
 def asked(files: dict[str, str], params, shard: int) -> Asked:
     """The requests of a shard.
 
-    files: paths of the examples and descriptions by "examples.TASK" and "descriptions.TASK". params: tasks, conditions by
-    task, described and shuffled (tasks), seed, shards; see the rule `generate`.
+    files: paths of the examples and descriptions by "examples.TASK" and "descriptions.TASK". params: conditions by task,
+    described and shuffled (tasks), seed, shards; see the rule `generate`.
     """
-    folder = Path(files[f"examples.{params.tasks[0]}"]).parent
-    examples = {task: tasks.read_examples(Path(files[f"examples.{task}"])) for task in params.tasks}
+    paths = {task: Path(files[f"examples.{task}"]) for task in params.conditions}
+    folder = next(iter(paths.values())).parent
+    examples = {task: tasks.read_examples(path) for task, path in paths.items()}
     fingerprints = {task: tasks.fingerprint(part) for task, part in examples.items()}
     for task in params.described:
         examples[task] = descriptions.described(examples[task], Path(files[f"descriptions.{task}"]))

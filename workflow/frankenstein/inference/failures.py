@@ -7,6 +7,6 @@ import torch
 from ..core.errors import InputError
 
 # After a GPU fault nothing more can run: not a single sample's failure.
-FATAL: type[Exception] | tuple = getattr(torch, "AcceleratorError", ())
+FATAL: tuple = (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
 # A processor may raise these, too, on a malformed sample; torch's out-of-memory error is a RuntimeError.
 FAILURES = (InputError, RuntimeError, ValueError, LookupError)

@@ -11,16 +11,22 @@ from .prompts import Prompt, encode
 
 @dataclass(frozen=True)
 class Response:
-    """Generated text, its token ids (without the end token; empty for an endpoint), and whether it was truncated."""
+    """Generated text, its token ids (without the end token; None from an endpoint), whether it was truncated, and the number of
+    tokens where an endpoint tells it."""
 
     text: str
-    tokens: list[int]
+    tokens: list[int] | None
     truncated: bool
+    told: int | None = None
+
+    @property
+    def length(self) -> int | None:
+        return self.told if self.tokens is None else len(self.tokens)
 
 
-def stop_tokens(model) -> set[int]:
+def stop_tokens(generation_config) -> set[int]:
     """Ids of the tokens that end a response."""
-    stops = model.generation_config.eos_token_id
+    stops = generation_config.eos_token_id
     return set(stops if isinstance(stops, list) else [] if stops is None else [stops])
 
 
@@ -43,7 +49,7 @@ def generate(model, processor, prompts: list[Prompt], max_new_tokens: int) -> li
         top_p=None,
         top_k=None,
     )
-    stops = stop_tokens(model)
+    stops = stop_tokens(model.generation_config)
     responses = []
     for row in output[:, inputs["input_ids"].shape[1] :].tolist():
         end = next((i for i, token in enumerate(row) if token in stops), None)

@@ -74,6 +74,25 @@ def image_files(example: Example, condition: str) -> list[str]:
     return [example.image, example.meta["other_image"]]
 
 
+def _enlarged(size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which an image is shown: its own, or larger if a side is below SMALLEST."""
+    scale = max(1.0, SMALLEST / min(size))
+    width, height = (max(SMALLEST, round(side * scale)) for side in size)
+    return (width, height) if scale > 1 else size
+
+
+def shape(example: Example, condition: str, folder: Path) -> tuple[str, tuple[int, int] | None]:
+    """The text and the image's (width, height) of build_prompt's prompt, without decoding the image."""
+    if condition == "text":
+        return text_in(example, condition), None
+    try:
+        with Image.open(folder / example.image) as image:
+            size = image.size
+    except OSError:
+        size = open_image(folder / example.image).size  # says what is wrong with it
+    return text_in(example, condition), _enlarged(size)
+
+
 def build_prompt(example: Example, condition: str, folder: Path, system: str) -> Prompt:
     """The prompt of an example under a condition. `folder` holds the images; a black or other image gets the original's size.
 
@@ -83,9 +102,8 @@ def build_prompt(example: Example, condition: str, folder: Path, system: str) ->
     if condition == "text":
         return Prompt(text, None, system)
     image = open_image(folder / example.image)
-    if min(image.size) < SMALLEST:
-        scale = SMALLEST / min(image.size)
-        image = image.resize([max(SMALLEST, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
+    if image.size != (size := _enlarged(image.size)):
+        image = image.resize(size, Image.Resampling.BICUBIC)
     if condition == SHUFFLED:
         image = open_image(folder / files[1]).resize(image.size, Image.Resampling.BICUBIC)
     elif condition != "image":
@@ -94,12 +112,32 @@ def build_prompt(example: Example, condition: str, folder: Path, system: str) ->
 
 
 def render(processor, prompt: Prompt) -> str:
-    """The prompt rendered by the chat template, ending with the generation prompt."""
+    """The prompt rendered by the chat template, ending with the generation prompt.
+
+    Without the token that begins a text where the tokenizer puts one in front itself: Gemma's template writes a second one.
+    """
     content = [{"type": "image"}] if prompt.image is not None else []
     messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt.text}]}]
     if prompt.system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
-    return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    rendered, tokenizer = (
+        processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False),
+        processor.tokenizer,
+    )
+    begins = tokenizer.bos_token is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+    return rendered.removeprefix(tokenizer.bos_token) if begins else rendered
+
+
+def tokens_at_most(processor, asked: list[tuple[str, tuple[int, int] | None]], system: str) -> int | None:
+    """Upper bound of the tokens of any of these prompts (`shape`); None if the processor does not tell an image's tokens."""
+    shown = Image.new("RGB", (SMALLEST, SMALLEST))
+    texts = {render(processor, Prompt(text, shown if size else None, system)) for text, size in asked}
+    longest = max((len(ids) for ids in processor.tokenizer(list(texts)).input_ids), default=0)
+    sizes = {size for _, size in asked if size}
+    if sizes and not hasattr(processor, "_get_num_multimodal_tokens"):
+        return None
+    of_images = processor._get_num_multimodal_tokens(image_sizes=[(h, w) for w, h in sizes]) if sizes else None
+    return longest + max(of_images.num_image_tokens, default=0) if of_images else longest
 
 
 def encode(processor, prompts: list[Prompt], device="cpu"):

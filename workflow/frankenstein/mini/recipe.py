@@ -15,14 +15,16 @@ def pretraining(seed: int, steps: int, batch: int, curriculum: list[dict]) -> It
     """Base samples: short answers, or worked steps if the prompt asks for them; no system prompt.
 
     curriculum: stages with `share` (fraction of the steps), `questions` (weights of the kinds) and `explained`
-    (fraction of the samples that ask for steps).
+    (fraction of the samples that ask for steps, one for all kinds or by kind).
     """
     for number, stage in enumerate(curriculum):
         rng = random.Random(f"{seed}-{number}-explained")
+        explained = stage["explained"]
         # One extra batch, so that rounding never ends the stream early.
         count = round(stage["share"] * steps) * batch + batch
         for question in itertools.islice(questions.stream(f"{seed}-{number}", "train", stage["questions"]), count):
-            if question.kind != "describe" and rng.random() < stage["explained"]:
+            share = explained.get(question.kind, 0) if isinstance(explained, dict) else explained
+            if question.kind != "describe" and rng.random() < share:
                 prompt = Prompt(question.prompt + questions.EXPLAIN, question.image)
                 yield Sample(prompt, f"{question.chain}. {question.answer}")
             else:

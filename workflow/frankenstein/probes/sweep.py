@@ -448,7 +448,9 @@ def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> 
         ops[row, layers.start : layers.stop] = SKIP
     prompts = decoder.embed(inputs)
     with decoder.attention("frankenstein"):
-        return _BatchedSweep(decoder, prompts, [0] * len(prompts), ops).run(max_new_tokens, stop_tokens(decoder.model))
+        return _BatchedSweep(decoder, prompts, [0] * len(prompts), ops).run(
+            max_new_tokens, stop_tokens(decoder.model.generation_config)
+        )
 
 
 @torch.inference_mode()
@@ -556,7 +558,7 @@ class _Pair:
 
 
 def _swap(decoder: Decoder, pairs: list[_Pair], modes: list[str], max_new_tokens: int):
-    stops, layers = stop_tokens(decoder.model), range(len(decoder.layers))
+    stops, layers = stop_tokens(decoder.model.generation_config), range(len(decoder.layers))
     hidden = HIDDEN_STATE_AT_LAYER in modes
     wanted = [mode for mode in modes if mode != HIDDEN_STATE_AT_LAYER]
     short = [hidden and pair.shared_from is not None for pair in pairs]

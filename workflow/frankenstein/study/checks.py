@@ -195,6 +195,9 @@ def _check_tasks(study: Study) -> None:
                 close = difflib.get_close_matches(task, known, 1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 _refuse(key, f"no task {task!r}{hint} There are {', '.join(known)}")
+    for task in study.merging.benchmarks:
+        if task not in benchmarks:
+            _refuse("merging.benchmarks", f"{task!r} is not in evaluation.benchmarks: {', '.join(benchmarks)}")
     for task in study.skip_tasks():
         if study.has_image(task):
             _refuse("probes.skip_tasks", f"{task} has images; layers are skipped on text (paper, Section 3.1)")
@@ -208,6 +211,7 @@ def _check_tasks(study: Study) -> None:
             "descriptions",
             f"{lacking[0]} is answered with descriptions of its images, and comes without: say where from",
         )
+    _check_servers(study)
     mini = [task for task in study.datasets_needed() if task not in study.datasets]
     if mini and study.evaluation.examples is None:
         _refuse("evaluation.examples", f"missing: how many of {mini[0]}")
@@ -243,6 +247,24 @@ def _check_helper(study: Study, kind: str) -> None:
         _check_url(f"{kind}.endpoint.url", helper.endpoint.url)
     if helper.checkpoint and helper.checkpoint not in study.checkpoints:
         _refuse(f"{kind}.checkpoint", f"no checkpoint {helper.checkpoint!r}; there are {', '.join(study.checkpoints)}")
+
+
+def _check_servers(study: Study) -> None:
+    hybrids = {name: run for run in study.of("merging") for name in study.hybrids(run).values()}
+    for name, server in study.evaluation.servers.items():
+        key = f"evaluation.servers.{name}"
+        _check_url(f"{key}.url", server.url)
+        if name not in study.checkpoints and name not in hybrids:
+            known = [*study.checkpoints, *hybrids]
+            close = difflib.get_close_matches(name, known, 1)
+            _refuse(key, f"no such checkpoint{f'; did you mean {close[0]!r}?' if close else ''}")
+        if name in hybrids and not study.merging.keep:
+            _refuse(key, "a hybrid that is served must be on disk: set merging.keep to true")
+        if study.evaluation.max_pixels:
+            _refuse(
+                key,
+                "evaluation.max_pixels does not reach a server: set the limit when starting it, and leave the key out",
+            )
 
 
 def _check_probes(study: Study) -> None:

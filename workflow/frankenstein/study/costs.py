@@ -64,9 +64,9 @@ def examples(study: Study, task: str) -> int:
     return dataset.sample or BENCHMARKS[dataset.benchmark].size(dataset.split, dataset.category)
 
 
-def requests(study: Study) -> int:
-    """Number of requests per checkpoint: the examples of every task in every condition."""
-    return sum(examples(study, task) * len(study.conditions(task)) for task in study.tasks())
+def requests(study: Study, checkpoint: str) -> int:
+    """Number of requests to a checkpoint: the examples of each of its tasks in every condition."""
+    return sum(examples(study, task) * len(study.conditions(task)) for task in study.tasks_of(checkpoint))
 
 
 def _step(study: Study, checkpoint: str) -> float:
@@ -82,14 +82,14 @@ def answer_minutes(study: Study, checkpoint: str, asked: int, new_tokens: int) -
 
 def generate_minutes(study: Study, checkpoint: str) -> int:
     """Minutes for one shard of a checkpoint's responses."""
-    asked = ceil(requests(study) / study.evaluation.shards)
+    asked = ceil(requests(study, checkpoint) / study.evaluation.shards)
     return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
 
 
 def hybrids_minutes(study: Study, run: str, count: int) -> int:
     """Minutes for one shard of the responses of `count` hybrids of a run, merged in memory one after the other."""
-    instruct = study.recipes[run].instruct
-    return count * (generate_minutes(study, instruct) + copy_minutes(study, instruct))
+    hybrid = next(iter(study.hybrids(run).values()))
+    return count * (generate_minutes(study, hybrid) + copy_minutes(study, hybrid))
 
 
 def hybrids_mb(study: Study, run: str) -> int:

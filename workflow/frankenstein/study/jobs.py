@@ -61,7 +61,7 @@ class Jobs:
     @property
     def in_memory(self) -> list[str]:
         """Hybrids that answer in one job per run, merged in memory, instead of being written first: those that all runs have."""
-        if self.study.merging.keep or self.study.evaluation.engine != "transformers":
+        if self.study.merging.keep:
             return []
         of_runs = [set(self.hybrids_of(run)) for run in self.study.of("merging")]
         return [name for name in self.hybrids if all(name in mine for mine in of_runs)]
@@ -206,11 +206,20 @@ class Jobs:
             for label, path in self.donors(recipe, hybrid).items()
         }
 
-    def asked(self) -> dict[str, str]:
-        """Evaluation inputs of every checkpoint: examples, images and descriptions by task, keyed as "examples.TASK"."""
+    def examples(self, checkpoint: str) -> list[str]:
+        """The examples of the tasks that a checkpoint is evaluated on."""
+        return [self.paths.examples.format(task=task) for task in self.study.tasks_of(checkpoint)]
+
+    def server(self, checkpoint: str) -> dict | None:
+        """The server that answers for a checkpoint, as plain data; None if the engine does."""
+        found = self.study.evaluation.servers.get(checkpoint)
+        return found.model_dump() if found else None
+
+    def asked(self, checkpoint: str) -> dict[str, str]:
+        """Evaluation inputs of a checkpoint: examples, images and descriptions by task, keyed as "examples.TASK"."""
         study = self.study
         files: dict[str, str] = {}
-        for task in study.tasks():
+        for task in study.tasks_of(checkpoint):
             files[f"examples.{task}"] = self.paths.examples.format(task=task)
             files[f"images.{task}"] = self.paths.images.format(task=task)
         for task in study.described():

@@ -32,6 +32,7 @@ _SECTIONS = {
     schema.Abilities: "`abilities`",
     schema.Descriptions: "`descriptions`",
     schema.Evaluation: "`evaluation`",
+    schema.Server: "`evaluation.servers.CHECKPOINT`",
     schema.Judge: "`judge`",
     schema.Endpoint: "`descriptions.endpoint`, `judge.endpoint`",
     schema.Probes: "`probes`",

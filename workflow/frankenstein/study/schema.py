@@ -73,8 +73,9 @@ class Stage(Closed):
     share: Annotated[float, Field(gt=0, le=1)] = _key(
         "fraction of the training steps spent in this stage; the stages' shares must sum to 1"
     )
-    explained: Annotated[float, Field(ge=0, le=1)] = _key(
-        "fraction of samples whose prompt asks for worked steps before the answer", default=0.0
+    explained: Annotated[float, Field(ge=0, le=1)] | dict[MiniTask, Annotated[float, Field(ge=0, le=1)]] = _key(
+        "fraction of samples whose prompt asks for worked steps before the answer; one for all tasks, or as `task: fraction`",
+        default=0.0,
     )
     questions: Shares = _key("sampling weights of the mini-study tasks, as `task: weight`")
 
@@ -340,6 +341,17 @@ class Endpoint(Closed):
     )
 
 
+class Server(Closed):
+    """An OpenAI-compatible server of one checkpoint. It renders the prompt itself: start it with the checkpoint's chat template."""
+
+    url: str = _key("base URL, such as `http://localhost:8000/v1`")
+    model: str = _key("model name at the server (`--served-model-name`)")
+    key_env: str | None = _key(
+        "environment variable that holds the API key; omit for a server that wants none", default=None
+    )
+    parallel: Count = _key("requests in flight at a time", default=32)
+
+
 class Descriptions(Closed):
     """Source of the image descriptions for M_v2r, for tasks without them: exactly one of `file`, `checkpoint`, `endpoint`.
 
@@ -377,7 +389,14 @@ class Evaluation(Closed):
     batch: Count = _key("generation batch size (decoding is greedy)", default=16)
     max_new_tokens: Count = _key("maximum new tokens per response", default=8192)
     engine: Literal["transformers", "vllm"] = _key(
-        "inference engine: `transformers`, or `vllm` (install it yourself; requires GPUs)", default="transformers"
+        "inference engine: `transformers`, or `vllm` (several times as fast on a GPU; installed by one line of the README)",
+        default="transformers",
+    )
+    gpus: Count = _key("GPUs per generation job: with `vllm`, one model on all of them (tensor parallel)", default=1)
+    servers: dict[str, Server] = _key(
+        "OpenAI-compatible servers (`vllm serve`, SGLang, an API) that answer for checkpoints, as `checkpoint: server`, hybrids by "
+        "the names of their files (`one.IN-RL-RL`); the others are answered for by `engine`",
+        default={},
     )
     max_pixels: Count | None = _key(
         "pixel limit above which the processor downscales an image; omit for the processor's own limit (images are always at "
@@ -448,9 +467,14 @@ class Merging(Closed):
         default="copy",
     )
     keep: bool = _key(
-        "whether to write the hybrids to disk; if not, a run's hybrids are merged in memory and answer in one job (with vLLM, each "
-        "is written and deleted again)",
+        "whether to write the hybrids to disk; if not, a run's hybrids are merged in memory and answer in one job, one after the "
+        "other (with vLLM in one engine, whose weights are swapped)",
         default=True,
+    )
+    benchmarks: list[Task] = _key(
+        "tasks of `evaluation.benchmarks` that hybrids answer as well as those of `abilities`, which are all that Table 2 and the "
+        "claims need of them",
+        default=[],
     )
     hybrids: dict[Name, str] = _key(
         "hybrids in addition to the paper's six, as `name: specification` (notation above)", default={}
@@ -600,6 +624,11 @@ class Study(Closed):
         """Every task that is evaluated."""
         return list(dict.fromkeys([*self.abilities.model_dump().values(), *self.evaluation.benchmarks]))
 
+    def tasks_of(self, checkpoint: str) -> list[str]:
+        """The tasks that a checkpoint is evaluated on: every task, but a hybrid's are the abilities' and `merging.benchmarks`."""
+        asked = {*self.abilities.model_dump().values(), *self.merging.benchmarks}
+        return [task for task in self.tasks() if "." not in checkpoint or task in asked]
+
     def datasets_needed(self) -> list[str]:
         """Every task that is evaluated or probed."""
         return list(dict.fromkeys([*self.tasks(), *self.skip_tasks()]))
@@ -615,8 +644,12 @@ class Study(Closed):
         shuffled = self.evaluation.shuffled_images and task == self.abilities.vision
         return [*found, metrics.SHUFFLED] if shuffled else found
 
+    def asked(self, checkpoint: str) -> dict[str, list[str]]:
+        """Task -> conditions that a checkpoint is asked it in, in the order of the tasks."""
+        return {task: self.conditions(task) for task in self.tasks_of(checkpoint)}
+
     def described(self) -> list[str]:
-        """Tasks that are answered with a description in place of the image, and come without one."""
+        """Tasks that are answered with a description in place of the image, and come without one. All are an ability's."""
         return [task for task in self.tasks() if task in self.datasets and "described" in self.conditions(task)]
 
     def from_hub(self, task: str) -> dict[str, str | None]:
