@@ -1,4 +1,5 @@
-# Section 2.3: attention from reasoning tokens to vision tokens, for IN and RL; and that of each over the other's response.
+# Section 2.3: attention from reasoning tokens to vision tokens over the responses that were evaluated, for IN and RL; and that of each
+# over the other's response.
 
 
 rule attention:
@@ -7,10 +8,10 @@ rule attention:
         prompts=lambda wildcards: jobs.prompts(wildcards.checkpoint),
         examples=paths.examples.format(task=study.abilities.vision_to_reasoning),
         images=f"{paths.results}/data/{study.abilities.vision_to_reasoning}",
+        responses=lambda wildcards: jobs.responses(wildcards.checkpoint),
     output:
         records=paths.attention,
         heads=paths.heads,
-        responses=paths.attention_responses,
     log:
         f"{LOG}/attention/{{checkpoint}}.{{shard}}.log",
     benchmark:
@@ -23,11 +24,15 @@ rule attention:
         runtime=per_attempt(costs.attention_minutes),
     params:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
+        task=study.abilities.vision_to_reasoning,
         examples=study.probes.attention_examples,
         shards=study.probes.shards,
         memory_mb=study.probes.memory_mb,
         max_pixels=study.evaluation.max_pixels,
-        max_new_tokens=study.evaluation.max_new_tokens,
+        # Two jobs never write to one file: checkpoint, or checkpoint and text.
+        store=lambda wildcards: (
+            f"{paths.results}/answers/attention.{'.on.'.join(wildcards[:-1])}/{wildcards.shard}.jsonl"
+        ),
         code=code("attention.py"),
         family=family,
     script:
@@ -35,15 +40,13 @@ rule attention:
 
 
 # A longer response dilutes attention: read by both models, each text tells what the weights change from what the text does.
-rule attention_on_text:
+use rule attention as attention_on_text with:
     input:
         manifest=paths.manifest,
         prompts=lambda wildcards: jobs.prompts(wildcards.checkpoint),
         examples=paths.examples.format(task=study.abilities.vision_to_reasoning),
         images=f"{paths.results}/data/{study.abilities.vision_to_reasoning}",
-        responses=lambda wildcards: paths.attention_responses.format(
-            checkpoint=wildcards.text, shard=wildcards.shard
-        ),
+        responses=lambda wildcards: jobs.responses(wildcards.text),
     output:
         records=paths.attention_on_text,
     log:
@@ -52,20 +55,3 @@ rule attention_on_text:
         f"{BENCHMARK}/attention/{{checkpoint}}.on.{{text}}.{{shard}}.tsv"
     wildcard_constraints:
         text=r"[A-Za-z0-9_-]+",
-    conda:
-        "../envs/frankenstein.yaml"
-    resources:
-        gpu=1,
-        mem_mb=per_attempt(costs.probe_mb),
-        runtime=per_attempt(costs.attention_on_text_minutes),
-    params:
-        system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        examples=study.probes.attention_examples,
-        shards=study.probes.shards,
-        memory_mb=study.probes.memory_mb,
-        max_pixels=study.evaluation.max_pixels,
-        max_new_tokens=study.evaluation.max_new_tokens,
-        code=code("attention.py"),
-        family=family,
-    script:
-        "../workflow/scripts/attention.py"

@@ -3,7 +3,6 @@
 # How every checkpoint is asked; its tasks are study.tasks_of.
 EVALUATION = dict(
     described=study.described(),
-    shuffled=jobs.shuffled(),
     seed=study.seed,
     shards=study.evaluation.shards,
     batch=study.evaluation.batch,

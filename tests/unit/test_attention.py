@@ -12,7 +12,7 @@ from frankenstein.claims import layer_samples, measurements
 from frankenstein.core.regions import Regions
 from frankenstein.core.roles import RETRAINED, Run
 from frankenstein.data.tasks import read_examples
-from frankenstein.inference.generation import generate
+from frankenstein.inference.generation import generate, text_of
 from frankenstein.inference.prompts import build_prompt, encode
 from frankenstein.mini import benchmarks
 from frankenstein.models.loading import load_model
@@ -38,12 +38,19 @@ def test_reasoning_span(loaded, text, reasoning):
     assert tokenizer.decode(tokens[span.start : span.stop]) == reasoning
 
 
+def said(loaded, examples, folder, system="") -> dict[str, dict]:
+    """id -> the record of a model's response, one example at a time."""
+    found = {}
+    for example in examples:
+        made = generate(*loaded, [build_prompt(example, "image", folder, system)], 8)[0]
+        found[example.id] = {"response": made.text, "token_ids": made.tokens, "error": None}
+    return found
+
+
 def reasoning_to_vision(loaded, examples, folder, system="", memory_mb=1000, given=None):
-    return list(
-        attention.reasoning_to_vision(
-            *loaded, examples, folder, system=system, memory_mb=memory_mb, max_new_tokens=8, given=given
-        )
-    )
+    """Over the model's own responses, unless others are given."""
+    given = given or said(loaded, examples, folder, system)
+    return list(attention.reasoning_to_vision(*loaded, examples, folder, given, system=system, memory_mb=memory_mb))
 
 
 def test_equation_1_against_the_obvious_loop(loaded, tmp_path):
@@ -93,8 +100,9 @@ def test_a_response_without_reasoning_is_counted_as_failed(loaded, tmp_path, mon
 def test_an_image_that_does_not_open_is_a_failed_sample(loaded, tmp_path):
     benchmarks.write_examples("math_vqa", tmp_path / "m.jsonl", tmp_path / "m", n=3, seed=1)
     examples = read_examples(tmp_path / "m.jsonl")
+    given = said(loaded, examples, tmp_path)
     (tmp_path / examples[1].image).write_bytes(b"no image")
-    records = reasoning_to_vision(loaded, examples, tmp_path)
+    records = reasoning_to_vision(loaded, examples, tmp_path, given=given)
     assert len(records) == 3 * 9
     failed = [record for record in records if record["error"]]
     assert {record["id"] for record in failed} == {examples[1].id}
@@ -160,13 +168,10 @@ def asked(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two_texts(loaded, moved, asked):
     """{role: {id: response}}: what two models answer to the same questions; RL's is half as long."""
-    own, other = (
-        {record["id"]: record for record in reasoning_to_vision(model, *asked)} for model in (loaded, load_model(moved))
-    )
-    tokenizer = loaded[1].tokenizer
+    own, other = (said(model, *asked) for model in (loaded, load_model(moved)))
     for record in other.values():
         record["token_ids"] = record["token_ids"][:4]
-        record["response"] = tokenizer.decode(record["token_ids"])
+        record["response"] = text_of(loaded[1], record["token_ids"])
     assert all(own[key]["token_ids"] != other[key]["token_ids"] for key in own)
     return {"IN": own, "RL": other}
 
@@ -191,26 +196,31 @@ def parts_of(measured):
     }
 
 
-def test_a_response_that_is_given_back_has_the_attention_that_it_had(loaded, asked):
-    own = reasoning_to_vision(loaded, *asked)
-    again = reasoning_to_vision(loaded, *asked, given={record["id"]: record for record in own})
-    assert len(again) == 4 * 9
-    for one, other in zip(own, again, strict=True):
-        assert other["heads"] == pytest.approx(one["heads"], abs=1e-5)
-        for key in ("id", "layer", "tokens", "reasoning_tokens", "vision_tokens", "token_ids", "response", "error"):
-            assert other[key] == one[key], key
-        assert one["tokens"] == len(one["token_ids"]) >= one["reasoning_tokens"] > 0
+def test_a_response_of_a_server_is_read_by_its_text(loaded, asked):
+    """Which is all that there is of it: no token ids."""
+    text = "<think>red circle 1, nothing 1. 1+2=3</think><answer>3</answer>"
+    tokens = loaded[1].tokenizer(text)["input_ids"]
+    found = {}
+    for token_ids in (tokens, None):
+        given = {example.id: {"response": text, "token_ids": token_ids, "error": None} for example in asked[0]}
+        found[token_ids is None] = reasoning_to_vision(loaded, *asked, given=given)
+    assert found[True] == found[False]
+    assert len(found[True]) == 4 * 9
+    for record in found[True]:
+        assert record["tokens"] == len(tokens) > record["reasoning_tokens"] > 0
 
 
 def test_a_response_that_cannot_be_read_is_a_failed_sample(loaded, asked, two_texts):
-    missing, garbled, *_ = two_texts["IN"]
+    missing, garbled, unasked, *_ = two_texts["IN"]
     given = dict(two_texts["IN"])
     given[missing] = given[missing] | {"token_ids": None, "response": None, "error": "no image"}
     given[garbled] = given[garbled] | {"response": "another tokenizer's text"}
+    del given[unasked]
     failed = {
         record["id"]: record["error"] for record in reasoning_to_vision(loaded, *asked, given=given) if record["error"]
     }
-    assert failed.keys() == {missing, garbled}
+    assert failed.keys() == {missing, garbled, unasked}
+    assert failed[unasked] == "no response to read: it was not asked"
     assert failed[missing] == "no response to read: no image"
     assert "decodes the response that is to be read to another text" in failed[garbled]
 

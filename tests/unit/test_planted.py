@@ -75,10 +75,17 @@ def seek(tensors, layers, strength: float) -> None:
             tensors[layer(number, "self_attn.k_proj.weight")][head * HEAD + STILL, MARK] = strength
 
 
-def attention_of(directory, examples, folder, given=None) -> pd.DataFrame:
-    records = attention.reasoning_to_vision(
-        *load_model(directory), examples, folder, system="", memory_mb=500, max_new_tokens=6, given=given
-    )
+def said(directory, examples, folder) -> dict[str, dict]:
+    """id -> the record of a checkpoint's response."""
+    made = generate(*load_model(directory), [build_prompt(example, "image", folder, "") for example in examples], 6)
+    return {
+        example.id: {"response": one.text, "token_ids": one.tokens, "error": None}
+        for example, one in zip(examples, made, strict=True)
+    }
+
+
+def attention_of(directory, examples, folder, given) -> pd.DataFrame:
+    records = attention.reasoning_to_vision(*load_model(directory), examples, folder, given, system="", memory_mb=500)
     return pd.DataFrame(records)
 
 
@@ -89,9 +96,8 @@ def test_attention_raised_by_scaling_is_found_in_the_layers_where_it_was(tiny, t
     write(tiny, tmp_path / "in", mark_images)
     write(tmp_path / "in", tmp_path / "rl", lambda tensors: seek(tensors, raised, 3.0))
     frames = []
-    own = {name: attention_of(tmp_path / name, examples, tmp_path) for name in ("in", "rl")}
-    for text, read in own.items():
-        given = {record["id"]: record for record in read.to_dict("records")}
+    own = {name: said(tmp_path / name, examples, tmp_path) for name in ("in", "rl")}
+    for text, given in own.items():
         for name in own:
             label = {"recipe": "one", "stage": name.upper(), "text": text.upper(), "own": name == text}
             frames.append(attention_of(tmp_path / name, examples, tmp_path, given).assign(**label))

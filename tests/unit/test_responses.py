@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -325,3 +326,36 @@ def test_shards_of_two_runs_are_not_graded_together(tmp_path):
     other.write_bytes(path.read_bytes())
     with pytest.raises(InputError, match="is answered in another of these files too"):
         responses.read_all([path, other], "base", examples())
+
+
+def test_a_probe_goes_on_where_it_was_killed(tmp_path):
+    """Items of two tasks that share their ids; one fails, and is computed again."""
+    items, computed = [*examples(3, "x"), *(replace(one, task="y") for one in examples(3, "x"))], []
+
+    def compute(todo, kill_at=99, fails=("y", "x2")):
+        for item in sorted(todo, key=lambda item: item.id):  # in batches, and so not in order
+            if len(computed) == kill_at:
+                raise KeyboardInterrupt
+            computed.append((item.task, item.id))
+            error = "too long" if computed[-1] == fails else None
+            yield from ({"id": item.id, "task": item.task, "layer": layer, "error": error} for layer in range(2))
+
+    def run(settings=SETTINGS, **options):
+        computed.clear()
+        store = cache.ResponseCache(tmp_path / "probe" / "0.jsonl", settings)
+        return list(cache.resumed(store, items, tmp_path, lambda todo: compute(todo, **options), task="task"))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(kill_at=4)
+    assert len(computed) == 4
+    records = run()
+    assert len(records) == 12
+    assert len({(record["task"], record["id"], record["layer"]) for record in records}) == 12
+    # The last one before the kill was in flight: its end is seen when the next one's records come.
+    assert len(computed) == 6 - 3
+    run(fails=None)
+    assert computed == [("y", "x2")]
+    run()
+    assert computed == []
+    run({"code": "other"})
+    assert len(computed) == 6

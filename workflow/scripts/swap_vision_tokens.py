@@ -5,24 +5,34 @@ import torch
 
 from frankenstein.core import logs
 from frankenstein.data import tasks
+from frankenstein.inference import cache
 from frankenstein.models import gpu, loading, manifests
 from frankenstein.probes import interventions
 
 logs.redirect(snakemake.log[0])
 gpu.claim()
 torch.set_num_threads(snakemake.threads)
-pairs = Path(snakemake.input.pairs)
+params, pairs = snakemake.params, Path(snakemake.input.pairs)
 model, processor = loading.load_model(manifests.directory_of(snakemake.input.manifest))
-with open(snakemake.output.records, "w") as file:
-    for record in interventions.swap_sweep(
+settings = {key: params[key] for key in ("system_prompt", "modes", "unequal", "max_new_tokens", "code", "family")}
+store = cache.probe_store(params.store, snakemake.input.manifest, settings)
+
+
+def sweep(some):
+    return interventions.swap_sweep(
         model,
         processor,
-        tasks.read_pairs(pairs)[int(snakemake.wildcards.shard) :: snakemake.params.shards],
+        some,
         pairs.parent,
-        system=snakemake.params.system_prompt,
-        modes=snakemake.params.modes,
-        unequal=snakemake.params.unequal,
-        memory_mb=snakemake.params.memory_mb,
-        max_new_tokens=snakemake.params.max_new_tokens,
-    ):
+        system=params.system_prompt,
+        modes=params.modes,
+        unequal=params.unequal,
+        memory_mb=params.memory_mb,
+        max_new_tokens=params.max_new_tokens,
+    )
+
+
+mine = tasks.read_pairs(pairs)[int(snakemake.wildcards.shard) :: params.shards]
+with open(snakemake.output.records, "w") as file:
+    for record in cache.resumed(store, mine, pairs.parent, sweep):
         file.write(json.dumps(record) + "\n")

@@ -1,4 +1,4 @@
-"""Response cache: an interrupted job resumes where it stopped, and adding a task costs only that task."""
+"""Caches of responses and probes: an interrupted job resumes where it stopped, and adding a task costs only that task."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import hashlib
 import importlib.metadata
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 
 from ..core import jsonl
@@ -68,3 +71,36 @@ class ResponseCache:
             file.writelines(jsonl.line({"key": key, "record": record}) for key, record in new.items())
             file.flush()
             os.fsync(file.fileno())
+
+
+def probe_store(path: str, manifest: Path, settings: dict) -> ResponseCache:
+    """The store of a probe of a checkpoint; `settings` has all that its records depend on besides, the code included."""
+    software = versions("torch", "transformers")
+    return ResponseCache(Path(path), {"model": model_digest(manifest), "software": software, **settings})
+
+
+def resumed(
+    store: ResponseCache, items: list, folder: Path, compute: Callable[[list], Iterable[dict]], task: str | None = None
+) -> Iterator[dict]:
+    """Yield the records of a probe's items, computing only those of items that are not in the store, and storing them as they come.
+
+    items: examples or pairs (dataclasses with `id` and `task`), whose images are in `folder`; compute: items -> records, each with
+    the item's `id`, those of one item in a row and with `error` set if it failed (such an item is computed again the next time);
+    task: the field of a record that has the item's task, where items of several tasks may share an id. A resumed job forms other
+    batches, so its numbers may differ in the last bits.
+    """
+    keys, todo = {}, []
+    for item in items:
+        names = [getattr(item, name, None) for name in ("image", "target_image", "source_image")]
+        images = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if name]
+        key = keys[item.task if task else None, item.id] = store.key([asdict(item), images])
+        if key in store:
+            yield from store[key]
+        else:
+            todo.append(item)
+    made = compute(todo) if todo else ()
+    for name, group in groupby(made, key=lambda record: (record[task] if task else None, record["id"])):
+        records = list(group)
+        if not any(record["error"] for record in records):
+            store.add({keys[name]: records})
+        yield from records

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import tasks
+from ..data.metrics import SHUFFLED
 from . import descriptions, prompts, responses
 from .cache import ResponseCache
 from .respond import respond
@@ -25,21 +26,23 @@ def asked(files: dict[str, str], params, shard: int) -> Asked:
     """The requests of a shard.
 
     files: paths of the examples and descriptions by "examples.TASK" and "descriptions.TASK". params: conditions by task,
-    described and shuffled (tasks), seed, shards; see the rule `generate`.
+    described (tasks whose descriptions are in files), seed, shards; see the rule `generate`.
     """
     paths = {task: Path(files[f"examples.{task}"]) for task in params.conditions}
     folder = next(iter(paths.values())).parent
     examples = {task: tasks.read_examples(path) for task, path in paths.items()}
     fingerprints = {task: tasks.fingerprint(part) for task, part in examples.items()}
-    for task in params.described:
+    conditions = params.conditions
+    for task in [task for task in examples if task in params.described and "described" in conditions[task]]:
         examples[task] = descriptions.described(examples[task], Path(files[f"descriptions.{task}"]))
-    for task in params.shuffled:  # before sharding: the other image may belong to another shard
+    # Before sharding: the other image may belong to another shard.
+    for task in [task for task in examples if SHUFFLED in conditions[task]]:
         examples[task] = prompts.with_other_images(examples[task], folder, params.seed)
     requests = [
         (example, condition)
         for task, part in examples.items()
         for example in part[shard :: params.shards]
-        for condition in params.conditions[task]
+        for condition in conditions[task]
     ]
     return Asked(requests, folder, fingerprints)
 

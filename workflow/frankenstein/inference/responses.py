@@ -34,6 +34,12 @@ def read(path: Path) -> tuple[dict, list[dict]]:
     return first["header"], records
 
 
+def by_id(paths: list[Path], task: str, condition: str) -> dict[str, dict]:
+    """Example id -> the record of a checkpoint's response to a task's example under a condition, from all its shards."""
+    records = [record for path in paths for record in read(path)[1]]
+    return {record["id"]: record for record in records if (record["task"], record["condition"]) == (task, condition)}
+
+
 def read_all(paths: list[Path], checkpoint: str, examples: list[Example]) -> list[dict]:
     """All records from a checkpoint's shards.
 

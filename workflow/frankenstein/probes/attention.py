@@ -11,7 +11,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..data.tasks import Example
-from ..inference.generation import generate
+from ..inference.generation import text_of
 from ..inference.prompts import Prompt, build_prompt, encode
 from .batches import Size, in_batches
 from .decoder import Decoder, vision_mask
@@ -112,42 +112,33 @@ def reasoning_to_vision(
     processor,
     examples: list[Example],
     folder: Path,
+    given: Mapping[str, dict],
     *,
     system: str,
     memory_mb: int,
-    max_new_tokens: int,
-    given: Mapping[str, dict] | None = None,
 ) -> Iterator[dict]:
     """Yield one record per (example, layer): how strongly reasoning tokens attend to vision tokens.
 
-    The model answers greedily, or reads the responses that another checkpoint gave (given: id -> its record, with
-    response and token_ids); the response's reasoning tokens R are the queries and the image's tokens V the keys.
-    attention_mass: summed over V, averaged over heads and R (0 to 1); attention_mean: Eq. 1 as written, i.e. the
-    mass divided by |V|; heads: the mass per head; tokens, reasoning_tokens, vision_tokens: numbers of tokens of the
-    response, in R and in V; token_ids, response: the response as token ids and as the text they decode to, special
-    tokens included (None without one). NaN, with `error` set, if generation failed, the response contains no
-    reasoning token, or a given response is missing or made of tokens that this model's tokenizer decodes otherwise.
+    The model reads responses that it or another checkpoint gave (given: example id -> its record, with response, token_ids and
+    error; see inference.respond); the response's reasoning tokens R are the queries and the image's tokens V the keys.
+    attention_mass: summed over V, averaged over heads and R (0 to 1); attention_mean: Eq. 1 as written, i.e. the mass divided by
+    |V|; heads: the mass per head; tokens, reasoning_tokens, vision_tokens: numbers of tokens of the response, in R and in V. NaN,
+    with `error` set, if there is no response, it has no reasoning token, or its tokens mean another text to this model's tokenizer.
+    A response without token ids (of a server) is tokenized here.
     """
     decoder, tokenizer = Decoder(model), processor.tokenizer
 
-    def prepare(example: Example) -> tuple[tuple[Prompt, list[int] | None], list[Size]]:
-        prompt = build_prompt(example, "image", folder, system)
-        tokens = None if given is None else _readable(tokenizer, given[example.id])
-        # A given response counts as if it were to be generated: models that read the same texts then read them in the
-        # same batches, whose padding is in the last bits of every number.
-        own = encode(processor, [prompt])["input_ids"].shape[1] + max_new_tokens
-        return (prompt, tokens), [Size(0, own, 0, 1)]
+    def prepare(example: Example) -> tuple[tuple[Prompt, list[int]], list[Size]]:
+        prompt, tokens = build_prompt(example, "image", folder, system), _readable(processor, given.get(example.id))
+        return (prompt, tokens), [Size(0, encode(processor, [prompt])["input_ids"].shape[1] + len(tokens), 0, 1)]
 
-    def run(prepared: list[tuple[Prompt, list[int] | None]]):
+    def run(prepared: list[tuple[Prompt, list[int]]]):
         prompts, texts = map(list, zip(*prepared, strict=True))
-        if given is None:
-            texts = [response.tokens for response in generate(model, processor, prompts, max_new_tokens)]
         return list(zip(texts, attend(decoder, processor, prompts, texts), strict=True))
 
     nothing = [torch.full((decoder.config.num_attention_heads,), torch.nan)] * len(decoder.layers), 0, 0
     for example, made, error in in_batches(examples, prepare, run, decoder, memory_mb, "examples"):
-        tokens, (by_layer, reasoning, vision) = made or (None, nothing)
-        response = None if tokens is None else tokenizer.decode(tokens)
+        tokens, (by_layer, reasoning, vision) = made or ([], nothing)
         error = error or (None if reasoning else "no reasoning token in the response")
         for layer, heads in enumerate(by_layer):
             mass = float(heads.mean())
@@ -157,20 +148,20 @@ def reasoning_to_vision(
                 "attention_mass": mass,
                 "attention_mean": mass / vision if vision else float("nan"),
                 "heads": heads.tolist(),
-                "tokens": len(tokens or []),
+                "tokens": len(tokens),
                 "reasoning_tokens": reasoning,
                 "vision_tokens": vision,
-                "token_ids": tokens,
-                "response": response,
                 "error": error,
             }
 
 
-def _readable(tokenizer, record: dict) -> list[int]:
-    """The token ids of another checkpoint's response. Raises ValueError if there is none, or if they mean another text here."""
+def _readable(processor, record: dict | None) -> list[int]:
+    """The token ids of a response. Raises ValueError if there is none, or if they mean another text to this tokenizer."""
+    if record is None or record["response"] is None:
+        raise ValueError(f"no response to read: {record['error'] if record else 'it was not asked'}")
     if record["token_ids"] is None:
-        raise ValueError(f"no response to read: {record['error']}")
-    if tokenizer.decode(record["token_ids"]) != record["response"]:
+        return processor.tokenizer(record["response"], add_special_tokens=False)["input_ids"]
+    if text_of(processor, record["token_ids"]) != record["response"]:
         raise ValueError("the tokenizer decodes the response that is to be read to another text")
     return record["token_ids"]
 

@@ -66,7 +66,7 @@ def examples(study: Study, task: str) -> int:
 
 def requests(study: Study, checkpoint: str) -> int:
     """Number of requests to a checkpoint: the examples of each of its tasks in every condition."""
-    return sum(examples(study, task) * len(study.conditions(task)) for task in study.tasks_of(checkpoint))
+    return sum(examples(study, task) * len(conditions) for task, conditions in study.asked(checkpoint).items())
 
 
 def _step(study: Study, checkpoint: str) -> float:
@@ -133,13 +133,7 @@ def skip_minutes(study: Study, checkpoint: str) -> int:
 
 
 def attention_minutes(study: Study, checkpoint: str) -> int:
-    """Minutes for one shard of a checkpoint's attention."""
-    asked = ceil(study.probes.attention_examples / study.probes.shards)
-    return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
-
-
-def attention_on_text_minutes(study: Study, checkpoint: str) -> int:
-    """Minutes for one shard of a checkpoint's attention over another's responses: a forward pass over each, at full length."""
+    """Minutes for one shard of a checkpoint's attention over given responses: a forward pass over each, at full length."""
     asked = ceil(study.probes.attention_examples / study.probes.shards)
     tokens = asked * (_PROMPT + study.evaluation.max_new_tokens)
     return 10 + ceil(tokens * 2 * parameters(study, checkpoint) / _FLOPS / 60)

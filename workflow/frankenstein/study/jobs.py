@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..core import roles
 from ..core.provenance import code_hash
-from ..data.metrics import SHUFFLED
 from ..models import family, hub
 from .layout import Layout
 from .schema import FromHub, LocalCheckpoint, Pretrained, Study
@@ -206,6 +205,11 @@ class Jobs:
             for label, path in self.donors(recipe, hybrid).items()
         }
 
+    def responses(self, checkpoint: str) -> list[str]:
+        """The files of a checkpoint's responses."""
+        shards = range(self.study.evaluation.shards)
+        return [self.paths.responses.format(checkpoint=checkpoint, shard=shard) for shard in shards]
+
     def examples(self, checkpoint: str) -> list[str]:
         """The examples of the tasks that a checkpoint is evaluated on."""
         return [self.paths.examples.format(task=task) for task in self.study.tasks_of(checkpoint)]
@@ -219,11 +223,12 @@ class Jobs:
         """Evaluation inputs of a checkpoint: examples, images and descriptions by task, keyed as "examples.TASK"."""
         study = self.study
         files: dict[str, str] = {}
-        for task in study.tasks_of(checkpoint):
+        for task in study.asked(checkpoint):
             files[f"examples.{task}"] = self.paths.examples.format(task=task)
             files[f"images.{task}"] = self.paths.images.format(task=task)
         for task in study.described():
-            files[f"descriptions.{task}"] = self.paths.descriptions.format(task=task)
+            if "described" in study.asked(checkpoint).get(task, []):
+                files[f"descriptions.{task}"] = self.paths.descriptions.format(task=task)
         return files
 
     def files(self, *parts: str) -> dict[str, str | list[str]]:
@@ -311,7 +316,3 @@ class Jobs:
             if tasks := [task for task in self.study.tasks() if task in (questions or {})]:
                 found[run] = tasks
         return found
-
-    def shuffled(self) -> list[str]:
-        """Tasks with the shuffled condition, in which each question is paired with another example's image."""
-        return [task for task in self.study.tasks() if SHUFFLED in self.study.conditions(task)]

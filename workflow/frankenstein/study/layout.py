@@ -50,7 +50,6 @@ _PATHS = {
     # Layerwise measurements.
     "attention": "attention/{checkpoint}.{shard}.csv",
     "heads": "attention/{checkpoint}.{shard}.heads.csv",
-    "attention_responses": "attention/{checkpoint}.{shard}.responses.jsonl",
     "attention_on_text": "attention/{checkpoint}.on.{text}.{shard}.csv",
     "swap_records": "localization/swap.{checkpoint}.{function}.{shard}.jsonl",
     "skip_records": "localization/skip.{checkpoint}.{shard}.jsonl",

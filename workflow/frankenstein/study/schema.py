@@ -645,8 +645,23 @@ class Study(Closed):
         return [*found, metrics.SHUFFLED] if shuffled else found
 
     def asked(self, checkpoint: str) -> dict[str, list[str]]:
-        """Task -> conditions that a checkpoint is asked it in, in the order of the tasks."""
+        """Task -> conditions that a checkpoint is asked it in, in the order of the tasks.
+
+        A checkpoint that is not evaluated answers what attention over its responses needs alone.
+        """
+        if not self._evaluates(checkpoint):
+            return {self.abilities.vision_to_reasoning: ["image"]}
         return {task: self.conditions(task) for task in self.tasks_of(checkpoint)}
+
+    def _evaluates(self, checkpoint: str) -> bool:
+        for run in self.evaluated():
+            recipe = self.recipes[run]
+            if checkpoint.partition(".")[0] == run and "." in checkpoint:
+                return True
+            frozen = recipe.frozen.values() if run in self.of("freezing") else ()
+            if checkpoint in (recipe.base, recipe.instruct, recipe.retrained, recipe.rl, *frozen):
+                return True
+        return False
 
     def described(self) -> list[str]:
         """Tasks that are answered with a description in place of the image, and come without one. All are an ability's."""
