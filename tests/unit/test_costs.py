@@ -31,29 +31,52 @@ def test_memory_grows_with_the_model():
 
 
 def test_minutes_grow_with_what_is_asked():
-    paper = study()
+    paper = study(engine="transformers")
     abilities = 2 * 100 + 2 * 100 + 100
     assert costs.requests(paper, "openmm-in") == abilities + 1000 + 3940 + 304 + 448
     assert costs.requests(paper, "openmm.IN-RL-RL") == abilities
     base = costs.generate_minutes(paper, "qwen-7b")
-    assert costs.generate_minutes(study(shards=16), "qwen-7b") < base
-    assert costs.generate_minutes(study(max_new_tokens=1024), "qwen-7b") < base / 3
-    assert costs.generate_minutes(study(batch=8), "qwen-7b") > 2 * base
-    assert costs.generate_minutes(paper, "small-in") < base
+    assert costs.generate_minutes(study(engine="transformers", shards=4), "qwen-7b") < base / 3
+    assert costs.generate_minutes(study(engine="transformers", max_new_tokens=1024), "qwen-7b") < base / 3
+    assert costs.generate_minutes(study(engine="transformers", batch=8), "qwen-7b") > 2 * base
+    # Bound by launches, and so by depth: the 3B model has 36 layers, the 7B model 28.
+    assert costs.layers(paper, "small-in") == 36 > costs.layers(paper, "openmm.IN-RL-RL") == 28
+    assert costs.generate_minutes(paper, "small-in") > base
     assert costs.generate_minutes(study("config"), "one-in") <= 15
     assert costs.update_minutes(paper, "openmm") >= 15
-    # A forward pass: 25 examples of 9,692 tokens in 40 s, whatever the batch of the generation that it does without.
-    assert costs.attention_on_text_minutes(paper, "qwen-7b") == 11 < costs.attention_minutes(paper, "qwen-7b")
-    assert costs.attention_on_text_minutes(study(max_new_tokens=2**18), "qwen-7b") > 20
+    assert costs.attention_minutes(study(max_new_tokens=2**18), "qwen-7b") > 20
+
+
+def test_batches_are_counted_as_they_are_made():
+    """Of a single task and condition: 100 examples in batches of 32 are four, in each of a hybrid's five conditions."""
+    paper = study(engine="transformers", max_new_tokens=1000)
+    seconds = 60 * costs._answering(paper, "openmm.IN-RL-RL", 1000)
+    prefill = 500 * 1500 * 2 * 8.29e9 / costs.basis.flops
+    assert seconds == pytest.approx(5 * 4 * 1000 * 30e-3 + prefill, rel=1e-6)
+
+
+def test_vllm_is_expected_to_generate_what_responses_have_and_limited_by_what_they_may_have():
+    paper = study()
+    expected = costs.expected_minutes(paper, "generate", {"checkpoint": "qwen-7b"})
+    prefill = 6192 * 1500 * 2 * 8.29e9 / costs.basis.flops / 60
+    assert expected == pytest.approx(4 + prefill + 6192 * 1500 / 10_000 / 60, rel=1e-6)
+    assert costs.generate_minutes(paper, "qwen-7b") > 2 * expected
+    two = study(gpus=2)
+    assert costs.expected_minutes(two, "generate", {"checkpoint": "qwen-7b"}) < expected
+    six = costs.expected_minutes(paper, "generate_hybrids", {"recipe": "openmm"}, 6)
+    assert 6 < six < expected  # one start, and a twelfth of the requests each
+    assert costs.expected_minutes(paper, "figure2", {}) is None
+    assert costs.expected_minutes(paper, "attention_on_text", {"checkpoint": "qwen-7b"}) < costs.attention_minutes(
+        paper, "qwen-7b"
+    )
 
 
 @pytest.mark.parametrize("profile", ["slurm", "cluster-generic", "kubernetes"])
 def test_profiles_name_every_rule_that_may_want_a_gpu(profile):
-    rules = set()
-    for path in (ROOT / "rules").glob("*.smk"):
-        for name, body in re.findall(r"^rule (\w+):(.*?)(?=^rule |\Z)", path.read_text(), re.M | re.S):
-            if re.search(r"^\s+gpu=", body, re.M):
-                rules.add(name)
+    text = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    bodies = re.findall(r"^rule (\w+):(.*?)(?=^rule |^use rule |\Z)", text, re.M | re.S)
+    rules = {name for name, body in bodies if re.search(r"^\s+gpu=", body, re.M)}
+    rules |= {name for of, name in re.findall(r"^use rule (\w+) as (\w+) with:", text, re.M) if of in rules}
     settings = yaml.safe_load((ROOT / "profiles" / profile / "config.yaml").read_text())
     assert set(settings["set-resources"]) == rules
     assert (ROOT / "profiles" / profile / "README.md").exists()

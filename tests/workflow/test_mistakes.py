@@ -108,8 +108,15 @@ def test_the_plan_of_the_paper(tmp_path):
         [sys.executable, "-m", "frankenstein.cli", "plan", "config/paper.yaml", "--gpu-memory", "24"],
         cwd=repository, env={**os.environ, "PYTHONPATH": str(repository / "workflow")}, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert re.search(r"^generate +104 ", made, re.M)
-    assert re.search(r"^generate_hybrids +24 ", made, re.M)
+    assert re.search(r"^generate +13 ", made, re.M)
+    assert re.search(r"^generate_hybrids +3 ", made, re.M)
+    hours = float(
+        re.search(r"GPU-hours to be expected: ([\d.]+) with vllm \(as configured\), ([\d.]+) with transformers", made)[
+            1
+        ]
+    )
+    assert 3 < hours < 10
+    assert "Basis, assumed for one H100" in made
     assert "downloads: 13 checkpoints, 161 GB" in made
     assert "disk for 18 hybrids: none, merged in memory" in made
     assert "! openmm-in: generation takes about 39 GB of GPU memory, and there are 24" in made

@@ -126,7 +126,7 @@ def reasoning_to_vision(
     with `error` set, if there is no response, it has no reasoning token, or its tokens mean another text to this model's tokenizer.
     A response without token ids (of a server) is tokenized here.
     """
-    decoder, tokenizer = Decoder(model), processor.tokenizer
+    decoder = Decoder(model)
 
     def prepare(example: Example) -> tuple[tuple[Prompt, list[int]], list[Size]]:
         prompt, tokens = build_prompt(example, "image", folder, system), _readable(processor, given.get(example.id))

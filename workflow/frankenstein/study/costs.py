@@ -1,30 +1,51 @@
 """Resource estimates for a study's jobs, from checkpoint size, batch and tokens: host memory, GPU memory, minutes, disk.
 
-The rules request these resources, and `frankenstein plan` adds them up. They are limits that err on the large side; a retry
-doubles them (`attempt`). The basis of each constant is given next to it.
+The rules request limits, which err on the large side: every response goes to its last token; a retry doubles them (`attempt`).
+`frankenstein plan` also adds up what is to be expected (`expected_minutes`). All of it rests on `basis`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 from ..data.benchmarks import BENCHMARKS
 from .schema import Descriptions, Finetuned, FromHub, Judge, LocalCheckpoint, Pretrained, Reinforced, Study
 
+
+@dataclass(frozen=True)
+class Basis:
+    """What a GPU does, assumed for one of 80 GB (H100) until `frankenstein plan --measure` replaces what it can.
+
+    layer: seconds per decoding step and layer in transformers, which launches kernels one by one (30 ms at 28 layers); bandwidth:
+    bytes per second of weights and KV cache read in a step; flops: per second in prefill and forward passes (a third of the 798 TFLOP/s that a matrix product was seen to reach);
+    vllm: tokens generated per second by vLLM at 7B, all requests at once; answer: tokens of a response that may have thousands.
+    """
+
+    layer: float = 30e-3 / 28
+    bandwidth: float = 2.5e12
+    flops: float = 2.7e14
+    vllm: float = 10_000
+    answer: int = 1500
+    where: str = "assumed for one H100"
+
+
+basis = Basis()
 _BYTES = 2  # per parameter: checkpoints of this size are published in bfloat16
 _HOST_MB = 3500  # Python, torch and a processor; the mini study's largest job used 2 GB
 _MARGIN = 1.25  # overhead while moving weights to the GPU
-# Seconds per decoding step and parameter, independent of batch size: 36 ms at 8.3e9. Assumed, not measured: transformers on
-# one 80 GB GPU, reading the weights once per step. A small model's step takes 11 ms on two CPU cores (mini study).
-STEP = 4.4e-12
-_STEP_LEAST = 0.02
-_FLOPS = 1e14  # per second in prefill, assumed (a third of an 80 GB GPU's bfloat16 peak)
 _PROMPT = 1500  # tokens of a 1280 x 720 image and its question
 _KV = 57344 / 8.29e9  # bytes of KV cache per token and parameter: Qwen2.5-VL-7B's 28 layers, 4 heads of 128, bfloat16
 _UPDATE = 56 / 8.29e9  # core-minutes per parameter for both stages' spectra: 28 minutes on two cores at 7B (README)
-_LAYERS = 28  # of a 7B model, for probe run times: smaller models have fewer layers or are faster
 _DISK = 200  # MB per second read, hashed and written
+_SLACK = 10  # minutes that a limit allows for the start of a job
+_START = {
+    "transformers": 1,
+    "vllm": 4,
+}  # minutes until the first request: imports, weights; vLLM also compiles and captures graphs
+# Decoder layers by billions of parameters, for checkpoints that are not there to be asked: Qwen2.5-VL's 3B, 7B, 32B and 72B.
+_DEPTHS = ((6, 36), (20, 28), (50, 64), (float("inf"), 80))
 
 
 def parameters(study: Study, checkpoint: str) -> float:
@@ -45,6 +66,18 @@ def parameters(study: Study, checkpoint: str) -> float:
     )
     tower = shape.vision_layers * 12 * shape.vision_hidden_size**2
     return shape.layers * layer + tower + shape.vocab_size * shape.hidden_size
+
+
+def layers(study: Study, checkpoint: str) -> int:
+    """Number of decoder layers: the config's for the mini study, else that of Qwen2.5-VL with about as many parameters."""
+    if "." in checkpoint:
+        return layers(study, study.recipes[checkpoint.split(".")[0]].instruct)
+    source = study.checkpoints[checkpoint]
+    if isinstance(source, Finetuned | Reinforced):
+        return layers(study, source.start)
+    if isinstance(source, Pretrained):
+        return source.model.layers
+    return next(depth for most, depth in _DEPTHS if parameters(study, checkpoint) < most * 1e9)
 
 
 def weights_mb(study: Study, checkpoint: str) -> int:
@@ -69,27 +102,64 @@ def requests(study: Study, checkpoint: str) -> int:
     return sum(examples(study, task) * len(conditions) for task, conditions in study.asked(checkpoint).items())
 
 
-def _step(study: Study, checkpoint: str) -> float:
-    return max(_STEP_LEAST, STEP * parameters(study, checkpoint))
+def _step(study: Study, checkpoint: str, rows: int, tokens: float) -> float:
+    """Seconds per decoding step of transformers: its launches, or reading the weights and `rows` caches of `tokens` if that is more."""
+    size = parameters(study, checkpoint)
+    read = size * (_BYTES + rows * tokens * _KV)
+    return max(layers(study, checkpoint) * basis.layer, read / basis.bandwidth)
 
 
-def answer_minutes(study: Study, checkpoint: str, asked: int, new_tokens: int) -> int:
-    """Minutes of batched greedy decoding, assuming that every response reaches the token limit."""
-    batches = ceil(asked / study.evaluation.batch)
-    prefill = asked * _PROMPT * 2 * parameters(study, checkpoint) / _FLOPS
-    return 10 + ceil((batches * new_tokens * _step(study, checkpoint) + prefill) / 60)
+def _forward(study: Study, checkpoint: str, tokens: float) -> float:
+    """Minutes of forward passes over so many tokens."""
+    return tokens * 2 * parameters(study, checkpoint) / basis.flops / 60
+
+
+def _answering(study: Study, checkpoint: str, new_tokens: int) -> float:
+    """Minutes for one shard of a checkpoint's responses, each of this length, once the weights are there."""
+    shards, batch = study.evaluation.shards, study.evaluation.batch
+    asked = ceil(requests(study, checkpoint) / shards)
+    prefill = _forward(study, checkpoint, asked * _PROMPT)
+    if study.evaluation.engine == "vllm":
+        speed = basis.vllm * 8.29e9 / parameters(study, checkpoint) * study.evaluation.gpus
+        return prefill + asked * new_tokens / speed / 60
+    # A batch holds a single task and condition, and lasts as long as its longest response.
+    batches = sum(
+        len(conditions) * ceil(ceil(examples(study, task) / shards) / batch)
+        for task, conditions in study.asked(checkpoint).items()
+    )
+    longest = study.evaluation.max_new_tokens
+    return prefill + batches * longest * _step(study, checkpoint, batch, _PROMPT + longest / 2) / 60
 
 
 def generate_minutes(study: Study, checkpoint: str) -> int:
     """Minutes for one shard of a checkpoint's responses."""
-    asked = ceil(requests(study, checkpoint) / study.evaluation.shards)
-    return answer_minutes(study, checkpoint, asked, study.evaluation.max_new_tokens)
+    return _SLACK + ceil(_answering(study, checkpoint, study.evaluation.max_new_tokens))
 
 
 def hybrids_minutes(study: Study, run: str, count: int) -> int:
     """Minutes for one shard of the responses of `count` hybrids of a run, merged in memory one after the other."""
     hybrid = next(iter(study.hybrids(run).values()))
     return count * (generate_minutes(study, hybrid) + copy_minutes(study, hybrid))
+
+
+def expected_minutes(study: Study, rule: str, wildcards: dict[str, str], count: int = 0) -> float | None:
+    """Minutes that a job on a GPU should take: responses of vLLM have basis.answer tokens, batches of transformers last to the last
+    token; None for rules without such an estimate. count: hybrids of a run that are merged in memory."""
+    start, name = _START[study.evaluation.engine], wildcards.get("checkpoint", "")
+    answer = min(study.evaluation.max_new_tokens, basis.answer)
+    if rule == "generate":
+        return start + _answering(study, name, answer)
+    if rule == "generate_hybrids":
+        hybrid = next(iter(study.hybrids(wildcards["recipe"]).values()))
+        reading = 2 * weights_mb(study, hybrid) / 1000 / 60  # both donors, at 1 GB per second
+        return start + count * (_answering(study, hybrid, answer) + reading)
+    work = {
+        "attention": _attending,
+        "attention_on_text": _attending,
+        "swap_vision_tokens": _swapping,
+        "skip_layers": _skipping,
+    }
+    return _START["transformers"] + work[rule](study, name) if rule in work else None
 
 
 def hybrids_mb(study: Study, run: str) -> int:
@@ -114,29 +184,40 @@ def probe_mb(study: Study, checkpoint: str) -> int:
     return host_mb(study, checkpoint) + study.probes.memory_mb
 
 
-def probe_minutes(study: Study, checkpoint: str, samples: int, rows: int) -> int:
+def _probing(study: Study, checkpoint: str, samples: int, rows: int) -> float:
     """Minutes for one shard of a probe: `samples` with `rows` (layers x modes) each; on average half of each row is recomputed."""
     mine = ceil(samples / study.probes.shards)
-    prefill = mine * rows / 2 * _PROMPT * 2 * parameters(study, checkpoint) / _FLOPS
-    decode = mine * study.probes.max_new_tokens * _step(study, checkpoint)
-    return 10 + ceil((prefill + decode) / 60)
+    decode = mine * study.probes.max_new_tokens * _step(study, checkpoint, rows, _PROMPT)
+    return _forward(study, checkpoint, mine * rows / 2 * _PROMPT) + decode / 60
+
+
+def _swapping(study: Study, checkpoint: str) -> float:
+    return _probing(study, checkpoint, study.probes.pairs, layers(study, checkpoint) * len(study.probes.modes))
+
+
+def _skipping(study: Study, checkpoint: str) -> float:
+    samples = study.probes.skip_examples * len(study.skip_tasks())
+    return _probing(study, checkpoint, samples, layers(study, checkpoint))
+
+
+def _attending(study: Study, checkpoint: str) -> float:
+    asked = ceil(study.probes.attention_examples / study.probes.shards)
+    return _forward(study, checkpoint, asked * (_PROMPT + study.evaluation.max_new_tokens))
 
 
 def swap_minutes(study: Study, checkpoint: str) -> int:
     """Minutes for one shard of vision-token swapping on one function."""
-    return probe_minutes(study, checkpoint, study.probes.pairs, _LAYERS * len(study.probes.modes))
+    return _SLACK + ceil(_swapping(study, checkpoint))
 
 
 def skip_minutes(study: Study, checkpoint: str) -> int:
     """Minutes for one shard of layer skipping."""
-    return probe_minutes(study, checkpoint, study.probes.skip_examples * len(study.skip_tasks()), _LAYERS)
+    return _SLACK + ceil(_skipping(study, checkpoint))
 
 
 def attention_minutes(study: Study, checkpoint: str) -> int:
     """Minutes for one shard of a checkpoint's attention over given responses: a forward pass over each, at full length."""
-    asked = ceil(study.probes.attention_examples / study.probes.shards)
-    tokens = asked * (_PROMPT + study.evaluation.max_new_tokens)
-    return 10 + ceil(tokens * 2 * parameters(study, checkpoint) / _FLOPS / 60)
+    return _SLACK + ceil(_attending(study, checkpoint))
 
 
 def fetch_minutes(study: Study, checkpoint: str) -> int:
@@ -164,8 +245,10 @@ def reinforce_minutes(study: Study, checkpoint: str) -> int:
     """Minutes of GRPO: per step, full-length rollouts plus the cost of three forward passes over them."""
     source = study.checkpoints[checkpoint]
     size = source.prompts_per_step * source.num_generations
-    work = size * (_PROMPT + source.max_new_tokens) * 6 * parameters(study, checkpoint) / _FLOPS
-    return 30 + ceil(source.steps * (source.max_new_tokens * _step(study, checkpoint) + work) / 60)
+    decode = source.max_new_tokens * _step(study, checkpoint, size, _PROMPT + source.max_new_tokens / 2) / 60
+    return 30 + ceil(
+        source.steps * (decode + 3 * _forward(study, checkpoint, size * (_PROMPT + source.max_new_tokens)))
+    )
 
 
 def reinforce_gpu_mb(study: Study, checkpoint: str) -> int:

@@ -19,7 +19,7 @@ _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
 
 def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
-    """Jobs listed by a dry run, one row per job: rule, checkpoint (the wildcard), gpu, mem_mb, runtime (minutes), disk_mb.
+    """Jobs listed by a dry run, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes), disk_mb.
 
     Raises InputError with Snakemake's output if the dry run fails.
     """
@@ -33,13 +33,15 @@ def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
         found = re.search(r"^    resources: (.*)$", body, re.M)
         amounts = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", found[1] if found else ""))
         kinds = ("gpu", "mem_mb", "runtime", "disk_mb")
-        of = re.search(r"^    wildcards: .*?checkpoint=([\w.-]+)", body, re.M)
+        named = re.search(r"^    wildcards: (.*)$", body, re.M)
+        wildcards = dict(re.findall(r"(\w+)=([\w.-]+)", named[1] if named else ""))
         rows.append(
-            {"rule": rule, "checkpoint": of[1] if of else "", **{kind: int(amounts.get(kind, 0)) for kind in kinds}}
+            {"rule": rule, "checkpoint": wildcards.get("checkpoint", ""), "wildcards": wildcards}
+            | {kind: int(amounts.get(kind, 0)) for kind in kinds}
         )
     return pd.DataFrame(
         [row for row in rows if row["rule"] != "all"],
-        columns=["rule", "checkpoint", "gpu", "mem_mb", "runtime", "disk_mb"],
+        columns=["rule", "checkpoint", "wildcards", "gpu", "mem_mb", "runtime", "disk_mb"],
     )
 
 
@@ -52,23 +54,52 @@ def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000) -> str:
     table = jobs(path, snakefile)
     if table.empty:
         return "nothing to be done"
-    table["gpu_hours"] = table.gpu * table.runtime / 60
+    table["limit"] = table.gpu * table.runtime / 60
+    table["gpu_hours"] = table.gpu * _expected(study, table) / 60
     rules = table.groupby("rule").agg(
-        jobs=("rule", "size"), gpu_hours=("gpu_hours", "sum"), mem_mb=("mem_mb", "max"), runtime=("runtime", "max"),
+        jobs=("rule", "size"), gpu_hours=("gpu_hours", "sum"), limit=("limit", "sum"), mem_mb=("mem_mb", "max"),
+        runtime=("runtime", "max"),
     )  # fmt: skip
     rules["core_hours"] = table[table.gpu == 0].groupby("rule").runtime.sum() / 60
-    lines = [f"{'rule':20} {'jobs':>5} {'GPU-hours':>10} {'other hours':>11} {'memory, MB':>11} {'minutes':>8}"]
+    head = (
+        f"{'rule':20} {'jobs':>5} {'GPU-hours':>10} {'limit':>7} {'other hours':>11} {'memory, MB':>11} {'minutes':>8}"
+    )
+    lines = [head]
     for rule, row in rules.sort_values("gpu_hours", ascending=False).iterrows():
         other = 0 if pd.isna(row.core_hours) else row.core_hours
         lines.append(
-            f"{rule:20} {row.jobs:5.0f} {row.gpu_hours:10.1f} {other:11.1f} {row.mem_mb:11.0f} {row.runtime:8.0f}"
+            f"{rule:20} {row.jobs:5.0f} {row.gpu_hours:10.1f} {row.limit:7.1f} {other:11.1f} {row.mem_mb:11.0f} {row.runtime:8.0f}"
         )
     lines.append(
-        f"{'all':20} {len(table):5} {table.gpu_hours.sum():10.1f} {rules.core_hours.sum():11.1f} {table.mem_mb.max():11} {table.runtime.max():8}"
+        f"{'all':20} {len(table):5} {table.gpu_hours.sum():10.1f} {table.limit.sum():7.1f} {rules.core_hours.sum():11.1f} "
+        f"{table.mem_mb.max():11} {table.runtime.max():8}"
     )
-    lines += ["", "Hours are limits: no response is taken to stop before its last token, jobs ask for what they get at most. A decoding",
-              f"step is taken to be {costs.STEP * 8.29e9 * 1000:.0f} ms at 7B, which is assumed, not measured (workflow/frankenstein/study/costs.py).", ""]  # fmt: skip
+    lines += ["", *_basis(study, table), ""]
     return "\n".join([*lines, *_storage(study, table), *_fits(study, table, gpu_mb)])
+
+
+def _expected(study: schema.Study, table: pd.DataFrame) -> pd.Series:
+    """Minutes that each job should take; the limit where there is no better estimate."""
+    count = len(Jobs(study).in_memory)
+    found = [costs.expected_minutes(study, job.rule, job.wildcards, count) for job in table.itertuples()]
+    return pd.Series(found, index=table.index, dtype=float).fillna(table.runtime)
+
+
+def _basis(study: schema.Study, table: pd.DataFrame) -> list[str]:
+    """What the hours rest on, and what they would be with each engine."""
+    totals = []
+    for engine in ("vllm", "transformers"):
+        evaluation = study.evaluation.model_copy(update={"engine": engine})
+        hours = (table.gpu * _expected(study.model_copy(update={"evaluation": evaluation}), table)).sum() / 60
+        totals.append(f"{hours:.1f} with {engine}{' (as configured)' * (engine == study.evaluation.engine)}")
+    basis = costs.basis
+    return [
+        f"GPU-hours to be expected: {', '.join(totals)}. Limits are what jobs ask for: every response to its last token, slow starts.",
+        f"Basis, {basis.where} (`--measure` on the GPU at hand): transformers decodes at {1000 * basis.layer:.2f} ms per layer and step,",
+        f"or reads {basis.bandwidth / 1e12:.1f} TB/s, and a batch lasts to its last token; vLLM generates {basis.vllm:,.0f} tokens/s at 7B, "
+        f"{basis.answer:,} per",
+        f"response; {basis.flops / 1e12:.0f} TFLOP/s in forward passes (workflow/frankenstein/study/costs.py).",
+    ]
 
 
 def _storage(study: schema.Study, table: pd.DataFrame) -> list[str]:
