@@ -86,5 +86,59 @@ def test_more_devices_than_there_are_is_an_error(monkeypatch):
     for name in gpu._SCHEDULERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(InputError, match="wants 2 GPUs, and there are 1"):
+    with pytest.raises(InputError, match="needs 2 GPUs, but there are only 1"):
         gpu.claim(2)
+
+
+LISTED = """\
+GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1f0c1e6e-0000-4c1d-8a50-5f5f5f5f5f5f)
+"""
+SLICED = (
+    LISTED
+    + """\
+  MIG 1g.10gb     Device  0: (UUID: MIG-aaaa1111-2222-5333-8444-555566667777)
+  MIG 1g.10gb     Device  1: (UUID: MIG-bbbb1111-2222-5333-8444-555566667777)
+"""
+)
+
+
+@pytest.fixture
+def smi(tmp_path, monkeypatch):
+    """nvidia-smi that prints a text, and no CUDA_VISIBLE_DEVICES."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in gpu._SCHEDULERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(gpu.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def prints(text):
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'X'\n{text}X\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return prints
+
+
+def test_gpus_are_claimed_by_their_uuids(smi, monkeypatch):
+    """The number in /dev is not CUDA's: a container may hold /dev/nvidia5 alone."""
+    monkeypatch.setattr(gpu, "glob", lambda pattern: ["/dev/nvidia5"])
+    assert gpu._devices() == ["0"]
+    smi(LISTED)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # which claim() sets, and the end of the test takes back
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert gpu.claim() == "GPU-1f0c1e6e-0000-4c1d-8a50-5f5f5f5f5f5f" == os.environ["CUDA_VISIBLE_DEVICES"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    smi(SLICED)
+    assert [device[:8] for device in gpu._devices()] == ["MIG-aaaa", "MIG-bbbb"]
+
+
+def test_a_gpu_that_torch_can_not_use_is_an_error_and_not_the_cpu(smi, monkeypatch, tiny):
+    from frankenstein.models import loading
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    smi(LISTED)
+    with pytest.raises(
+        InputError, match=r"GPU GPU-1f0c.* is there, and torch .* can not use it.*set CUDA_VISIBLE_DEVICES to nothing"
+    ):
+        loading.load_model(tiny)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert str(loading.load_model(tiny)[0].device) == "cpu"

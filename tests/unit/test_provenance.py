@@ -29,9 +29,9 @@ EXPENSIVE = {
     "generate": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; models: gpu loading manifests",
     "generate_hybrids": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; merging: hybrid_spec memory plan tensors; models: architecture family gpu loading manifests weights",
     "describe": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond vllm_engine; models: gpu loading manifests",
-    "swap_vision_tokens": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts templates; models: family gpu loading manifests; probes: attention batches decoder",
+    "swap_vision_tokens": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts responses templates; models: family gpu loading manifests; probes: attention batches decoder",
     "weight_updates": "core: errors logs progress; models: architecture family manifests weights; updates: matrices vectors",
     "merge": "core: errors logs progress; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints family manifests weights",
     "fetch_checkpoint": "core: errors logs progress; models: architecture checkpoints family hub manifests weights",
@@ -176,10 +176,14 @@ EDITS = {
 def _hashes_by_rule() -> dict[str, str]:
     text = "".join(path.read_text() for path in sorted((ROOT / "rules").glob("*.smk")))
     found = {}
-    for part in re.split(r"^(?:use rule \w+ as|rule) ", text, flags=re.M)[1:]:
-        if coded := re.search(r"code=code\(([^)]*)\)", part):  # a rule made of another may leave its params as they are
+    for of, name, body in re.findall(
+        r"^(?:use rule (\w+) as|rule) (\w+)(.*?)(?=^rule |^use rule |\Z)", text, re.M | re.S
+    ):
+        if coded := re.search(r"code=code\(([^)]*)\)", body):
             script, *modules = re.findall(r'"([^"]+)"', coded[1])
-            found[re.match(r"\w+", part)[0]] = provenance.code_hash(SCRIPTS / script, *modules)
+            found[name] = provenance.code_hash(SCRIPTS / script, *modules)
+        elif of:  # a rule made of another may leave its params as they are
+            found[name] = found[of]
     return found
 
 

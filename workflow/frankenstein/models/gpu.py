@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import subprocess
 import tempfile
 import time
 from glob import glob
@@ -20,7 +22,37 @@ def _devices() -> list[str]:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         names = [name.strip() for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
         return [name for name in names if name and not name.startswith("-")]
-    return sorted((path.removeprefix("/dev/nvidia") for path in glob("/dev/nvidia[0-9]*")), key=int)
+    return _listed() or [str(number) for number in range(len(glob("/dev/nvidia[0-9]*")))]
+
+
+def _listed() -> list[str]:
+    """UUIDs of the GPUs, or of their MIG slices, that nvidia-smi lists; empty without it.
+
+    Not the numbers in /dev: a container with only /dev/nvidia5 has one GPU, which is number 0 to CUDA.
+    """
+    try:
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return re.findall(r"UUID: (MIG-[\w/-]+)", told) or re.findall(r"UUID: (GPU-[\w-]+)", told)
+
+
+def device() -> str:
+    """ "cuda", or "cpu" where there is no GPU or CUDA_VISIBLE_DEVICES is empty.
+
+    Raises InputError if there is one that torch can not use: a large model would otherwise run on the CPU for days, unnoticed.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if devices := _devices():
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+        raise InputError(
+            f"GPU {', '.join(devices)} is there, and torch {torch.__version__}, built {built}, can not use it (does nvidia-smi work, "
+            "and is the driver new enough?). To run on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
+        )
+    return "cpu"
 
 
 def claim(count: int = 1, poll: float = 1.0) -> str | None:
@@ -39,7 +71,7 @@ def claim(count: int = 1, poll: float = 1.0) -> str | None:
     folder = Path(tempfile.gettempdir()) / f"frankenstein-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if count > len(devices):
-        raise InputError(f"a job wants {count} GPUs, and there are {len(devices)}: {', '.join(devices)}")
+        raise InputError(f"the job needs {count} GPUs, but there are only {len(devices)}: {', '.join(devices)}")
     waiting = False
     while True:
         held: dict[str, int] = {}

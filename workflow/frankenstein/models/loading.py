@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..core.errors import InputError
+from . import gpu
 
 
 def cap_pixels(processor, pixels: int) -> None:
@@ -32,7 +33,6 @@ def load_model(
     max_pixels: larger images are downscaled to it (cap_pixels). template: a chat template replacing the checkpoint's own.
     state_dict: tensors, by the names that a checkpoint's files have, in place of the directory's (merging.memory).
     """
-    import torch
     from transformers import (
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
         AutoConfig,
@@ -41,6 +41,7 @@ def load_model(
         GenerationConfig,
     )
 
+    device = gpu.device()
     processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
     if max_pixels:
         cap_pixels(processor, max_pixels)
@@ -65,5 +66,4 @@ def load_model(
             raise InputError(f"{directory}: {problem.replace('_', ' ')}: {names[0]} ({len(names)} in all)")
     if state_dict is not None and (Path(directory) / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(directory, local_files_only=True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.eval().to(device), processor
