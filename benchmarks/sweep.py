@@ -1,9 +1,10 @@
-"""Swapping and skipping at every layer: the sweep engine versus one generate call per layer, in one run.
+"""Swapping and skipping at every layer: the sweep engine versus one generate call per layer (naive), and versus all layers as rows
+of one batch with a hook per row (rows, the best way with hooks), in one run.
 
     OMP_NUM_THREADS=2 python benchmarks/sweep.py
 
 A Qwen2.5-VL with random weights and one pair of images. Ratios are medians over paired repeats, alternating between
-the naive method and ours. The last line is a JSON object.
+the methods. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -112,7 +113,14 @@ def ways(arguments) -> dict:
             layer: naive_sweep.skip(model, target, [layer] if layer >= 0 else [], new)[0] for layer in range(-1, count)
         }
 
-    return {"swap naive": naive_swap, "swap ours": swap, "skip naive": naive_skip, "skip ours": skip}
+    return {
+        "swap naive": naive_swap,
+        "swap rows": lambda: naive_sweep.swap_in_rows(model, target, source, new),
+        "swap ours": swap,
+        "skip naive": naive_skip,
+        "skip rows": lambda: naive_sweep.skip_in_rows(model, target, new),
+        "skip ours": skip,
+    }
 
 
 def resident(field: str) -> float:
@@ -152,9 +160,10 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - start)
             for probe in ("swap", "skip"):
                 for layer, (tokens, logits) in made[f"{probe} naive"].items():
-                    other_tokens, other = made[f"{probe} ours"][layer]
-                    difference = max(difference, float((logits - other).abs().max()))
-                    equal = equal and tokens == other_tokens
+                    for way in ("rows", "ours"):
+                        other_tokens, other = made[f"{probe} {way}"][layer]
+                        difference = max(difference, float((logits - other).abs().max()))
+                        equal = equal and tokens == other_tokens
 
     result = {}
     print(f"{'':12}{'seconds':>10}{'peak MB above the model':>26}")
@@ -169,6 +178,8 @@ def main() -> None:
         ratios = [a / b for a, b in zip(seconds[f"{probe} naive"], seconds[f"{probe} ours"], strict=True)]
         result[f"{probe}_speedup"] = round(statistics.median(ratios), 2)
         result[f"{probe}_speedup_range"] = [round(min(ratios), 2), round(max(ratios), 2)]
+        rows = [a / b for a, b in zip(seconds[f"{probe} rows"], seconds[f"{probe} ours"], strict=True)]
+        result[f"{probe}_speedup_over_rows"] = round(statistics.median(rows), 2)
         result[f"{probe}_flop_ratio"] = round(flops.ratio(here, probe, *size), 2)
         result[f"{probe}_flop_ratio_7b"] = round(flops.ratio(flops.QWEN2_5_VL_7B, probe, *size), 2)
     result |= {"max_logit_diff": difference, "tokens_equal": equal, "layers": arguments.layers}

@@ -24,6 +24,8 @@ def test_sweep():
     assert made["layers"] == 4
     assert made["swap_speedup"] > 0
     assert made["skip_speedup"] > 0
+    assert made["swap_speedup_over_rows"] > 0
+    assert made["skip_speedup_over_rows"] > 0
 
 
 def test_updates():
@@ -37,6 +39,13 @@ def test_evaluation():
     made = last_line("evaluation.py", "--samples", "4", "--new-tokens", "3", "--repeats", "1", "--answers", "100")
     assert made["batch_speedup"] > 0
     assert made["answers_per_second"] > 0
+
+
+def test_generation():
+    made = last_line("generation.py", "--examples", "4", "--hybrids", "2")
+    assert made["answers_equal"] is True
+    assert made["one_process_speedup"] > 1
+    assert made.keys() == {"one_process_speedup", "answers_equal", "vllm_agreement"}
 
 
 def test_merging(tmp_path):
