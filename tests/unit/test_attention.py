@@ -222,7 +222,7 @@ def test_a_response_that_cannot_be_read_is_a_failed_sample(loaded, asked, two_te
     assert failed.keys() == {missing, garbled, unasked}
     assert failed[unasked] == "no response to read: it was not asked"
     assert failed[missing] == "no response to read: no image"
-    assert "decodes the response that is to be read to another text" in failed[garbled]
+    assert "decodes the response's tokens to a different text" in failed[garbled]
 
 
 def test_equal_weights_leave_all_of_a_change_to_the_text(loaded, asked, two_texts):

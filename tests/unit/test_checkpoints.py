@@ -62,7 +62,7 @@ def test_a_changed_file_is_named(copy):
     checkpoints.write_manifest(copy / "manifest.json", copy, {})
     with open(copy / "model.safetensors", "ab") as file:
         file.write(b"x")
-    with pytest.raises(InputError, match=r"model\.safetensors: gone or changed"):
+    with pytest.raises(InputError, match=r"model\.safetensors: missing or changed"):
         manifests.directory_of(copy / "manifest.json")
 
 
@@ -132,11 +132,11 @@ def damage_name(directory):
     ("damage", "says"),
     [
         (shutil.rmtree, "no config.json"),
-        (damage_truncate, r"model\.safetensors: half-written or damaged"),
+        (damage_truncate, r"model\.safetensors: incomplete or damaged"),
         (damage_shard, r"model-00002-of-00002\.safetensors: missing shard"),
         (damage_index, r"index\.json: 'model\..*' is not in model-00001-of-00002\.safetensors"),
-        (damage_cut_index, r"index\.json: half-written or damaged"),
-        (damage_no_index, r"config\.json speaks of 9 decoder layers"),
+        (damage_cut_index, r"index\.json: incomplete or damaged"),
+        (damage_no_index, r"config\.json declares 9 decoder layers"),
         (damage_pickle, r"no \.safetensors file \(pickled weights are not read\)"),
         (damage_nan, r"layers\.4\.mlp\.up_proj\.weight' holds NaN"),
         (damage_config, r"config\.json: not JSON"),

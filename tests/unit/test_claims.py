@@ -557,11 +557,11 @@ def test_the_papers_own_cells_decide_nothing():
         ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis, from: IN, to: RL}, expect: less}, {name: a, statistic: gain, of: {metric: M_rea, from: IN, to: RL}, expect: less}]}", "two statements of one name"),
         ("- {claim: 9, says: x, margin: -1, statements: [{name: a, statistic: gain, of: {metric: M_vis, from: IN, to: RL}, expect: less}]}", "margin is the smallest relevant difference, a number above zero, not -1"),
         ("- {claim: 9, says: x, statements: [{name: a, statistic: attention_gain, of: {region: mid}, expect: equal}]}", "equal is within a margin, which attention_gain does not have by itself"),
-        ("- {claim: null, says: x, statements: []}", "its name is a number or a text"),
-        ("- {claim: '1', says: x, statements: []}", "claim 1 is there twice"),
-        ("- {claim: 9, statements: 3}", "no list of claims"),
-        ("{", "no list of claims"),
-        ("- {claim: 1, says: x, statements: []}", "claim 1 is there twice"),
+        ("- {claim: null, says: x, statements: []}", "the name of a claim must be a number or a text"),
+        ("- {claim: '1', says: x, statements: []}", "claim 1 appears twice"),
+        ("- {claim: 9, statements: 3}", "not a list of claims"),
+        ("{", "not a list of claims"),
+        ("- {claim: 1, says: x, statements: []}", "claim 1 appears twice"),
     ],
 )  # fmt: skip
 def test_claims_that_are_none_are_named(tmp_path, text, says):

@@ -36,7 +36,7 @@ def test_updates_writes_the_whole_table(tiny, moved, tmp_path, jobs):
 def test_errors_are_one_line(tiny, tmp_path, capsys):
     for arguments, says in (
         (["--in", str(tmp_path), "-o", "x.parquet"], "error: .*no .safetensors file"),
-        (["--in", str(tiny), "-o", "x.json"], "error: x.json: ends neither in"),
+        (["--in", str(tiny), "-o", "x.json"], "error: x.json: must end in"),
     ):
         with pytest.raises(SystemExit, match=says):
             cli.main(["updates", "--base", str(tiny), *arguments])

@@ -63,12 +63,12 @@ def set_key(*path_and_value):
         (set_key("checkpoints", "base", "train", "magic"), "config: checkpoints.base: neither 'path' nor 'hub' nor one of train"),
         (set_key("checkpoints", "one-rl", "questions", "poetry", 1), "checkpoints.one-rl.questions.poetry: Input should be"),
         (set_key("checkpoints", "one-rl", "from", "nobody"), "checkpoints.one-rl.from: no checkpoint 'nobody'; there are base"),
-        (set_key("checkpoints", "one-in", "from", "one-rl"), "is a circle"),
+        (set_key("checkpoints", "one-in", "from", "one-rl"), "is circular"),
         (set_key("checkpoints", "one-rl", "frozen", "earyl"), "checkpoints.one-rl.frozen: Input should be 'early'"),
         (set_key("recipes", "one", "retrained", "one-rl"), "recipes.one.retrained: 'one-rl' was trained from 'one-in', not from 'base'"),
         (set_key("recipes", "one", "retrained", "two-rl"), "recipes.one.retrained: 'two-rl' was trained from 'two-in', not from 'base'"),
-        (set_key("checkpoints", "two-in", "seed", 11), "recipes.one.retrained: 'two-in' has the seed of 'one-in', 11"),
-        (set_key("checkpoints", "two-in", "steps", 5), "recipes.one.retrained: 'two-in' differs from 'one-in' in steps, not in its seed alone"),
+        (set_key("checkpoints", "two-in", "seed", 11), "recipes.one.retrained: 'two-in' has the same seed as 'one-in', 11"),
+        (set_key("checkpoints", "two-in", "steps", 5), "recipes.one.retrained: 'two-in' differs from 'one-in' in steps, but should differ only in its seed"),
         (set_key("recipes", "one", "runs", 0), "config: recipes.one.runs: "),
         (set_key("recipes", "one", "runs", [{"rl": "one-rl", "rll": "one-in"}]), "config: recipes.one.runs.0.rll: unknown key; did you mean 'rl'?"),
         (set_key("recipes", "one", "runs", [{"in": "one-in", "rl": "one-rl"}, {"in": "two-in", "rl": "two-rl"}]), "recipes.one.frozen: with several runs, list them under each of recipes.one.runs"),
@@ -76,32 +76,32 @@ def set_key(*path_and_value):
         (set_key("recipes", "one", "runs", [{"rl": "nobody"}]), "recipes.one.rl: no checkpoint 'nobody'; there are base"),
         (lambda config: config["checkpoints"].update({"one-in": {"path": "in"}, "one-rl": {"path": "rl"}}) or config["recipes"]["one"].update(runs=2, frozen={}, retrained=None), "recipes.one.runs: 'one-rl' (rl) is not trained by this study, so it has one run; list the checkpoints of each run"),
         (lambda config: config["recipes"]["one"].pop("rl") and None, "config: recipes.one.rl: missing: the checkpoint name of this run's RL"),
-        (lambda config: config["recipes"].update({"one-2": config["recipes"]["two"]}) or config["recipes"]["one"].update(runs=2), "recipes.one-2: is the name of run 2 of one too: rename one"),
-        (lambda config: config["checkpoints"].update({"one-in-2": config["checkpoints"]["two-in"]}) or config["recipes"]["one"].update(runs=2), "checkpoints.one-in-2: is run 2 of one-in too: rename it"),
+        (lambda config: config["recipes"].update({"one-2": config["recipes"]["two"]}) or config["recipes"]["one"].update(runs=2), "recipes.one-2: is also the name of run 2 of one: rename one"),
+        (lambda config: config["checkpoints"].update({"one-in-2": config["checkpoints"]["two-in"]}) or config["recipes"]["one"].update(runs=2), "checkpoints.one-in-2: is also the name of run 2 of one-in: rename it"),
         (set_key("recipes", "one", "chat_template_from", "two-rl"), "recipes.one.chat_template_from: 'two-rl' is not in the recipe, which has base, one-in"),
-        (set_key("judge", {"endpoint": {"url": "https://me:secret@host/v1", "model": "m"}}), "judge.endpoint.url: no user, password or query in it"),
+        (set_key("judge", {"endpoint": {"url": "https://me:secret@host/v1", "model": "m"}}), "judge.endpoint.url: must contain no user, password or query"),
         (set_key("regions", "cuts", [6, 3]), "config: regions.cuts: [6, 3] are out of order"),
         (set_key("regions", "cuts", [3, 9]), "regions.cuts [3, 9] leave a region of the 9 decoder layers empty"),
         (set_key("regions", "cuts", "3,6"), "config: regions.cuts: "),
         (set_key("recipes", {}), "config: recipes: "),
         (set_key("recipes", "one", "rl", "one-lr"), "recipes.one.rl: no checkpoint 'one-lr'"),
         (set_key("recipes", "one", "frozen", "early", "one-rl-mid"), "recipes.one.frozen.early: 'one-rl-mid' has frozen: mid"),
-        (set_key("recipes", "two", "in", "one-in"), "recipes.two.retrained: 'one-in' is recipes.two.in too"),
-        (set_key("recipes", "one", "in", "two-in"), "recipes.one.retrained: 'two-in' is recipes.one.in too"),
+        (set_key("recipes", "two", "in", "one-in"), "recipes.two.retrained: 'one-in' is also recipes.two.in"),
+        (set_key("recipes", "one", "in", "two-in"), "recipes.one.retrained: 'two-in' is also recipes.one.in"),
         (set_key("recipes", "one", "rl", "two-rl"), "recipes.one.rl: 'two-rl' was trained from 'two-in', not from 'one-in'"),
         (set_key("checkpoints", "two-rl", "from", "one-in"), "recipes.two.rl: 'two-rl' was trained from 'one-in', not from"),
         (set_key("recipes", "one", "rl", "one-rl-late"), "recipes.one.rl: 'one-rl-late' has frozen: late"),
         (set_key("recipes", "two", "base", "one-in"), "recipes.two.in: 'two-in' was trained from 'base', not from 'one-in'"),
-        (set_key("checkpoints", "base", "curriculum", 0, "share", 0.5), "base.curriculum: the shares add up to 1.3,"),
+        (set_key("checkpoints", "base", "curriculum", 0, "share", 0.5), "base.curriculum: the stages' shares sum to 1.3 instead of 1"),
         (set_key("abilities", "vision", "text_math"), "abilities.vision: text_math has no image"),
-        (set_key("probes", "skip_examples", 9999), "probes.skip_examples: 9999 of text_math, which has 320"),
+        (set_key("probes", "skip_examples", 9999), "probes.skip_examples: 9999 examples of text_math, which has only 320"),
         (set_key("evaluation", "examples", 1), "evaluation.examples: Input should be greater than or equal to 2"),
-        (set_key("merging", "rest_from", "late"), "config: merging.rest_from: 'late' is none of early, in, rl, base"),
+        (set_key("merging", "rest_from", "late"), "config: merging.rest_from: unknown donor 'late'; known: early, in, rl, base"),
         (set_key("merging", "rest_from", {"haed": "rl"}), "config: merging.rest_from.haed: unknown part"),
         (set_key("merging", "layout", "links"), "config: merging.layout: Input should be 'copy' or 'link'"),
         (set_key("merging", "hybrids", {"w": "IN+XX@1"}), "config: merging.hybrids.w: no donor 'XX'"),
         (set_key("merging", "hybrids", {"w": "IN+RL"}), "config: merging.hybrids.w: hybrid 'IN+RL': '+RL' is not like"),
-        (set_key("merging", "hybrids", {"RL": "IN:0.5:RL"}), "config: merging.hybrids.RL: is the name of a stage"),
+        (set_key("merging", "hybrids", {"RL": "IN:0.5:RL"}), "config: merging.hybrids.RL: is a reserved name"),
         (set_key("merging", "hybrids", {"IN-RL-RL": "IN"}), "config: merging.hybrids.IN-RL-RL: is one of the paper's six"),
         (lambda config: config["recipes"]["one"].pop("in"), "config: recipes.one.in: missing"),
         (lambda config: config.pop("recipes"), "config: recipes: missing"),
@@ -137,7 +137,9 @@ def test_what_is_trained_here_has_the_chat_template_of_what_it_began_with():
         recipe["chat_template_from"] = "base"
     assert load(config).template_from("two") == "base"
     config["recipes"]["two"]["chat_template_from"] = "two-rl"
-    with pytest.raises(InputError, match=r"'two-in' is one's too, under another chat_template_from") as caught:
+    with pytest.raises(
+        InputError, match=r"'two-in' is also in recipe one, which has another chat_template_from"
+    ) as caught:
         load(config)
     assert "recipes.two.in" in str(caught.value)
 
@@ -190,7 +192,9 @@ def test_two_rl_runs_may_share_an_in_and_a_base_may_be_missing():
     with pytest.raises(InputError, match=r"recipes.second.chapters: updates needs recipes.second.base"):
         load(config)
     config["recipes"]["second"] = {**config["recipes"]["mine"], "rl": "rl2", "system_prompt": "other"}
-    with pytest.raises(InputError, match=r"recipes.second.in: 'in' is mine's too, under another system_prompt"):
+    with pytest.raises(
+        InputError, match=r"recipes.second.in: 'in' is also in recipe mine, which has another system_prompt"
+    ):
         load(config)
 
 
@@ -207,13 +211,13 @@ def test_two_rl_runs_may_share_an_in_and_a_base_may_be_missing():
             "datasets.counting: is a task of the mini study",
         ),
         (lambda c: c["datasets"]["text"].update(split="dev"), "datasets.text.split: math500 has test"),
-        (lambda c: c["datasets"]["text"].update(path="a", revision="b"), "local files have neither repo nor revision"),
-        (lambda c: c.pop("descriptions"), "descriptions: math is answered with descriptions"),
+        (lambda c: c["datasets"]["text"].update(path="a", revision="b"), "give either path, or repo and revision"),
+        (lambda c: c.pop("descriptions"), "descriptions: math needs image descriptions for M_v2r"),
         (lambda c: c.update(descriptions={}), "descriptions: exactly one of file, checkpoint, endpoint"),
         (lambda c: c.update(judge={"checkpoint": "bose"}), "judge.checkpoint: no checkpoint 'bose'"),
         (
             lambda c: c["evaluation"]["benchmarks"].append("counting"),
-            "evaluation.examples: missing: how many of counting",
+            "evaluation.examples: missing: the number of examples per task (needed for counting)",
         ),
         (lambda c: c["probes"].update(skip_tasks=["math"]), "probes.skip_tasks: math has images"),
         (lambda c: c["checkpoints"]["base"].update(revision="main"), "checkpoints.base.hub.revision"),
@@ -230,11 +234,12 @@ def test_a_bad_study_of_public_benchmarks_is_one_line(edit, says):
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        (lambda c: (c["recipes"]["mine"].pop("base"), c.update(merging={"rest_from": "base"})), "merging.rest_from: base, and recipes.mine has none"),
+        (lambda c: (c["recipes"]["mine"].pop("base"), c.update(merging={"rest_from": "base"})), "merging.rest_from: base, but recipes.mine has no base"),
         (lambda c: (c["recipes"]["mine"].pop("base"), c.update(chapters=["updates"])), "chapters: updates: no recipe has a base"),
         (lambda c: c.update(chapters=["freezing"]), "chapters: freezing: no recipe has frozen"),
-        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}}), "exactly one of questions, prompt_file"),
-        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}, "prompt_file": "r", "gpus": 2}), "more than one needs accelerate"),
+        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}}), "give exactly one of questions and prompt_file"),
+        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}, "prompt_file": "r", "gpus": 2}), "more than one GPU needs an accelerate"),
+        (lambda c: c["checkpoints"].update(rl={"train": "grpo", "from": "in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}, "prompt_file": "r", "gpus": 8}), "4 rollouts per step (prompts_per_step 1 x num_generations 4) must be a multiple of micro_batch 1 x gpus 8"),
     ],
 )  # fmt: skip
 def test_what_a_recipe_lacks_is_said_before_anything_runs(edit, says):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from frankenstein.study import costs
+from frankenstein.study import costs, measure
 from frankenstein.study.config import load
 
 
@@ -47,6 +47,30 @@ def test_minutes_grow_with_what_is_asked():
     assert costs.attention_minutes(study(max_new_tokens=2**18), "qwen-7b") > 20
 
 
+def test_rl_keeps_its_state_on_every_gpu_unless_accelerate_shards_it(tmp_path):
+    config = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())
+    rl = {"train": "grpo", "from": "small-in", "seed": 1, "learning_rate": 1e-6, "rewards": {"answer": 1, "format": 0}}
+    rl |= {"prompt_file": "p.jsonl", "num_generations": 8}
+
+    def need(**changes):
+        config["checkpoints"]["small-rl"] = rl | changes
+        return costs.reinforce_gpu_mb(load(config), "small-rl")
+
+    assert need() == 16 * 3750  # 3.75e9 parameters: 60 GB
+    assert need(frozen_components=["vision_tower"]) == pytest.approx((16 - 12 * 0.08) * 3750, abs=1)
+    plain, sharded = tmp_path / "ddp.yaml", tmp_path / "fsdp.yaml"
+    plain.write_text("distributed_type: MULTI_GPU\n")
+    sharded.write_text("distributed_type: FSDP\n")
+    assert need(gpus=8, accelerate=str(plain)) == 16 * 3750
+    assert need(gpus=8, accelerate=str(sharded)) == 16 * 3750 / 8
+    config["recipes"]["small"]["frozen"] = {"mid": "small-rl-mid"}
+    config["checkpoints"]["small-rl-mid"] = rl | {"frozen": "mid"}
+    # The cuts of 28 layers, in a model of 36: nine of its layers are Mid.
+    assert costs.reinforce_gpu_mb(load(config), "small-rl-mid") == pytest.approx(
+        (16 - 12 * 0.78 * 9 / 36) * 3750, abs=1
+    )
+
+
 def test_batches_are_counted_as_they_are_made():
     """Of a single task and condition: 100 examples in batches of 32 are four, in each of a hybrid's five conditions."""
     paper = study(engine="transformers", max_new_tokens=1000)
@@ -85,3 +109,13 @@ def test_profiles_name_every_rule_that_may_want_a_gpu(profile):
 def test_rules_name_no_site():
     for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]:
         assert not re.search(r"partition\s*[:=]|qos|slurm", path.read_text()), path
+
+
+def test_a_plan_can_rest_on_what_this_machine_does():
+    widths = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2}
+    measured = measure.measure(batch=2, prompt=16, steps=3, widths=widths)
+    assert 1e-6 < measured.layer < 1
+    assert 1e6 < measured.flops < 1e14
+    assert 1e8 < measured.bandwidth < 1e13
+    assert "measured on" in measured.where
+    assert (measured.vllm, measured.answer) == (costs.basis.vllm, costs.basis.answer)

@@ -216,7 +216,7 @@ def test_the_size_of_a_prompt_is_known_without_its_image(tiny, tmp_path):
     assert tokens_at_most(processor, [told for told, _ in texts], "think first.") == max(tokens for _, tokens in texts)
     Image.new("RGB", (30, 30)).save(tmp_path / "broken.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"broken\.png: image does not open"):
+    with pytest.raises(InputError, match=r"broken\.png: image cannot be opened"):
         shape(Example("c", "t", "?", "5", image="broken.png"), "image", tmp_path)
 
 

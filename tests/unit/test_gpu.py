@@ -137,7 +137,7 @@ def test_a_gpu_that_torch_can_not_use_is_an_error_and_not_the_cpu(smi, monkeypat
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     smi(LISTED)
     with pytest.raises(
-        InputError, match=r"GPU GPU-1f0c.* is there, and torch .* can not use it.*set CUDA_VISIBLE_DEVICES to nothing"
+        InputError, match=r"GPU GPU-1f0c.* is there, and torch .* cannot use it.*set CUDA_VISIBLE_DEVICES to nothing"
     ):
         loading.load_model(tiny)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -155,9 +155,9 @@ def test_rules_of_the_benchmarks(task, response, gold, fields, expected):
 
 
 @pytest.mark.parametrize(("fields", "says"), [
-    ({"question_type": "free_form", "answer_type": "float"}, "answer_type float without precision"),
-    ({"question_type": "free_form"}, "answer_type None is none of"),
-    ({"choices": "[]"}, r"choices '\[\]' are no list"),
+    ({"question_type": "free_form", "answer_type": "float"}, "answer_type float needs a precision"),
+    ({"question_type": "free_form"}, "unknown answer_type None"),
+    ({"choices": "[]"}, r"choices must be a list, not '\[\]'"),
 ])  # fmt: skip
 def test_gold_fields_that_are_missing_are_named(fields, says):
     with pytest.raises(InputError, match=f"mathvista, id 'x': {says}"):
@@ -287,16 +287,19 @@ def test_golds_by_id(tmp_path):
     [
         (
             ['{"id": 1, "response": "1", "answer": "1"}', "{torn", '{"id": 2, "response": "1", "answer": "1"}'],
-            "line 2: no JSON object",
+            "line 2: not a JSON object",
         ),
         (
             ['{"id": 1, "response": "1", "answer": "1"}', '{"id": "1", "response": "1", "answer": "1"}'],
-            "line 2: id '1' stands twice",
+            "line 2: id '1' appears twice",
         ),
         (['{"response": "1", "answer": "1"}'], "line 1: no id"),
         (['{"id": 1, "answer": "1"}'], "line 1: neither response nor extraction"),
         (['{"id": 1, "response": "1"}'], "line 1: no answer to grade '1' by"),
-        (['{"id": 1, "response": "1", "answer": "one or two"}'], "gsm8k, id 1: the answer 'one or two' is no number"),
+        (
+            ['{"id": 1, "response": "1", "answer": "one or two"}'],
+            "gsm8k, id 1: the answer 'one or two' is not a number",
+        ),
     ],
 )
 def test_bad_input_is_one_error(tmp_path, lines, says):

@@ -67,7 +67,7 @@ def test_the_rest_is_earlys_or_each_parts_own():
         ("IN+RL@head", {}, r"is not like"),
         ("IN:1.5:RL", {}, r"'1.5' is neither"),
         ("IN::RL", {}, r"'' is neither"),
-        ("IN:RL:RL", {"rest_from": {"eyes": "IN"}}, r"'eyes' is none of vision_tower"),
+        ("IN:RL:RL", {"rest_from": {"eyes": "IN"}}, r"unknown part 'eyes'; known: vision_tower"),
     ],
 )
 def test_what_does_not_parse_is_named(spec, options, says):

@@ -132,7 +132,7 @@ def test_lmms_evals_own_samples(tmp_path, capsys):
     cli.main(["import", "--from", "lmms-eval", str(tmp_path / "s.jsonl"), "-o", str(tmp_path / "r.jsonl")])
     assert grade(tmp_path, tmp_path / "r.jsonl", capsys) == {"7": "right", "1": "right"}
     (tmp_path / "s.jsonl").write_text('{"doc_id": 0}\n')
-    with pytest.raises(InputError, match="line 1: no logged sample"):
+    with pytest.raises(InputError, match="line 1: not a logged sample"):
         list(interchange.from_lmms_eval(tmp_path / "s.jsonl"))
 
 
@@ -313,9 +313,9 @@ def test_vlmevalkits_predictions(tmp_path, capsys, suffix):
 
 def test_tables_that_are_no_predictions_are_named(tmp_path):
     pd.DataFrame({"index": [1], "answer": ["3"]}).to_csv(tmp_path / "a.tsv", sep="\t")
-    with pytest.raises(InputError, match="no table of VLMEvalKit's predictions"):
+    with pytest.raises(InputError, match="not a table of VLMEvalKit's predictions"):
         list(interchange.from_vlmevalkit(tmp_path / "a.tsv"))
-    with pytest.raises(InputError, match=r"neither \.xlsx nor"):
+    with pytest.raises(InputError, match=r"must be an \.xlsx"):
         list(interchange.from_vlmevalkit(tmp_path / "a.parquet"))
     pd.DataFrame({"index": [1], "prediction": ["x"], "choices": ["__import__('os').getcwd()"]}).to_csv(
         tmp_path / "e.csv", index=False
@@ -362,10 +362,10 @@ def test_a_precision_of_a_table_is_a_number(tmp_path, capsys):
 
 def test_files_that_are_not_what_they_are_called_are_one_line(tmp_path):
     (tmp_path / "a.xlsx").write_text("hello")
-    with pytest.raises(SystemExit, match=r"a\.xlsx: no table"):
+    with pytest.raises(SystemExit, match=r"a\.xlsx: not a table"):
         cli.main(["import", "--from", "vlmevalkit", str(tmp_path / "a.xlsx"), "-o", str(tmp_path / "r")])
     (tmp_path / "v").write_text('{"id": 1}\n')
-    with pytest.raises(SystemExit, match="no verdicts of `frankenstein grade`"):
+    with pytest.raises(SystemExit, match="not verdicts of `frankenstein grade`"):
         cli.main(["compare", str(tmp_path / "v"), str(tmp_path / "v")])
     (tmp_path / "s.jsonl").write_text('{"doc_id": 0, "doc": {}, "target": "", "resps": [["\\ud800"]]}\n')
     cli.main(["import", "--from", "lmms-eval", str(tmp_path / "s.jsonl"), "-o", str(tmp_path / "r")])

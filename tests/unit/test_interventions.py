@@ -84,7 +84,7 @@ def test_a_sample_that_fails_stays_in_with_its_reason(loaded, counting, sums, tm
     failed = [record for record in records if record["error"]]
     assert {record["id"] for record in failed} == {counting[2].id}
     assert len(failed) == 1 + 2 * 9
-    assert all(record["response"] is None and "image does not open" in record["error"] for record in failed)
+    assert all(record["response"] is None and "image cannot be opened" in record["error"] for record in failed)
 
     sums[1] = Example("seen", "text_math", "1+1=?", "2", "number", image="nowhere.png")
     records = skip_sweep(loaded, sums, tmp_path)
@@ -191,7 +191,7 @@ def test_other_failures_cost_a_sample_too(loaded, counting, tmp_path, capsys):
 
 def test_a_shard_of_one_records_its_failure_and_one_of_many_that_all_fail_is_an_error(loaded, counting, tmp_path):
     assert all(record["error"] for record in swap_sweep(loaded, counting[:1], tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="image does not open"):
+    with pytest.raises(InputError, match="image cannot be opened"):
         swap_sweep(loaded, counting, tmp_path / "nowhere")
 
 

@@ -131,7 +131,7 @@ def test_a_server_answers_for_the_checkpoints_that_name_one():
         micro({"one-r": at})
     with pytest.raises(InputError, match=r"must be on disk: set merging\.keep"):
         micro({"one.IN-RL-RL": at}, keep=False)
-    with pytest.raises(InputError, match="no user, password or query"):
+    with pytest.raises(InputError, match="must contain no user, password or query"):
         micro({"one-rl": at | {"url": "http://me:secret@localhost/v1"}})
 
 

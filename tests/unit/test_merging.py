@@ -264,7 +264,7 @@ def test_a_parent_that_changed_after_its_manifest_was_made(donors, tmp_path):
         last = file.read(1)[0]
         file.seek(-1, os.SEEK_END)
         file.write(bytes([last ^ 1]))
-    with pytest.raises(InputError, match=r"RL/model\.safetensors: gone or changed since"):
+    with pytest.raises(InputError, match=r"RL/model\.safetensors: missing or changed since"):
         hybrids.merge(parents, "IN:RL:RL", tmp_path / "bad")
 
 
@@ -299,7 +299,7 @@ def test_verify_finds_what_is_not_as_it_was_made(donors, tmp_path):
     with pytest.raises(InputError, match="but not in both"):
         verification.verify(out)
     (out / "merge_manifest.json").unlink()
-    with pytest.raises(InputError, match="not a hybrid of ours"):
+    with pytest.raises(InputError, match="not a hybrid made here"):
         verification.verify(out)
 
 

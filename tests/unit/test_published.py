@@ -174,14 +174,14 @@ def test_public_descriptions_and_those_that_are_missing(vista, shared, tmp_path)
     ("benchmark", "rows", "options", "says"),
     [
         ("mathvista", [VISTA | {"decoded_image": None, "image": ""}], {}, r"row 0: mathvista '1' has no image"),
-        ("mathvista", [VISTA | {"decoded_image": None}], {}, "images/1.jpg: the image of mathvista '1' is not there"),
+        ("mathvista", [VISTA | {"decoded_image": None}], {}, "images/1.jpg: the image of mathvista '1' is missing"),
         ("mathvista", [VISTA | {"decoded_image": {"bytes": b"hello", "path": None}}], {}, "'1' does not open"),
         ("mathvista", [VISTA | {"decoded_image": None, "image": "../../x.png"}], {}, "is outside"),
-        ("mathvista", [VISTA, VISTA], {}, "row 1: id '1' stands twice"),
+        ("mathvista", [VISTA, VISTA], {}, "row 1: id '1' appears twice"),
         ("mathvista", [VISTA], {"category": "general"}, "no category 'general'; there are 'general-vqa'"),
         ("mathvista", [VISTA], {"n": 2}, "a sample of 2 of 1 rows"),
         ("mathvision", [{"id": 1, "question": "q"}], {}, r"row 0: no row of mathvision: no field 'options'"),
-        ("gsm8k", [{"question": "q", "answer": "18"}], {}, "row 0: no row of gsm8k: answer without ####"),
+        ("gsm8k", [{"question": "q", "answer": "18"}], {}, "row 0: no row of gsm8k: the answer has no ####"),
     ],
 )
 def test_rows_that_are_not_as_published_are_named(tmp_path, benchmark, rows, options, says):
@@ -198,7 +198,7 @@ def test_published_pairs_with_their_images(shared, tmp_path):
         assert len(pairs) == 20
         assert all(tasks.open_image(tmp_path / pair.source_image).size for pair in pairs)
         assert not any("<image>" in pair.prompt for pair in pairs)
-    with pytest.raises(InputError, match=r"25 pairs, and probes\.pairs asks for 26"):
+    with pytest.raises(InputError, match=r"only 25 pairs, but probes\.pairs is 26"):
         published_pairs.pairs(source, tmp_path / "x.jsonl", tmp_path / "x", n=26)
 
 
@@ -206,7 +206,7 @@ def test_a_pair_without_its_image_is_named(tmp_path):
     row = {"id": "a", "task": "ocr", "target_image": "t.png", "source_image": "gone.png", "prompt": "?"}
     (tmp_path / "t.png").write_bytes(picture())
     (tmp_path / "data.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(InputError, match=r"gone\.png: image does not open"):
+    with pytest.raises(InputError, match=r"gone\.png: image cannot be opened"):
         published_pairs.pairs(tmp_path / "data.jsonl", tmp_path / "x.jsonl", tmp_path / "x", n=1)
     (tmp_path / "data.jsonl").write_text(json.dumps(row | {"source_image": "../../etc/x.png"}) + "\n")
     with pytest.raises(InputError, match="source_image of 'a' is outside its folder"):

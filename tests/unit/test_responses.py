@@ -126,7 +126,7 @@ def test_a_corrupt_line_in_the_middle_is_named(tmp_path):
     path = tmp_path / "answers" / "0.jsonl"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], lines[1][:20], *lines[2:]]) + "\n")
-    with pytest.raises(InputError, match=r"0\.jsonl, line 2: no JSON object"):
+    with pytest.raises(InputError, match=r"0\.jsonl, line 2: not a JSON object"):
         run(Engine(), tmp_path)
 
 
@@ -238,7 +238,7 @@ def test_grades_are_of_whole_files(tmp_path):
     ("break_it", "says"),
     [
         (lambda lines: ['{"id": "t0"}', *lines[1:]], "no header"),
-        (lambda lines: [*lines[:2], lines[2][:30], *lines[3:]], "line 3: no JSON object"),
+        (lambda lines: [*lines[:2], lines[2][:30], *lines[3:]], "line 3: not a JSON object"),
         (lambda lines: [*lines, lines[1]], "line 7: .* is answered twice"),
         (lambda lines: lines[:-1], "no response to 't4'"),
         (lambda lines: [lines[0].replace('"base"', '"one-rl"'), *lines[1:]], "responses of 'one-rl', not of 'base'"),
@@ -256,7 +256,7 @@ def test_responses_that_are_not_what_they_should_be_are_named(tmp_path, break_it
 def test_responses_to_another_version_of_the_prompts_are_refused(tmp_path):
     path = written(tmp_path)
     reworded = [Example(e.id, e.task, e.prompt + " Think.", e.answer, e.answer_type) for e in examples()]
-    with pytest.raises(InputError, match="t was asked in another version"):
+    with pytest.raises(InputError, match="t was asked with another version"):
         responses.read_all([path], "base", reworded)
 
 
@@ -324,7 +324,7 @@ def test_shards_of_two_runs_are_not_graded_together(tmp_path):
     path = written(tmp_path)
     other = tmp_path / "other.jsonl"
     other.write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="is answered in another of these files too"):
+    with pytest.raises(InputError, match="is also answered in another of these files"):
         responses.read_all([path, other], "base", examples())
 
 

@@ -195,7 +195,7 @@ def test_a_prompt_that_ends_with_the_image(models):
     model = models["llava_onevision"]
     prompts = [batch(model, [[*text(3, 1), image(s)]]) for s in (1, 2)]
     check_swap(model, *prompts, 6, modes=[HIDDEN_STATE_AT_LAYER])
-    with pytest.raises(InputError, match="pair 0: no text after the image"):
+    with pytest.raises(InputError, match="pair 0: no text follows the image"):
         sweep.swap(Decoder(model), *prompts, [KV_FROM_LAYER], 6)
 
 
@@ -346,15 +346,15 @@ def test_bad_input(qwen):
     for message, call in {
         "target 0: no vision token": lambda: sweep.swap(decoder, without, source, [KV_FROM_LAYER], 4),
         "source 0: no vision token": lambda: sweep.swap(decoder, target, without, [KV_FROM_LAYER], 4),
-        "target 0: image 1 asked for, the prompt holds 1": lambda: sweep.swap(
+        "target 0: image 1 was requested, but the prompt has 1 images": lambda: sweep.swap(
             decoder, target, source, [KV_FROM_LAYER], 4, image=1
         ),
-        "target 0: 2 images in the prompt; name the one": lambda: sweep.swap(
+        "target 0: 2 images in the prompt; say which one": lambda: sweep.swap(
             decoder, *[batch(qwen, [[image(1), 7, image(2), 8]])] * 2, [KV_FROM_LAYER], 4
         ),
         "1 targets, 2 sources": lambda: sweep.swap(decoder, target, both, [KV_FROM_LAYER], 4),
         "mode 'kv': one of": lambda: sweep.swap(decoder, target, source, ["kv"], 4),
-        "max_new_tokens: 0": lambda: sweep.swap(decoder, target, source, [KV_FROM_LAYER], 0),
+        "max_new_tokens is 0": lambda: sweep.swap(decoder, target, source, [KV_FROM_LAYER], 0),
         "layers 5 to 6: this model has layers 0 to 5": lambda: sweep.skip(decoder, target, [range(5, 7)], 4),
     }.items():
         with pytest.raises(InputError, match=message):

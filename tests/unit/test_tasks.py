@@ -23,16 +23,16 @@ def test_an_empty_dataset_is_named(tmp_path):
 def test_a_line_that_is_no_example_is_named(tmp_path, line):
     good = json.dumps({"id": "a", "task": "t", "prompt": "p", "answer": "x"})
     (tmp_path / "bad.jsonl").write_text(f"{good}\n{line}\n")
-    with pytest.raises(InputError, match=r"bad\.jsonl, line 2: (not a record of kind Example|no JSON object)"):
+    with pytest.raises(InputError, match=r"bad\.jsonl, line 2: (not a record of kind Example|not a JSON object)"):
         tasks.read_examples(tmp_path / "bad.jsonl")
 
 
 def test_an_image_that_does_not_open_is_named(tmp_path):
     for name, content in (("cut.png", b"\x89PNG\r\n\x1a\n" + b"0" * 20), ("text.png", b"hello")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(InputError, match=f"{name}: image does not open"):
+        with pytest.raises(InputError, match=f"{name}: image cannot be opened"):
             tasks.open_image(tmp_path / name)
-    with pytest.raises(InputError, match=r"gone\.png: image does not open"):
+    with pytest.raises(InputError, match=r"gone\.png: image cannot be opened"):
         tasks.open_image(tmp_path / "gone.png")
 
 
@@ -109,5 +109,7 @@ def test_another_image_is_shown_in_the_size_of_ones_own(tmp_path):
 def test_asking_for_more_than_there_is_is_an_error(monkeypatch):
     one = next(questions.stream(1, "eval", {"text_math": 1}))
     monkeypatch.setitem(questions.KINDS, "text_math", lambda rng, split: one)
-    with pytest.raises(InputError, match=r"1 different text_math questions, asked for 3: lower evaluation\.examples"):
+    with pytest.raises(
+        InputError, match=r"only 1 different text_math questions, but 3 were requested: lower evaluation\.examples"
+    ):
         questions.sample(1, "eval", "text_math", 3)

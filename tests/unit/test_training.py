@@ -262,5 +262,7 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
 def test_rollouts_that_cannot_be_shared_out_are_named(tiny, prompts, tmp_path):
     from frankenstein.training import prompt_files
 
-    with pytest.raises(InputError, match=r"4 rollouts a step \(2 prompts x 2\) are no multiple of micro_batch 3 x 1"):
+    with pytest.raises(
+        InputError, match=r"4 rollouts per step \(2 prompts x 2\) are not a multiple of micro_batch 3 x 1"
+    ):
         prompt_files.run(specification(tiny, tmp_path / "rl", prompts, micro_batch=3))

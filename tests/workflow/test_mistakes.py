@@ -17,7 +17,7 @@ from study import copy_repository, snakemake, study_of
         (lambda path: shutil.rmtree(path), "not a Hugging Face checkpoint directory"),
         (
             lambda path: (path / "model.safetensors").write_bytes((path / "model.safetensors").read_bytes()[:100_000]),
-            "half-written or damaged",
+            "incomplete or damaged",
         ),
     ],
     ids=["missing", "half-written"],
@@ -57,7 +57,7 @@ def test_an_image_that_does_not_open_is_named_and_costs_nothing_made(micro, resu
     finally:
         image.write_bytes(saved)
         os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert f"{image.relative_to(micro)}: image does not open" in output
+    assert f"{image.relative_to(micro)}: image cannot be opened" in output
     assert (results / "responses" / "one-in.0.jsonl").read_bytes() == kept
     snakemake(micro, "--", str(target.relative_to(micro)))
     assert target.read_bytes() == before

@@ -238,7 +238,7 @@ def read_study(study: str | Path, root: str | Path = ".") -> Measurements:
     folder, root = Path(root) / study, Path(root)
     named = folder / "config"
     if not named.exists():
-        raise InputError(f"{folder}: no file `config`: not a study's folder, or its run never began")
+        raise InputError(f"{folder}: no file `config`: not a study's folder, or the study was never run")
     path = root / named.read_text().strip()
     found = config.load(config.read(path))
     jobs = Jobs(found)

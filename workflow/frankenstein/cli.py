@@ -152,6 +152,9 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("config", type=Path)
     command.add_argument("--snakefile", type=Path, default=Path("Snakefile"))
     command.add_argument("--gpu-memory", type=int, default=80, help="memory per available GPU in GB (default: 80)")
+    command.add_argument(
+        "--measure", action="store_true", help="measure decoding and forward passes on the GPU at hand (under a minute)"
+    )
     command.set_defaults(run=_plan)
 
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -165,7 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _updates(parsed) -> None:
     if parsed.out.suffix not in (".parquet", ".csv"):
-        raise InputError(f"{parsed.out}: ends neither in .parquet nor in .csv")
+        raise InputError(f"{parsed.out}: must end in .parquet or .csv")
     if parsed.jobs < 1:
         raise InputError(f"--jobs {parsed.jobs}: must be at least 1")
     from .updates.table import updates_table
@@ -213,7 +216,7 @@ def _import(parsed) -> None:
         raise InputError("--examples goes with --from lmms-eval: VLMEvalKit tables already contain the gold answers")
     if parsed.benchmark is not None:
         if parsed.benchmark not in BENCHMARKS:
-            raise InputError(f"--benchmark {parsed.benchmark}: none of {', '.join(BENCHMARKS)}")
+            raise InputError(f"--benchmark {parsed.benchmark}: unknown; known: {', '.join(BENCHMARKS)}")
         if parsed.examples is None:
             source = BENCHMARKS[parsed.benchmark]
             at = f" at {source.revision}" if source.revision else ""
@@ -264,7 +267,7 @@ def _compare(parsed) -> None:
         try:
             rows = [(str(record["id"]), record["verdict"] == RIGHT) for _, record in jsonl.read(path)]
         except KeyError as error:
-            raise InputError(f"{path}: no verdicts of `frankenstein grade`: field {error} is missing") from None
+            raise InputError(f"{path}: not verdicts of `frankenstein grade`: field {error} is missing") from None
         if not rows or len({key for key, _ in rows}) < len(rows):
             raise InputError(f"{path}: {'duplicate id' if rows else 'empty'}")
         side = pd.DataFrame(rows, columns=["id", "correct"])
@@ -289,7 +292,7 @@ def _plan(parsed) -> None:
 
     if not parsed.snakefile.exists():
         raise InputError(f"{parsed.snakefile}: no such file; run from the repository root, or give --snakefile")
-    print(plan.plan(parsed.config, parsed.snakefile, 1000 * parsed.gpu_memory))
+    print(plan.plan(parsed.config, parsed.snakefile, 1000 * parsed.gpu_memory, parsed.measure))
 
 
 def _donors(parsed) -> dict[str, Path]:

@@ -89,7 +89,7 @@ def _swapped(measured: Measurements, function: str) -> pd.DataFrame:
     part = wanted(part[~part.unchangeable.astype(bool)], f"no swap can change a pair of {function}")
     if (right := able(part)[function]) < ABLE:
         raise LookupError(f"the Base has only {right:.0%} of the {function} pairs right without a swap")
-    part = wanted(part[part["mode"] == "hidden_state_at_layer"], "hidden_state_at_layer is none of the modes")
+    part = wanted(part[part["mode"] == "hidden_state_at_layer"], "the study did not run the mode hidden_state_at_layer")
     return part.assign(task=function)
 
 

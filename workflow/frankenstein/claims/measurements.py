@@ -176,7 +176,7 @@ def read(
         if deepest >= layers:
             raise InputError(
                 f"{what}: layers up to {int(deepest)}, but {files.get('regions')} has {layers}: "
-                "recipes whose layers are looked at together need one depth; give the other one its own study"
+                "recipes in one study must have the same depth; put the other one in a study of its own"
             )
     paper = found.paths("reference")
     return Measurements(

@@ -79,14 +79,14 @@ def read(paths: list[Path]) -> list[dict]:
                         raise InputError(f"{path}: claim {claim['claim']}: {why}")
                 names = [str(statement["name"]) for statement in claim["statements"]]
                 if len(set(names)) < len(names):
-                    raise InputError(f"{path}: claim {claim['claim']}: two statements of one name")
+                    raise InputError(f"{path}: claim {claim['claim']}: two statements share a name")
                 if not isinstance(claim["claim"], int | str):
-                    raise InputError(f"{path}: claim {claim['claim']}: its name is a number or a text")
+                    raise InputError(f"{path}: claim {claim['claim']}: the name of a claim must be a number or a text")
                 if str(claim["claim"]) in [str(other["claim"]) for other in claims]:
-                    raise InputError(f"{path}: claim {claim['claim']} is there twice")
+                    raise InputError(f"{path}: claim {claim['claim']} appears twice")
                 claims.append({"says": claim["says"], "where": "", "asks": "", **claim, "statements": stated})
         except OSError as error:
             raise InputError(f"config: claims: {path}: {error.strerror}") from None
         except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: no list of claims ({type(error).__name__}: {error})") from None
+            raise InputError(f"{path}: not a list of claims ({type(error).__name__}: {error})") from None
     return claims

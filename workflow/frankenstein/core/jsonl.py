@@ -26,7 +26,7 @@ def read(path: Path, torn: bool = False) -> Iterator[tuple[int, dict]]:
         except ValueError as error:
             if torn and number == len(lines):
                 return
-            raise InputError(f"{path}, line {number}: no JSON object ({error})") from None
+            raise InputError(f"{path}, line {number}: not a JSON object ({error})") from None
         yield number, record
 
 

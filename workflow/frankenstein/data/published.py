@@ -49,12 +49,12 @@ def rows(path: Path) -> Iterator[tuple[str, dict]]:
         try:
             found = json.loads(path.read_text())
         except ValueError as error:
-            raise InputError(f"{path}: no JSON ({error})") from None
+            raise InputError(f"{path}: not JSON ({error})") from None
         pairs = found.items() if isinstance(found, dict) else enumerate(found)
         for key, row in pairs:
             yield f"{path}, {key!r}", {"id": key, **row}
     else:
-        raise InputError(f"{path}: neither .parquet nor .jsonl nor .json")
+        raise InputError(f"{path}: must be a .parquet, .jsonl or .json file")
 
 
 def read(benchmark: str, files: list[Path], as_published: bool) -> list[Example]:
@@ -79,7 +79,7 @@ def read(benchmark: str, files: list[Path], as_published: bool) -> list[Example]
             if source.has_image and not example.image:
                 raise InputError(f"{where}: {benchmark} {example.id!r} has no image")
             if example.id in seen:
-                raise InputError(f"{where}: id {example.id!r} stands twice")
+                raise InputError(f"{where}: id {example.id!r} appears twice")
             seen.add(example.id)
             examples.append(replace(example, benchmark=benchmark, grading=source.grading(vars(example))))
     return examples
@@ -138,7 +138,7 @@ def _bytes(example: Example, root: Path) -> bytes:
     if not path.is_relative_to(os.path.normpath(root)):
         raise InputError(f"{path}: the image of {example.benchmark} {example.id!r} is outside {root}")
     if not path.is_file():
-        raise InputError(f"{path}: the image of {example.benchmark} {example.id!r} is not there")
+        raise InputError(f"{path}: the image of {example.benchmark} {example.id!r} is missing")
     return path.read_bytes()
 
 

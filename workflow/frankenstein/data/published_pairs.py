@@ -42,7 +42,7 @@ def pairs(path: Path, out: Path, images: Path, n: int) -> None:
     """
     found = tasks.read_pairs(path)
     if len(found) < n:
-        raise InputError(f"{path}: {len(found)} pairs, and probes.pairs asks for {n}")
+        raise InputError(f"{path}: only {len(found)} pairs, but probes.pairs is {n}")
     images.mkdir(parents=True, exist_ok=True)
     copied = []
     for number, pair in enumerate(found[:n]):

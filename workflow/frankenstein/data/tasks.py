@@ -106,7 +106,7 @@ def _read(path: Path, kind) -> list:
         except TypeError as error:
             raise InputError(f"{path}, line {number}: not a record of kind {kind.__name__} ({error})") from None
         if records[-1].id in seen:
-            raise InputError(f"{path}, line {number}: id {records[-1].id!r} stands twice")
+            raise InputError(f"{path}, line {number}: id {records[-1].id!r} appears twice")
         seen.add(records[-1].id)
     if not records:
         raise InputError(f"{path}: empty dataset")
@@ -140,5 +140,5 @@ def open_image(path: Path) -> Image.Image:
             return image.convert("RGB")
     except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
         raise InputError(
-            f"{path}: image does not open ({type(error).__name__}); make or fetch the dataset again"
+            f"{path}: image cannot be opened ({type(error).__name__}); generate or download the dataset again"
         ) from None

@@ -71,7 +71,7 @@ def from_lmms_eval(path: Path, examples: list[Example] | None = None) -> Iterato
 
 
 def _no_sample(path: Path, line: int, error: Exception) -> InputError:
-    return InputError(f"{path}, line {line}: no logged sample of lmms-eval ({type(error).__name__}: {error})")
+    return InputError(f"{path}, line {line}: not a logged sample of lmms-eval ({type(error).__name__}: {error})")
 
 
 def _said(sample: dict) -> str | None:
@@ -295,13 +295,15 @@ def from_vlmevalkit(path: Path) -> Iterator[dict]:
         elif path.suffix in (".tsv", ".csv"):
             table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", **as_written)
         else:
-            raise InputError(f"{path}: neither .xlsx nor .tsv nor .csv")
+            raise InputError(f"{path}: must be an .xlsx, .tsv or .csv file")
     except ImportError:
         raise InputError('.xlsx needs the package openpyxl: pip install "frankenstein-vlm[xlsx]"') from None
     except (ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: no table ({error})") from None
+        raise InputError(f"{path}: not a table ({error})") from None
     if "prediction" not in table or not {"index", *_IDS} & set(table):
-        raise InputError(f"{path}: no table of VLMEvalKit's predictions: it has {', '.join(map(str, table.columns))}")
+        raise InputError(
+            f"{path}: not a table of VLMEvalKit's predictions; its columns are {', '.join(map(str, table.columns))}"
+        )
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
         identity = next((row[name] for name in _IDS if row.get(name) is not None), row.get("index"))
         letters = [str(row.get(letter, "")) for letter in "ABCDEFGHI" if row.get(letter) is not None]

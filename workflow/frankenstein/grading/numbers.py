@@ -275,12 +275,12 @@ def _power(tokens: list, real: bool):
     base, tokens = _factor(tokens, real)
     if tokens and tokens[0][0] == 4:
         if base != int(base) or not 0 <= base <= 25 or (len(tokens) > 1 and tokens[1][0] == 4):
-            raise ValueError("no factorial that anybody writes out")
+            raise ValueError("the factorial is too large to evaluate")
         base, tokens = Fraction(factorial(int(base))), tokens[1:]
     if tokens and tokens[0][0] == 3:
         exponent, tokens = _power(tokens[1:], real) if tokens[1][0] == 9 else _factor(tokens[1:], real)
         if exponent != int(exponent) or abs(exponent) * len(str(base)) > _LIMIT or (tokens and tokens[0][0] == 3):
-            raise ValueError("no power that anybody writes out")
+            raise ValueError("the power is too large to evaluate")
         base = base ** int(exponent)
     return base, tokens
 

@@ -27,7 +27,7 @@ def read_golds(path: Path) -> dict[str, dict]:
     for number, (line, record) in enumerate(jsonl.read(path, torn=True)):
         key = str(next((record[name] for name in ("id", "pid", "unique_id") if name in record), number))
         if key in golds:
-            raise InputError(f"{path}, line {line}: id {key!r} stands twice")
+            raise InputError(f"{path}, line {line}: id {key!r} appears twice")
         golds[key] = record
     return golds
 
@@ -43,7 +43,7 @@ def read_responses(path: Path, examples: Path | None) -> list[dict]:
             raise InputError(f"{path}, line {line}: no id")
         key = str(record["id"])
         if key in seen:
-            raise InputError(f"{path}, line {line}: id {key!r} stands twice")
+            raise InputError(f"{path}, line {line}: id {key!r} appears twice")
         seen.add(key)
         if examples and key not in golds:
             raise InputError(f"{path}, line {line}: id {key!r} is not in {examples}")

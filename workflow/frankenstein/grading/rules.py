@@ -40,7 +40,7 @@ def grade(record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]
     """
     compare = RULES.get(record.get("grading", ""))
     if compare is None:
-        raise InputError(f"grading {record.get('grading')!r} is none of {', '.join(RULES)}")
+        raise InputError(f"unknown grading rule {record.get('grading')!r}; known: {', '.join(RULES)}")
     response = record.get("extraction" if use_extraction else "response")
     if use_extraction and response is None and record.get("response") is not None:
         return Grade(WRONG, None, "nothing was extracted")
@@ -66,7 +66,7 @@ def grade(record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]
 def _options(record: dict) -> list:
     options = record.get("choices") or record.get("options") or []
     if not isinstance(options, list):
-        raise InputError(f"choices {options!r} are no list")
+        raise InputError(f"choices must be a list, not {options!r}")
     return options
 
 
@@ -90,7 +90,7 @@ def _choice(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
     options = [str(option) for option in _options(record)]
     if not options:  # only the letters are known
         if not re.fullmatch(r"\(?[A-Za-z]\)?\.?", gold.strip()):
-            raise InputError(f"multiple choice without choices, and the answer {gold!r} is no letter")
+            raise InputError(f"multiple choice without choices, and the answer {gold!r} is not a letter")
         options = [chr(ord("A") + at) for at in range(max(5, ord(gold.strip("(). ").upper()) - ord("A") + 1))]
     plain = [same_text(option) for option in options]
     lettered = re.fullmatch(r"\W*([A-Za-z])\W*", gold)
@@ -148,7 +148,7 @@ def _numbers(answer: Answer, gold: str, extracted: bool) -> tuple[str | None, Fr
     """(answer text, its numeric value, gold number)."""
     expected = number(gold)
     if expected is None:
-        raise InputError(f"the answer {gold!r} is no number")
+        raise InputError(f"the answer {gold!r} is not a number")
     said = answer.text if extracted else numbers.of(answer)
     return said, number(said or ""), expected
 
@@ -190,9 +190,9 @@ def _typed(answer: Answer, gold: str, record: dict, extracted: bool) -> Grade:
         said = answer.text if answer.mark != PROSE else _named_text(answer.text)
         return Grade(RIGHT if same_text(said) == same_text(gold) else WRONG, said[:_LONGEST])
     if kind not in ("integer", "float"):
-        raise InputError(f"answer_type {kind!r} is none of integer, float, list, text")
+        raise InputError(f"unknown answer_type {kind!r}; known: integer, float, list, text")
     if kind == "float" and record.get("precision") is None:
-        raise InputError("answer_type float without precision")
+        raise InputError("answer_type float needs a precision")
     said, value, expected = _numbers(answer, gold, extracted)
     if value is None and kind == "float" and said is not None:
         value = numbers.real(said)

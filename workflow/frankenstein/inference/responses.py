@@ -22,7 +22,7 @@ def read(path: Path) -> tuple[dict, list[dict]]:
     lines = jsonl.read(path)
     _, first = next(lines, (0, {}))
     if "header" not in first:
-        raise InputError(f"{path}: no header that says whose responses these are; delete the file and run again")
+        raise InputError(f"{path}: no header naming the checkpoint; delete the file and run again")
     records, seen = [], set()
     for number, record in lines:
         key = (record.get("id"), record.get("task"), record.get("condition"))
@@ -58,14 +58,14 @@ def read_all(paths: list[Path], checkpoint: str, examples: list[Example]) -> lis
             raise InputError(f"{path}: responses of {header['checkpoint']!r}, not of {checkpoint!r}")
         if odd := [task for task in asked if header["examples"].get(task) != asked[task]]:
             raise InputError(
-                f"{path}: {odd[0]} was asked in another version than the dataset's; delete the file and run again"
+                f"{path}: {odd[0]} was asked with another version of the dataset; delete the file and run again"
             )
         settings = {key: value for key, value in header.items() if key != "examples"}
         common = common or settings
         if odd := [key for key in common | settings if common.get(key) != settings.get(key)]:
             raise InputError(
                 f"{path}: {odd[0]} is {settings.get(odd[0])!r}, but {common.get(odd[0])!r} in {paths[0]}: "
-                "responses made under different settings are not graded together; delete one and run again"
+                "responses generated under different settings are not graded together; delete one and run again"
             )
         if odd := [r for r in part if r["task"] in asked and (r["task"], r["id"]) not in known]:
             raise InputError(
@@ -73,7 +73,9 @@ def read_all(paths: list[Path], checkpoint: str, examples: list[Example]) -> lis
             )
         for record in part:
             if (key := (record["task"], record["id"], record["condition"])) in seen:
-                raise InputError(f"{path}: {key} is answered in another of these files too: shards of two runs")
+                raise InputError(
+                    f"{path}: {key} is also answered in another of these files; are they shards of two runs?"
+                )
             seen.add(key)
         records += [record for record in part if record["task"] in asked]
     if missing := sorted(known - {(record["task"], record["id"]) for record in records}):

@@ -36,8 +36,8 @@ def _distribution() -> str:
             importlib.metadata.distribution(name)
             return name
     raise InputError(
-        "evaluation.engine: vllm is not installed in this environment; install it with envs/vllm.sh (it needs versions of torch and "
-        "transformers of its own), or use transformers"
+        'evaluation.engine: vllm is not installed in this environment; install it with `pip install -c constraints-vllm.txt -e ".[vllm]"` (it pins versions of torch and '
+        "transformers), or use transformers"
     )
 
 

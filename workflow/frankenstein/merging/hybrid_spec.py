@@ -125,7 +125,7 @@ def _overlay(text: str, spec: str, layers: int) -> tuple[Choice, range, str]:
 def _rest(rest_from: str | dict, early: Choice, spec: str) -> dict[str, Choice]:
     named = rest_from if isinstance(rest_from, dict) else dict.fromkeys(REST, rest_from)
     if unknown := sorted(set(named) - set(REST)):
-        raise InputError(f"rest_from: {unknown[0]!r} is none of {', '.join(REST)}")
+        raise InputError(f"rest_from: unknown part {unknown[0]!r}; known: {', '.join(REST)}")
     # Donors are lowercase in the configuration.
     return {
         part: early if (text := str(named.get(part, EARLY))) == EARLY

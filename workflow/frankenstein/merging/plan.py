@@ -106,7 +106,7 @@ def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", confi
     for name, stored in sorted(reference.stored.items(), key=lambda item: (item[1].file, item[1].start)):
         choices[name] = assignment.choice(part_of(name))
         if choices[name].towards and stored.dtype not in DTYPES:
-            raise InputError(f"{name!r} is {stored.dtype}: nothing lies between two of these; give it one donor")
+            raise InputError(f"{name!r} is {stored.dtype}, which cannot be interpolated; give it one donor")
     warnings += _same_texts(used)
     names = {name: stored.name for name, stored in reference.stored.items()}
     return Plan(parents, choices, names, assignment, dropped, config_from, warnings)
@@ -170,7 +170,7 @@ def _vocabulary(directory: Path) -> object:
             record = json.loads(path.read_text())
             return record["model"].get("vocab"), record.get("added_tokens")
         except (json.JSONDecodeError, KeyError) as error:
-            raise InputError(f"{path}: no tokenizer ({error!r}); fetch or save it again") from None
+            raise InputError(f"{path}: no tokenizer ({error!r}); download or save it again") from None
     path = directory / "vocab.json"
     return json.loads(path.read_text()) if path.exists() else None
 

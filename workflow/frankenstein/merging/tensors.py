@@ -98,7 +98,7 @@ def pieces_of(weights: Weights, name: str) -> Iterator[memoryview]:
         while at < stored.stop:
             count = os.preadv(file.fileno(), [buffer[: min(_CHUNK, stored.stop - at)]], at)
             if not count:
-                raise InputError(f"{weights.path(name)}: ends within {name!r}; fetch or save it again")
+                raise InputError(f"{weights.path(name)}: ends within {name!r}; download or save it again")
             yield buffer[:count]
             at += count
 

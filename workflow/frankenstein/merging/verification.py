@@ -26,7 +26,7 @@ def verify(out: Path) -> list[str]:
     try:
         record = json.loads((out / MERGE_MANIFEST).read_text())
     except FileNotFoundError:
-        raise InputError(f"{out}: no {MERGE_MANIFEST}: not a hybrid of ours, or half-written; merge it again") from None
+        raise InputError(f"{out}: no {MERGE_MANIFEST}: not a hybrid made here, or incomplete; merge it again") from None
     hybrid = Weights(out)
     by_stored = {stored.name: name for name, stored in hybrid.stored.items()}
     if odd := sorted(set(by_stored) ^ set(record["tensors"])):

@@ -86,7 +86,7 @@ def recognition(rng, split):
         name = rng.choice(scene.things).name
     else:
         # Absent; mostly a name sharing one word with something present, or the colour alone would tell.
-        shared = rng.choice(("colour", "shape"))
+        shared = rng.choice(("colour", "colour", "shape"))  # to go by the colour is what models fall for
         words = {getattr(thing, shared) for thing in scene.things} if rng.random() < 0.8 else set()
         near = [name for name in world.NAMES if name not in scene.names and words & set(name.split())]
         name = rng.choice(near or [name for name in world.NAMES if name not in scene.names])
@@ -267,7 +267,7 @@ def sample(seed: int, split: str, kind: str, n: int) -> list[Question]:
         tries += 1
         if tries > 1000 * n:
             raise InputError(
-                f"the {split} split has {len(found)} different {kind} questions, asked for {n}: lower evaluation.examples"
+                f"the {split} split has only {len(found)} different {kind} questions, but {n} were requested: lower evaluation.examples"
             )
         found.setdefault((question.key, question.prompt), question)
     return list(found.values())

@@ -83,7 +83,7 @@ def read_config(directory: Path) -> dict:
     except FileNotFoundError:
         raise InputError(f"{directory}: no config.json: not a Hugging Face checkpoint directory") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}): half-written? fetch or save the checkpoint again") from None
+        raise InputError(f"{path}: not JSON ({error}): incomplete? download or save the checkpoint again") from None
     if config.get("model_type") not in families():
         raise InputError(f"{path}: model_type {config.get('model_type')!r}; supported: {', '.join(families())}")
     return config
@@ -94,7 +94,7 @@ def layer_count(directory: Path) -> int:
     config = read_config(directory)
     text = config.get("text_config", config)
     if "num_hidden_layers" not in text:
-        raise InputError(f"{directory}/config.json: no num_hidden_layers; fetch or save the checkpoint again")
+        raise InputError(f"{directory}/config.json: no num_hidden_layers; download or save the checkpoint again")
     return text["num_hidden_layers"]
 
 

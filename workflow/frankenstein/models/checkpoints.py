@@ -29,8 +29,8 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     weights = Weights(directory)
     if found := ({architecture.part_of(name).layer for name in weights} - {None}) ^ set(range(layers)):
         raise InputError(
-            f"{directory}: config.json speaks of {layers} decoder layers, but layer {min(found)} is only in one of "
-            "config.json and the weights: the checkpoint is not whole"
+            f"{directory}: config.json declares {layers} decoder layers, but layer {min(found)} is in only one of "
+            "config.json and the weights: the checkpoint is incomplete"
         )
     for name in weights:
         if weights.dtype(name) in DTYPES and not weights.finite(name):

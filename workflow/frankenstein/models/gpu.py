@@ -49,7 +49,7 @@ def device() -> str:
     if devices := _devices():
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         raise InputError(
-            f"GPU {', '.join(devices)} is there, and torch {torch.__version__}, built {built}, can not use it (does nvidia-smi work, "
+            f"GPU {', '.join(devices)} is there, and torch {torch.__version__}, built {built}, cannot use it (does nvidia-smi work, "
             "and is the driver new enough?). To run on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
         )
     return "cpu"

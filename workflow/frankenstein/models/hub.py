@@ -50,7 +50,9 @@ def fetch(account: Path, repo: str, revision: str | None, patterns: list[str], k
     from huggingface_hub import errors as hub_errors
 
     if not revision or not re.fullmatch(r"[0-9a-f]{40}", revision):
-        raise InputError(f"{kind} {repo}: revision {revision!r} is no commit; `frankenstein pin CONFIG` writes today's")
+        raise InputError(
+            f"{kind} {repo}: revision {revision!r} is not a commit hash; run `frankenstein pin CONFIG` to fill in the current one"
+        )
     where = f"{kind} {repo} at {revision[:12]}"
     common = {"repo_type": kind, "revision": revision}
     try:
@@ -157,6 +159,6 @@ def files(account: Path) -> list[Path]:
     for name, file in record["files"].items():
         path = Path(record["folder"]) / name
         if not path.exists() or path.stat().st_size != file["size"]:
-            raise InputError(f"{path}: gone from the cache, or changed; delete {account} and run again")
+            raise InputError(f"{path}: missing from the cache or changed; delete {account} and run again")
         paths.append(path)
     return paths

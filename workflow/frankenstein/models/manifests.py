@@ -26,7 +26,9 @@ def directory_of(manifest: Path) -> Path:
         same = path.exists() and path.stat().st_size == file["size"]
         # A newer file may be an identical copy: compare its content.
         if not same or (path.stat().st_mtime_ns > written and sha256(path) != file["sha256"]):
-            raise InputError(f"{path}: gone or changed since {manifest} was written; delete the manifest and run again")
+            raise InputError(
+                f"{path}: missing or changed since {manifest} was written; delete the manifest and run again"
+            )
     return directory
 
 

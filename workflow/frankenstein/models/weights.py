@@ -49,7 +49,7 @@ class Weights:
             try:
                 promised = json.loads(index.read_text())["weight_map"]
             except (json.JSONDecodeError, KeyError) as error:
-                raise InputError(f"{index}: half-written or damaged ({error}); fetch or save it again") from None
+                raise InputError(f"{index}: incomplete or damaged ({error}); download or save it again") from None
             files = sorted(set(promised.values()))
         else:
             files = sorted(path.name for path in self.directory.glob("*.safetensors"))
@@ -61,20 +61,22 @@ class Weights:
                 name = architecture.canonical(stored.name)
                 if name in self.stored:
                     raise InputError(
-                        f"{directory}: tensor {stored.name!r} stands in {self.stored[name].file} and in {file}"
+                        f"{directory}: tensor {stored.name!r} is in both {self.stored[name].file} and {file}"
                     )
                 self.stored[name] = stored
         if missing := sorted(set(promised) - {stored.name for stored in self.stored.values()}):
-            raise InputError(f"{index}: {missing[0]!r} is not in {promised[missing[0]]}; fetch or save it again")
+            raise InputError(f"{index}: {missing[0]!r} is not in {promised[missing[0]]}; download or save it again")
 
     def _open(self, file: str, framework: str):
         path = self.directory / file
         try:
             return safe_open(path, framework=framework)
         except FileNotFoundError:
-            raise InputError(f"{path}: missing shard: the checkpoint is half-written, fetch or save it again") from None
+            raise InputError(
+                f"{path}: missing shard: the checkpoint is incomplete; download or save it again"
+            ) from None
         except SafetensorError as error:
-            raise InputError(f"{path}: half-written or damaged ({error}); fetch or save it again") from None
+            raise InputError(f"{path}: incomplete or damaged ({error}); download or save it again") from None
 
     def _read_header(self, file: str) -> list[Stored]:
         self._open(file, "numpy")  # the library checks the file: sizes, overlaps, dtypes
@@ -131,7 +133,7 @@ class Weights:
                 while count:  # a read may return fewer bytes than requested
                     got = os.preadv(opened.fileno(), [view[filled : filled + count]], at)
                     if not got:
-                        raise InputError(f"{file}: ends within {name!r}; fetch or save it again")
+                        raise InputError(f"{file}: ends within {name!r}; download or save it again")
                     filled, at, count = filled + got, at + got, count - got
         return from_stored(np.frombuffer(buffer, dtype=dtype).reshape(shape), self.dtype(name))
 

@@ -162,7 +162,7 @@ def _readable(processor, record: dict | None) -> list[int]:
     if record["token_ids"] is None:
         return processor.tokenizer(record["response"], add_special_tokens=False)["input_ids"]
     if text_of(processor, record["token_ids"]) != record["response"]:
-        raise ValueError("the tokenizer decodes the response that is to be read to another text")
+        raise ValueError("this tokenizer decodes the response's tokens to a different text")
     return record["token_ids"]
 
 

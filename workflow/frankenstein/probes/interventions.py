@@ -49,7 +49,7 @@ def swap_sweep(
     the target image), error. A failed pair keeps its records, with the reason in `error`.
     """
     if unequal == INTERPOLATE and list(modes) != [sweep.HIDDEN_STATE_AT_LAYER]:
-        raise InputError(f"{INTERPOLATE}: only for {sweep.HIDDEN_STATE_AT_LAYER}; keys carry their positions")
+        raise InputError(f"{INTERPOLATE}: only for {sweep.HIDDEN_STATE_AT_LAYER}; keys contain their positions")
     decoder = Decoder(model)
     count = len(decoder.layers)
     labels = [(sweep.NONE, -1), *((mode, layer) for mode in modes for layer in range(count))]
@@ -65,7 +65,7 @@ def swap_sweep(
         ids = inputs["input_ids"][0]
         spans = vision_spans(model, ids)
         if len(spans) != 1:
-            raise InputError(f"{pair.id}: {len(spans)} runs of vision tokens in the prompt, one image was given")
+            raise InputError(f"{pair.id}: {len(spans)} runs of vision tokens in the prompt, but one image was given")
         span, asked = spans[0], _Asked(*prompts, resized, boxes_to_canvas(model, inputs, target.size))
         sizes = [Size(span.stop, len(ids) - span.stop, max_new_tokens, rows)]
         if long := count if unequal == INTERPOLATE else decoder.deepstack_layers:

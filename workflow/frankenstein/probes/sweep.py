@@ -428,7 +428,7 @@ def _weights(scores):
 
 def _check(max_new_tokens: int) -> None:
     if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens: {max_new_tokens}; at least one token has to be generated")
+        raise InputError(f"max_new_tokens is {max_new_tokens}, but at least one token must be generated")
 
 
 @torch.inference_mode()
@@ -486,7 +486,9 @@ def swap(
         if mode not in MODES:
             raise InputError(f"mode {mode!r}: one of {', '.join(MODES)}")
     if len(targets["input_ids"]) != len(sources["input_ids"]):
-        raise InputError(f"{len(targets['input_ids'])} targets, {len(sources['input_ids'])} sources: pair them")
+        raise InputError(
+            f"{len(targets['input_ids'])} targets but {len(sources['input_ids'])} sources: give one source per target"
+        )
     both = zip(decoder.embed(targets), decoder.embed(sources), strict=True)
     pairs = [_Pair.of(decoder, number, *prompts, image) for number, prompts in enumerate(both)]
     kv_modes = any(mode != HIDDEN_STATE_AT_LAYER for mode in modes)
@@ -497,7 +499,9 @@ def swap(
                 "states, which keys and values do not allow)"
             )
         if kv_modes and pair.ends:
-            raise InputError(f"pair {number}: no text after the image that could read it; only {HIDDEN_STATE_AT_LAYER}")
+            raise InputError(
+                f"pair {number}: no text follows the image, so nothing reads it; only {HIDDEN_STATE_AT_LAYER}"
+            )
     with decoder.attention("frankenstein"):
         return _swap(decoder, pairs, modes, max_new_tokens)
 
@@ -520,9 +524,11 @@ class _Pair:
             if not spans:
                 raise InputError(f"{side} {number}: no vision token in the prompt")
             if image is None and len(spans) > 1:
-                raise InputError(f"{side} {number}: {len(spans)} images in the prompt; name the one to swap")
+                raise InputError(f"{side} {number}: {len(spans)} images in the prompt; say which one to swap")
             if not 0 <= (image or 0) < len(spans):
-                raise InputError(f"{side} {number}: image {image} asked for, the prompt holds {len(spans)}")
+                raise InputError(
+                    f"{side} {number}: image {image} was requested, but the prompt has {len(spans)} images"
+                )
             found.append(spans[image or 0])
         return cls(target, source, image or 0, *found)
 
@@ -626,7 +632,7 @@ def _from_hidden_states(decoder: Decoder, pairs: list[_Pair], layers: range, max
 def _to_grid(states: torch.Tensor, pair: _Pair) -> torch.Tensor:
     """Interpolate the source's vision-token hidden states bilinearly to the target's grid: [tokens, hidden]."""
     if not (pair.target.grids and pair.source.grids):
-        raise InputError(f"{pair.grids()}: nothing to interpolate on; resize the source image to the target's size")
+        raise InputError(f"{pair.grids()}: no grid to interpolate on; resize the source image to the target's size")
     image = states.float().T.reshape(1, -1, *pair.grid(pair.source))
     image = F.interpolate(image, size=pair.grid(pair.target), mode="bilinear", align_corners=False)
     return image.flatten(2)[0].T.to(states.dtype)

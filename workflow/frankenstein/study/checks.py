@@ -31,16 +31,16 @@ def _check_hybrids(study: Study) -> None:
         if part not in ("", *hybrid_spec.REST):
             _refuse(key, f"unknown part; known: {', '.join(hybrid_spec.REST)}")
         if donor not in (hybrid_spec.EARLY, "in", "rl", "base"):
-            _refuse(key, f"{donor!r} is none of early, in, rl, base")
+            _refuse(key, f"unknown donor {donor!r}; known: early, in, rl, base")
         for recipe in study.of("merging"):
             if donor == "base" and not study.recipes[recipe].base:
-                _refuse(key, f"base, and recipes.{recipe} has none")
+                _refuse(key, f"base, but recipes.{recipe} has no base")
     for name in study.merging.hybrids:
         key = f"merging.hybrids.{name}"
         if name in ("Base", "IN", "RL"):
-            _refuse(key, "is the name of a stage")
+            _refuse(key, "is a reserved name: Base, IN and RL are the stages")
         if name.replace("-", ":") in hybrid_spec.HYBRIDS:
-            _refuse(key, "is one of the paper's six, which are made anyway")
+            _refuse(key, "is one of the paper's six hybrids, which are always made")
         try:
             unknown = set(study.donors(name)) - {"IN", "RL", "BASE", "SEED"}
         except InputError as error:
@@ -68,24 +68,31 @@ def _check_checkpoints(study: Study) -> None:
             regions.Regions(study.regions.cuts, source.model.layers)
             total = sum(stage.share for stage in source.curriculum)
             if abs(total - 1) > 1e-6:
-                _refuse(f"checkpoints.{name}.curriculum", f"the shares add up to {total:g}, not to 1")
+                _refuse(f"checkpoints.{name}.curriculum", f"the stages' shares sum to {total:g} instead of 1")
         if isinstance(source, Reinforced):
             if (source.questions is None) == (source.prompt_file is None):
-                _refuse(f"checkpoints.{name}", "exactly one of questions, prompt_file")
+                _refuse(f"checkpoints.{name}", "give exactly one of questions and prompt_file")
+            rollouts = source.prompts_per_step * source.num_generations
+            at_once = source.micro_batch or max(1, rollouts // source.gpus)
+            if rollouts % (at_once * source.gpus):
+                _refuse(
+                    f"checkpoints.{name}",
+                    f"{rollouts} rollouts per step (prompts_per_step {source.prompts_per_step} x num_generations "
+                    f"{source.num_generations}) must be a multiple of micro_batch {at_once} x gpus {source.gpus}",
+                )
             if source.gpus > 1 and not source.accelerate:
                 _refuse(
-                    f"checkpoints.{name}.gpus", "more than one needs accelerate's configuration file (`accelerate`)"
+                    f"checkpoints.{name}.gpus",
+                    "more than one GPU needs an accelerate configuration file (`accelerate`)",
                 )
             if source.questions and (
                 source.accelerate or source.bf16 or source.micro_batch or source.frozen_components
             ):
-                _refuse(
-                    f"checkpoints.{name}", "accelerate, bf16, micro_batch and frozen_components are for a prompt_file"
-                )
+                _refuse(f"checkpoints.{name}", "accelerate, bf16, micro_batch and frozen_components need a prompt_file")
         seen, at = [name], source
         while isinstance(at, Finetuned | Reinforced):
             if at.start in seen:
-                _refuse(f"checkpoints.{name}.from", f"{' <- '.join([*seen, at.start])} is a circle")
+                _refuse(f"checkpoints.{name}.from", f"{' <- '.join([*seen, at.start])} is circular")
             seen.append(at.start)
             at = study.checkpoints.get(at.start)
 
@@ -106,19 +113,19 @@ def _check_recipes(study: Study) -> None:
         }
         for role, (name, start, region) in roles.items():
             if role not in ("base", "retrained") and name == recipe.retrained:
-                _refuse(f"{at}.retrained", f"{name!r} is {at}.{role} too: give an IN of another seed")
+                _refuse(f"{at}.retrained", f"{name!r} is also {at}.{role}: give an IN trained with another seed")
             if name not in study.checkpoints:
                 _refuse(f"{at}.{role}", f"no checkpoint {name!r}; there are {names}")
             other = owner.setdefault(name, recipe_name) if role != "base" else recipe_name
             if study.recipes[other].system_prompt != recipe.system_prompt:
                 _refuse(
                     f"{at}.{role}",
-                    f"{name!r} is {other}'s too, under another system_prompt: it is asked under one only",
+                    f"{name!r} is also in recipe {other}, which has another system_prompt; a checkpoint is evaluated with one",
                 )
             if role != "base" and study.recipes[other].chat_template_from != recipe.chat_template_from:
                 _refuse(
                     f"{at}.{role}",
-                    f"{name!r} is {other}'s too, under another chat_template_from: it is asked under one only",
+                    f"{name!r} is also in recipe {other}, which has another chat_template_from; a checkpoint is evaluated with one",
                 )
             source = study.checkpoints[name]
             if isinstance(source, Reinforced) and source.frozen != region:
@@ -149,11 +156,11 @@ def _check_recipes(study: Study) -> None:
             )
     bases = {recipe.base for recipe in study.recipes.values()} - {None}
     if shared := sorted(bases & set(owner)):
-        _refuse(f"recipes.{owner[shared[0]]}", f"{shared[0]!r} is a Base too")
+        _refuse(f"recipes.{owner[shared[0]]}", f"{shared[0]!r} is also a Base")
     if len(probed := {study.recipes[name].base for name in study.of("localization")}) > 1:
         _refuse(
             "recipes",
-            f"Figure 4 is of one Base, here are {', '.join(sorted(probed))}: leave localization out of a recipe's chapters",
+            f"Figure 4 shows one Base, but the recipes have {', '.join(sorted(probed))}: remove localization from the chapters of all but one",
         )
 
 
@@ -174,13 +181,14 @@ def _check_retrained(study: Study, recipe_name: str) -> None:
     if isinstance(one, Finetuned) and isinstance(other, Finetuned):
         settings, others = (source.model_dump(exclude={"seed"}) for source in (one, other))
         if one.seed == other.seed:
-            _refuse(at, f"{recipe.retrained!r} has the seed of {recipe.instruct!r}, {one.seed}")
+            _refuse(at, f"{recipe.retrained!r} has the same seed as {recipe.instruct!r}, {one.seed}")
         if odd := [key for key in settings if settings[key] != others[key]]:
             _refuse(
-                at, f"{recipe.retrained!r} differs from {recipe.instruct!r} in {', '.join(odd)}, not in its seed alone"
+                at,
+                f"{recipe.retrained!r} differs from {recipe.instruct!r} in {', '.join(odd)}, but should differ only in its seed",
             )
     elif isinstance(other, Reinforced | Pretrained) or isinstance(one, Finetuned):
-        _refuse(at, f"{recipe.retrained!r} is no IN like {recipe.instruct!r}")
+        _refuse(at, f"{recipe.retrained!r} is not an IN like {recipe.instruct!r}")
 
 
 def _check_tasks(study: Study) -> None:
@@ -203,18 +211,18 @@ def _check_tasks(study: Study) -> None:
             _refuse("probes.skip_tasks", f"{task} has images; layers are skipped on text (paper, Section 3.1)")
     for key in ("abilities.vision", "abilities.vision_to_reasoning"):
         if not study.has_image(asked[key][0]):
-            _refuse(key, f"{asked[key][0]} has no image")
+            _refuse(key, f"{asked[key][0]} has no images")
     for kind in ("descriptions", "judge"):
         _check_helper(study, kind)
     if not study.descriptions and study.evaluated() and (lacking := study.described()):
         _refuse(
             "descriptions",
-            f"{lacking[0]} is answered with descriptions of its images, and comes without: say where from",
+            f"{lacking[0]} needs image descriptions for M_v2r and comes without any: name their source",
         )
     _check_servers(study)
     mini = [task for task in study.datasets_needed() if task not in study.datasets]
     if mini and study.evaluation.examples is None:
-        _refuse("evaluation.examples", f"missing: how many of {mini[0]}")
+        _refuse("evaluation.examples", f"missing: the number of examples per task (needed for {mini[0]})")
     _check_probes(study)
 
 
@@ -226,14 +234,14 @@ def _check_datasets(study: Study) -> None:
         if dataset.split and dataset.split not in source.files:
             _refuse(f"{key}.split", f"{dataset.benchmark} has {', '.join(source.files)}")
         if dataset.path and (dataset.repo or dataset.revision):
-            _refuse(f"{key}.path", "local files have neither repo nor revision")
+            _refuse(f"{key}.path", "give either path, or repo and revision")
 
 
 def _check_url(key: str, url: str) -> None:
     """Reject URLs with credentials or a query: they would leak into logs and the report."""
     parts = urlsplit(url)
     if parts.username or parts.password or parts.query:
-        _refuse(key, "no user, password or query in it: a key is read from the environment (key_env)")
+        _refuse(key, "must contain no user, password or query; the API key is read from the environment (key_env)")
 
 
 def _check_helper(study: Study, kind: str) -> None:
@@ -270,17 +278,19 @@ def _check_servers(study: Study) -> None:
 def _check_probes(study: Study) -> None:
     probes = study.probes
     if probes.path and probes.source != "published":
-        _refuse("probes.path", "is for source: published")
+        _refuse("probes.path", "needs source: published")
     if len(set(probes.modes)) < len(probes.modes):
-        _refuse("probes.modes", f"{', '.join(probes.modes)}: each once")
+        _refuse("probes.modes", f"{', '.join(probes.modes)}: list each mode once")
     if probes.unequal_images == "interpolate" and probes.modes != ["hidden_state_at_layer"]:
-        _refuse("probes.unequal_images", "interpolate is for hidden_state_at_layer alone: keys carry their positions")
+        _refuse(
+            "probes.unequal_images", "interpolate works only with hidden_state_at_layer: keys contain their positions"
+        )
     if probes.shards > min(probes.pairs, probes.skip_examples, probes.attention_examples):
-        _refuse("probes.shards", f"{probes.shards} shards, but some probe has fewer examples")
+        _refuse("probes.shards", f"{probes.shards} shards, but a probe has fewer examples than that")
     sizes = [("attention_examples", study.abilities.vision_to_reasoning)] if study.of("attention") else []
     sizes += [("skip_examples", task) for task in study.skip_tasks()] if study.of("localization") else []
     for key, task in sizes:
         dataset = study.datasets.get(task)
         n = dataset.sample if dataset else study.evaluation.examples
         if n is not None and getattr(probes, key) > n:
-            _refuse(f"probes.{key}", f"{getattr(probes, key)} of {task}, which has {n}")
+            _refuse(f"probes.{key}", f"{getattr(probes, key)} examples of {task}, which has only {n}")

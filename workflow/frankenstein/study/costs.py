@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+import yaml
+
+from ..core.regions import Regions
 from ..data.benchmarks import BENCHMARKS
 from .schema import Descriptions, Finetuned, FromHub, Judge, LocalCheckpoint, Pretrained, Reinforced, Study
 
@@ -251,9 +254,36 @@ def reinforce_minutes(study: Study, checkpoint: str) -> int:
     )
 
 
+# Share of a 7B model's parameters by component (Qwen2.5-VL): of a frozen one, only the float32 weights are kept.
+_SHARES = {"vision_tower": 0.08, "projector": 0.01, "embeddings": 0.065, "head": 0.065}
+_IN_LAYERS = 0.78
+
+
+def _trained_share(study: Study, checkpoint: str) -> float:
+    """Share of the parameters that are not frozen."""
+    source = study.checkpoints[checkpoint]
+    frozen = sum(_SHARES.get(component, 0) for component in source.frozen_components)
+    if source.frozen:
+        depth = layers(study, checkpoint)
+        frozen += _IN_LAYERS * len(Regions(study.regions.cuts, depth).range(source.frozen)) / depth
+    return 1 - frozen
+
+
+def _sharded(accelerate: str | None) -> bool:
+    """Whether an accelerate configuration file shards the training state over the GPUs (FSDP, DeepSpeed); plain DDP does not."""
+    try:
+        settings = yaml.safe_load(Path(accelerate).read_text()) if accelerate else {}
+    except (OSError, yaml.YAMLError):
+        return False  # the job itself says what is wrong with it
+    return str(settings.get("distributed_type")).upper() in ("FSDP", "DEEPSPEED")
+
+
 def reinforce_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of GRPO on each GPU: weights, gradients and AdamW's two moments in float32, sharded across GPUs."""
-    return ceil(16 * parameters(study, checkpoint) / 1e6 / study.checkpoints[checkpoint].gpus)
+    """GPU memory of GRPO on each GPU: float32 weights, and gradients and AdamW's two moments of those that are trained (4 + 12 bytes
+    per parameter), divided by the GPUs if accelerate shards them. Activations come on top."""
+    source = study.checkpoints[checkpoint]
+    state = parameters(study, checkpoint) * (4 + 12 * _trained_share(study, checkpoint))
+    return ceil(state / 1e6 / (source.gpus if _sharded(source.accelerate) else 1))
 
 
 def copy_minutes(study: Study, checkpoint: str, passes: int = 2) -> int:

@@ -45,12 +45,16 @@ def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
     )
 
 
-def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000) -> str:
+def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000, measure: bool = False) -> str:
     """A study's plan as text: jobs by rule, GPU-hours, downloads, disk, memory, and warnings such as what does not fit ("!").
 
-    gpu_mb: memory per available GPU.
+    gpu_mb: memory per available GPU; measure: replace what the hours rest on by what this machine does (study.measure).
     """
     study = config.load(config.read(path))
+    if measure:
+        from . import measure as machine
+
+        costs.basis = machine.measure(study.evaluation.batch)
     table = jobs(path, snakefile)
     if table.empty:
         return "nothing to be done"

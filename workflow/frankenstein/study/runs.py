@@ -27,7 +27,7 @@ def expand(study: Study) -> Study:
         for number, (one, following) in enumerate(zip(of_runs, [*of_runs[1:], of_runs[0]], strict=True), 1):
             label = name if number == 1 else f"{name}-{number}"
             if label in recipes or (number > 1 and label in study.recipes):
-                raise InputError(f"config: recipes.{label}: is the name of run {number} of {name} too: rename one")
+                raise InputError(f"config: recipes.{label}: is also the name of run {number} of {name}: rename one")
             if one.retrained is None and following.instruct != one.instruct:
                 one = one.model_copy(update={"retrained": following.instruct})
             recipes[label], runs[label] = one, Run(name, number)
@@ -69,7 +69,9 @@ def _trained(name: str, recipe: Recipe, study: Study, checkpoints: dict[str, Sou
                 changes["start"] = copied(source.start, "in")
             copy = source.model_copy(update=changes)
             if checkpoints.setdefault(label, copy) != copy:
-                raise InputError(f"config: checkpoints.{label}: is run {number} of {checkpoint} too: rename it")
+                raise InputError(
+                    f"config: checkpoints.{label}: is also the name of run {number} of {checkpoint}: rename it"
+                )
             return label
 
         members.append(

@@ -105,14 +105,14 @@ def grpo(
     processor.tokenizer.padding_side = "left"
     freeze(model, frozen, components)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(f"{start}: every parameter is frozen, nothing to train")
+        raise InputError(f"{start}: every parameter is frozen, so there is nothing to train")
     functions = {"answer": _named("answer_reward", answer), "format": format_reward}
     dataset = _dataset(_alike(prompts, prompts_per_step))
     size = prompts_per_step * num_generations
-    at_once = micro_batch or size // processes
+    at_once = micro_batch or max(1, size // processes)
     if size % (at_once * processes):
         raise InputError(
-            f"{size} rollouts a step ({prompts_per_step} prompts x {num_generations}) are no multiple of micro_batch {at_once} x {processes} processes"
+            f"{size} rollouts per step ({prompts_per_step} prompts x {num_generations}) are not a multiple of micro_batch {at_once} x {processes} processes"
         )
     with contextlib.nullcontext(str(scratch)) if save_steps else tempfile.TemporaryDirectory() as folder:
         arguments = GRPOConfig(

@@ -60,7 +60,7 @@ def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
 def checked(checkpoints: dict[str, Weights]) -> Weights:
     """The first checkpoint, after checks that need only the file headers and the removal of tied heads from all.
 
-    Raises InputError if the checkpoints differ in tensor names or shapes, or if one is quantised or contains an
+    Raises InputError if the checkpoints differ in tensor names or shapes, or if one is quantized or contains an
     unmerged adapter.
     """
     for label, weights in checkpoints.items():
@@ -86,7 +86,7 @@ def _check_plain(label: str, weights: Weights) -> None:
         what = (
             f"{packed[0]!r} is {weights.dtype(packed[0])}, {len(packed)} such tensors" if packed else "see config.json"
         )
-        raise InputError(f"{label} ({weights.directory}): quantised ({what}); give the checkpoint it was made from")
+        raise InputError(f"{label} ({weights.directory}): quantized ({what}); give the unquantized checkpoint")
 
 
 def _strips(matrix: Matrix, *checkpoints: Weights) -> Iterator[list[np.ndarray]]:

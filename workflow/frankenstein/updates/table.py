@@ -64,7 +64,9 @@ def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int
         names = [(name, directories) for name in [*(matrix.name for matrix in found), *small]]
         if bad := [found for some in spread(_not_finite, names) for found in some]:
             directory, name = bad[0]
-            raise InputError(f"{directory}: {name!r} holds NaN or infinity ({len(bad)} such tensors); fetch it again")
+            raise InputError(
+                f"{directory}: {name!r} holds NaN or infinity ({len(bad)} such tensors); download it again"
+            )
         rows = []
         for number, (matrix, made) in enumerate(zip(found, spread(_of_matrix, work), strict=True), 1):
             print(f"{number} of {len(found)}: {matrix.name}", flush=True)

@@ -11,7 +11,7 @@ def example(row: dict, published: bool) -> Example:
     """Example from a published row."""
     _, mark, answer = row["answer"].rpartition("####")
     if not mark:
-        raise InputError("answer without ####")
+        raise InputError("the answer has no ####")
     return Example(
         id=str(row["id"]), task="", prompt=row["question"].strip(), answer=answer.strip(), answer_type="number"
     )
