@@ -66,6 +66,9 @@ SCORED = {"grade", "grade_hybrids", "score", "figure2", "table2", "table3", "rew
 OF_UPDATES = {"weight_updates", "overlaps", "energy", "figure5", "figure6", "spectra", "regions", "controls"} | CLAIMED
 
 
+OF_ATTENTION = {"attention", "attention_on_text", "figure3", "attention_differences", "regions", "controls"} | CLAIMED
+
+
 # All that knows a checkpoint of the one family, and what comes of it; the Base is pretrained, and data are made, without.
 OF_FAMILY = FIGURES_BY_LAYER | OF_SWEEPS | OF_UPDATES | SCORED | TABLES
 OF_FAMILY |= {"finetune", "reinforce", "attention", "attention_on_text", "generate", "generate_hybrids"}
@@ -115,13 +118,14 @@ def test_what_an_edited_file_reruns(micro, edits, rules):
         ),
         (
             ("evaluation", "max_new_tokens"), 13,
-            SCORED | {"generate", "generate_hybrids", "attention", "attention_on_text", "figure3", "attention_differences", "regions", "controls"},
+            SCORED | OF_ATTENTION | {"generate", "generate_hybrids"},
         ),
         (
             ("probes", "max_new_tokens"), 13,
             OF_SWEEPS,
         ),
-        (("evaluation", "benchmarks"), ["recognition"], SCORED | {"generate", "generate_hybrids"}),
+        # Hybrids are asked no benchmark; attention is read again over the responses that it has in its store.
+        (("evaluation", "benchmarks"), ["recognition"], (SCORED | OF_ATTENTION | {"generate"}) - {"grade_hybrids"}),
         (("updates", "shards"), 1, OF_UPDATES),
         (("chapters",), ["evaluation", "merging", "freezing"], CLAIMED),
     ],
