@@ -1,5 +1,7 @@
 """The sweep engine against its naive twin: hooks, one layer at a time, transformers' own generate."""
 
+import types
+
 import families
 import naive_sweep
 import numpy as np
@@ -241,6 +243,23 @@ def test_any_batch(models, shapes, new_tokens, skipped, ends, seed):
         model, targets, sources, new_tokens, singly=[tuple(batch(model, [p[k]]) for k in (0, 1)) for p in prompts]
     )
     check_skip(model, targets, [range(a, min(a + n, LAYERS)) for a, n in skipped], new_tokens)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_decoding_is_as_exact_as_fused_attention(dtype):
+    """One token per state over 2,000 keys whose scores are large: the error against float64, beside torch's own fused attention."""
+    torch.manual_seed(0)
+    heads, kv_heads, tokens, d = 8, 2, 2000, 64
+    query = (6 * torch.randn(3, heads, 1, d)).to(dtype)
+    keys, values = (torch.randn(3, kv_heads, tokens, d).to(dtype) for _ in range(2))
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        *(part.double() for part in (query, keys, values)), enable_gqa=True
+    )
+    fused = torch.nn.functional.scaled_dot_product_attention(query, keys, values, enable_gqa=True)
+    state = types.SimpleNamespace(keys=[keys], values=[values], padded=False, before=None)
+    ours = sweep._BatchedSweep._attend_one(state, 0, None, query, d**-0.5, tokens)
+    errors = [float((made.double() - exact).norm() / exact.norm()) for made in (ours, fused)]
+    assert errors[0] <= 1.5 * errors[1]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

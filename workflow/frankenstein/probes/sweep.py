@@ -393,21 +393,23 @@ class _BatchedSweep:
     def _attend_one(self, j, layer, query, scaling, length: int):
         """One token per state, attending to its own cache of `length` tokens and to the shared prefix, read in place.
 
-        query: [states, heads, 1, d]. Returns [states, heads, 1, d].
+        query: [states, heads, 1, d]. Returns [states, heads, 1, d]. Scores are float32, as within fused attention: rounded to
+        bfloat16, they would be coarser in decoding than in prefill.
         """
         keys, values = self.keys[j][:, :, :length], self.values[j][:, :, :length]
         n, kv_heads, _, d = keys.shape
-        folded = (query * scaling).reshape(n, kv_heads, -1, d)
-        scores = folded @ keys.transpose(2, 3)
+        folded = query.reshape(n, kv_heads, -1, d)
+        scores = folded.float() @ keys.float().transpose(2, 3) * scaling
         if self.padded:
             scores[..., : self.width].masked_fill_(self.padding[layer.example][:, None, None], -torch.inf)
         if not self.before:
-            return (_weights(scores) @ values).reshape(query.shape)
+            return (torch.softmax(scores, -1).to(values.dtype) @ values).reshape(query.shape)
         before_keys, before_values = self.before.caches[j]
-        before = layer.by_state(layer.by_context(folded) @ before_keys[: len(layer.slots)].transpose(2, 3))
+        before = layer.by_context(folded.float()) @ before_keys[: len(layer.slots)].float().transpose(2, 3)
+        before = layer.by_state(before) * scaling
         if self.uneven:
             before.masked_fill_(self.unseen[layer.example][:, None, None], -torch.inf)
-        weights = _weights(torch.cat([before, scores], -1))
+        weights = torch.softmax(torch.cat([before, scores], -1), -1).to(values.dtype)
         width = before.shape[-1]
         read = layer.by_state(layer.by_context(weights[..., :width]) @ before_values[: len(layer.slots)])
         return (read + weights[..., width:] @ values).reshape(query.shape)
@@ -417,10 +419,6 @@ def _at(states, ends):
     """[..., n, tokens, d] -> [..., n, 1, d]: select the token at index ends[i] of each."""
     index = ends[:, None, None].expand(-1, 1, states.shape[-1])
     return states.gather(-2, index.expand(*states.shape[:-3], *index.shape))
-
-
-def _weights(scores):
-    return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
 
 
 # --- sweeps --------------------------------------------------------------------------------------
