@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT
 
 pytestmark = pytest.mark.slow
@@ -66,3 +67,18 @@ def test_sevenb():
     size = ["--layers", "2", "--blocks", "1", "--vocabulary", "1000", "--scale", "4"]
     made = last_line("sevenb.py", *size, "--vision-tokens", "16", "--suffix", "8", "--new-tokens", "2")
     assert all(made[f"{way}_seconds"] > 0 for way in ("generate", "swap", "skip", "attention"))
+
+
+def test_gpu_suite():
+    """On this machine's CPU, in small: what it says of exactness holds here, too."""
+    made = last_line("gpu.py", "--small")
+    assert made["failed"] == 0
+    assert made["swap in float32: tokens as with hooks, and as generate"] is True
+    assert made["bfloat16: error over transformers' own"] <= 1.5
+
+
+@pytest.mark.gpu
+def test_gpu_suite_in_full():
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU: benchmarks/gpu.py checks exactness, memory and speed on one")
+    assert last_line("gpu.py")["failed"] == 0

@@ -168,3 +168,13 @@ def test_hybrids_are_asked_what_their_tables_need_and_benchmarks_where_the_confi
         InputError, match=r"merging\.benchmarks: 'ocr' is not in evaluation\.benchmarks: recognition, counting"
     ):
         jobs_of("micro", merging={"benchmarks": ["ocr"]})
+
+
+def test_attention_alone_asks_for_what_it_reads():
+    jobs = jobs_of("micro", chapters=["attention"])
+    assert jobs.study.asked("one-in") == jobs.study.asked("one-rl") == {"math_vqa": ["image"]}
+    assert {path.rpartition("/")[2] for path in jobs.asked("one-in").values()} == {"math_vqa.jsonl", "math_vqa"}
+    evaluated = jobs_of("micro").study
+    assert "counting" in evaluated.asked("other-in")
+    assert evaluated.asked("one-rl-mid")["math_vqa"] == ["image", "described"]
+    assert set(jobs_of("micro", chapters=["merging"]).study.asked("one.half")) == {"easy_vqa", "math_vqa", "text_math"}

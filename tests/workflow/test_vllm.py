@@ -128,6 +128,19 @@ def test_pixels_are_capped_and_a_prompt_that_is_too_long_costs_itself(trained, m
     assert config.max_model_len < 100
 
 
+def test_an_engine_that_was_planned_for_less_starts_again(trained):
+    """A job that goes on asks its first checkpoint for what is missing alone, and the next one for everything."""
+    engine, other = engines.Vllm(trained / "in", 4), engines.Transformers(trained / "rl", 4)
+    short, longer = Prompt("what is 1+1?", None, SYSTEM), Prompt("how many? " * 20, Image.new("RGB", (60, 40)), SYSTEM)
+    other.prepare()
+    engine.prepare([(short.text, None)], SYSTEM)
+    assert isinstance(dict(engine.stream([longer]))[0], Exception)
+    engine.turn_to(trained / "rl")
+    engine.prepare([(short.text, None), (longer.text, longer.image.size)], SYSTEM)
+    found = dict(engine.stream([short, longer]))
+    assert [found[0].tokens, found[1].tokens] == [made.tokens for made in other([short, longer])]
+
+
 @pytest.fixture(scope="module")
 def mixed(trained):
     """Names of three hybrids and Hybrid of each, and of both parents."""

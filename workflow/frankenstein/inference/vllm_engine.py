@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from ..core.errors import InputError
+from ..models import gpu
 from .cache import versions
 from .failures import FATAL
 from .generation import Response, stop_tokens, text_of
@@ -56,9 +57,21 @@ def _no_main_file():
             setattr(main, name, value)
 
 
+def _stops(directory: Path) -> set[int]:
+    """Ids of the tokens that end a checkpoint's responses, as transformers' `generate` takes them."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        return stop_tokens(GenerationConfig.from_pretrained(directory, local_files_only=True))
+    except OSError:  # no generation_config.json
+        return stop_tokens(
+            GenerationConfig.from_model_config(AutoConfig.from_pretrained(directory, local_files_only=True))
+        )
+
+
 def _shape(directory: Path) -> str:
-    """What two checkpoints must share to answer in one engine: architecture, tokenizer and processor."""
-    found = {}
+    """What two checkpoints must share to answer in one engine: architecture, tokenizer, processor and end tokens."""
+    found: dict = {"stops": sorted(_stops(directory))}
     for name in _SAME:
         if (path := directory / name).exists():
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -89,6 +102,7 @@ class Vllm:
     ):
         self.max_new_tokens, self.max_pixels = max_new_tokens, max_pixels
         self._llm = self._processor = self._answering = self._started = None
+        self._length, self._images = 0, False  # what the running engine was planned for
         self.turn_to(directory, template)
 
     def turn_to(self, directory: Path, template: str | None = None, weights=None) -> None:
@@ -122,28 +136,26 @@ class Vllm:
             cap_pixels(self._processor, self.max_pixels)
         if self.template:
             self._processor.chat_template = self.template
-        from transformers import AutoConfig, GenerationConfig
-
-        try:
-            generation = GenerationConfig.from_pretrained(self.directory, local_files_only=True)
-        except OSError:
-            generation = GenerationConfig.from_model_config(
-                AutoConfig.from_pretrained(self.directory, local_files_only=True)
-            )
-        self._stops = stop_tokens(generation)
-        if self._llm is None or self._started != _shape(self.directory):
-            self._start(list(asked), system)
+        self._stops = _stops(self.directory)
+        asked = list(asked)
+        length, images = tokens_at_most(self._processor, asked, system), any(size for _, size in asked)
+        # The first checkpoint may have asked for less than this one: what was in the cache.
+        fits = self._length is None or (length is not None and length <= self._length)
+        if self._started != _shape(self.directory) or not fits or (images and not self._images):
+            self._start(length, images)
         if self._answering != (self.directory, self.weights):
             self._load()
 
-    def _start(self, asked: list[tuple[str, tuple[int, int] | None]], system: str) -> None:
+    def _start(self, length: int | None, images: bool) -> None:
+        """length: tokens of the longest prompt to come, None if not known; images: whether any prompt has one."""
         _distribution()
-        self._llm = None  # ends the engine of another shape
+        gpu.device()  # raises where there is a GPU that torch cannot use
+        self._llm = None  # ends an engine of another shape
         from vllm import LLM
 
         options: dict = {}
-        if longest := tokens_at_most(self._processor, asked, system):
-            options["max_model_len"] = longest + self.max_new_tokens
+        if length is not None:
+            options["max_model_len"] = length + self.max_new_tokens
         if self.max_pixels:
             size = self._processor.image_processor.size
             options["mm_processor_kwargs"] = {"size": {key: size[key] for key in ("shortest_edge", "longest_edge")}}
@@ -155,12 +167,13 @@ class Vllm:
                 dtype=self.dtype,
                 seed=0,
                 tensor_parallel_size=max(1, torch.cuda.device_count()),
-                limit_mm_per_prompt={"image": int(any(size for _, size in asked)), "video": 0},
+                limit_mm_per_prompt={"image": int(images), "video": 0},
                 worker_extension_cls=self.weights.worker if self.weights else f"{__name__}.Worker",
                 enforce_eager=not torch.cuda.is_available(),  # compiling takes a minute, which only a GPU gets back
                 **options,
             )
         self._started, self._answering = _shape(self.directory), (self.directory, None)
+        self._length, self._images = length, images
 
     def _load(self) -> None:
         """Put the weights of what is to answer in the place of those that are there, and forget what was computed by those."""

@@ -59,6 +59,7 @@ def load_model(
         use_safetensors=True,
         attn_implementation=attention,
         dtype="auto",
+        device_map={"": device},  # straight to the GPU, without a copy in host memory
         output_loading_info=True,
     )
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -66,4 +67,4 @@ def load_model(
             raise InputError(f"{directory}: {problem.replace('_', ' ')}: {names[0]} ({len(names)} in all)")
     if state_dict is not None and (Path(directory) / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(directory, local_files_only=True)
-    return model.eval().to(device), processor
+    return model.eval(), processor

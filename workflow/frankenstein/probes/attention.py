@@ -41,7 +41,7 @@ def reasoning_span(tokenizer, tokens: list[int]) -> range:
     return range(start or 0, len(tokens) if end is None else end)
 
 
-_CHUNK_BYTES = 64 << 20
+_CHUNK_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}  # of scores and weights at a time
 _measure = None  # callback for the queries and keys of the layer being run
 
 
@@ -55,15 +55,17 @@ AttentionInterface.register("frankenstein_measured", _measured)
 AttentionMaskInterface.register("frankenstein_measured", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 
 
-def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int = _CHUNK_BYTES) -> torch.Tensor:
+def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int | None = None) -> torch.Tensor:
     """Causal softmax attention mass from query tokens to a set of keys, one example: float32 [heads, asked tokens].
 
     query: [heads, tokens, d] and key: [kv heads, tokens, d], rotary embeddings applied; asked: int [n], the query
     tokens; keys: bool [tokens], the tokens whose attention weights are summed; seen: bool [tokens], False at padding.
-    Queries are processed in chunks: scores and weights take at most chunk_bytes, or what one query needs if more.
+    Queries are processed in chunks: scores and weights take at most chunk_bytes (default: by device), or what one query needs if
+    more.
     """
     heads, tokens, d = query.shape
     kv_heads = key.shape[0]
+    chunk_bytes = chunk_bytes or _CHUNK_BYTES.get(query.device.type, 64 << 20)
     size = max(1, chunk_bytes // (2 * 4 * heads * tokens))
     place = torch.arange(tokens, device=query.device)
     parts = []

@@ -85,20 +85,26 @@ def in_batches(
             if max(memory(decoder, list(sizes)) for sizes in ways) > memory_mb * 1_000_000:
                 break
             batch.append(ready)
+        results = None
         try:
             results = run([prepared for _, prepared, _ in batch])
         except FAILURES as error:
             if len(batch) == 1:
-                queue, alone = queue[1:], max(alone - 1, 0)
-                yield batch[0][0], None, fail(error)
-                continue
-            if _out_of_memory(error):
-                most = len(batch) // 2
+                queue, alone, why = queue[1:], max(alone - 1, 0), fail(error)
             else:
-                alone = len(batch)
-            print(f"{what}: a batch of {len(batch)} failed ({error}); smaller ones from here", flush=True)
+                why = f"{what}: a batch of {len(batch)} failed ({error}); smaller ones from here"
+                if _out_of_memory(error):
+                    most = len(batch) // 2
+                else:
+                    alone = len(batch)
+        if results is None:
+            # Not before the error is gone, whose frames hold the tensors of the batch.
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+            if len(batch) == 1:
+                yield batch[0][0], None, why
+            else:
+                print(why, flush=True)
             continue
         yield from ((item, result, None) for (item, *_), result in zip(batch, results, strict=True))
         queue, done, alone = queue[len(batch) :], done + len(batch), max(alone - len(batch), 0)
