@@ -69,6 +69,11 @@ def family(wildcards):
     return jobs.family_hash(name)
 
 
+def a_hybrid(wildcards):
+    """A hybrid of a run that is merged in memory: all are asked the same."""
+    return f"{wildcards.recipe}.{jobs.in_memory[0]}"
+
+
 def per_attempt(cost):
     """A resource of a job on a checkpoint: what it should take, and as much again with every retry."""
     return lambda wildcards, attempt: attempt * cost(study, wildcards.checkpoint)

@@ -11,11 +11,6 @@ EVALUATION = dict(
 )
 
 
-def a_hybrid(wildcards):
-    """A hybrid of a run that is merged in memory: all are asked the same."""
-    return f"{wildcards.recipe}.{jobs.in_memory[0]}"
-
-
 rule settle_prompt:
     input:
         # The checkpoint training started from, whose chat template trained checkpoints keep.
