@@ -554,7 +554,7 @@ def test_the_papers_own_cells_decide_nothing():
         ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis, old: IN, new: RL}, expect: less}]}", "the roles are from and to"),
         ("- {claim: 9, says: x, statements: [{name: a, statistic: trend, of: {metric: M_vis, doses: {IN: 1, RL: 1}}, expect: less}]}", "a trend needs two doses"),
         ("- {claim: 9, says: x, statements: [{name: a, statistic: trend, of: {metric: M_vis, doses: [IN, RL]}, expect: less}]}", "doses are .role: number"),
-        ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis, from: IN, to: RL}, expect: less}, {name: a, statistic: gain, of: {metric: M_rea, from: IN, to: RL}, expect: less}]}", "two statements of one name"),
+        ("- {claim: 9, says: x, statements: [{name: a, statistic: gain, of: {metric: M_vis, from: IN, to: RL}, expect: less}, {name: a, statistic: gain, of: {metric: M_rea, from: IN, to: RL}, expect: less}]}", "two statements share a name"),
         ("- {claim: 9, says: x, margin: -1, statements: [{name: a, statistic: gain, of: {metric: M_vis, from: IN, to: RL}, expect: less}]}", "margin is the smallest relevant difference, a number above zero, not -1"),
         ("- {claim: 9, says: x, statements: [{name: a, statistic: attention_gain, of: {region: mid}, expect: equal}]}", "equal is within a margin, which attention_gain does not have by itself"),
         ("- {claim: null, says: x, statements: []}", "the name of a claim must be a number or a text"),

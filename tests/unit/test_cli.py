@@ -102,7 +102,7 @@ def test_merge_says_what_is_wrong(tiny, moved, tmp_path):
         ),
         (
             ["--in", str(tiny), "--rl", str(moved), "--rest", "early=1", "IN:RL:RL", out],
-            "error: rest_from: 'early' is none",
+            "error: rest_from: unknown part 'early'",
         ),
     ):
         with pytest.raises(SystemExit, match=says):

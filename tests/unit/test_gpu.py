@@ -137,8 +137,8 @@ def test_a_gpu_that_torch_can_not_use_is_an_error_and_not_the_cpu(smi, monkeypat
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     smi(LISTED)
     with pytest.raises(
-        InputError, match=r"GPU GPU-1f0c.* is there, and torch .* cannot use it.*set CUDA_VISIBLE_DEVICES to nothing"
+        InputError, match=r"GPU GPU-1f0c.* is there, and torch .* cannot use it.*set FRANKENSTEIN_CPU=1"
     ):
         loading.load_model(tiny)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("FRANKENSTEIN_CPU", "1")
     assert str(loading.load_model(tiny)[0].device) == "cpu"

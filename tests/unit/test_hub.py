@@ -122,7 +122,7 @@ def test_a_file_that_is_not_what_the_hub_says_is_not_kept(hub, tmp_path, tiny):
         ("lab/none", ONE, "no such repository, or it is private and you are not logged in"),
         ("lab/model", "c" * 40, "no such revision; `frankenstein pin CONFIG` writes today's"),
         ("lab/model", None, "revision None is not a commit hash; run `frankenstein pin CONFIG`"),
-        ("lab/model", "main", "revision 'main' is no commit"),
+        ("lab/model", "main", "revision 'main' is not a commit hash"),
         ("lab/gated", ONE, "is gated: accept its terms on its page, then log in"),
     ],
 )

@@ -43,9 +43,15 @@ def study(tmp_path):
     said = {"how many? 0": "The answer is 0.", "how many? 1": "5", "how many? 2": "\\boxed{2}", "which?": "(B)"}
     asked = [(Example(**{**e.__dict__, "image": None}), "text") for e in examples]
     store = cache.ResponseCache(tmp_path / "s" / "0.jsonl", {})
-    made = respond.respond(
-        lambda prompts: [Response(said[p.text], [1], False) for p in prompts], asked, tmp_path, "", 2, store
-    )
+
+    class Engine:
+        def prepare(self):
+            pass
+
+        def __call__(self, prompts):
+            return [Response(said[prompt.text], [1], False) for prompt in prompts]
+
+    made = respond.respond(Engine(), asked, tmp_path, "", 2, store)
     header = {"checkpoint": "base", "examples": {"vista": fingerprint(examples)}}
     responses.write(tmp_path / "base.0.jsonl", header, made)
     return tmp_path
@@ -266,7 +272,7 @@ def test_without_rows_or_with_other_rows_one_line_says_what_to_give(join, tmp_pa
     for options, said in (
         ([], r"line 1: no document \(doc\) is logged, as by lmms-eval 0.7; give all rows .*--examples FILE"),
         (["--benchmark", "mathvista"], r"data/testmini-\*.parquet of AI4Math/MathVista at 2b6ad69"),
-        (["--benchmark", "vista"], "--benchmark vista: none of gsm8k, "),
+        (["--benchmark", "vista"], "--benchmark vista: unknown; known: gsm8k, "),
         (["--benchmark", "mathvista", "--examples", str(tmp_path / "rows.jsonl")], "no row of mathvista"),
     ):
         with pytest.raises(SystemExit, match=said):

@@ -371,7 +371,7 @@ def test_bad_input(qwen):
         "target 0: 2 images in the prompt; say which one": lambda: sweep.swap(
             decoder, *[batch(qwen, [[image(1), 7, image(2), 8]])] * 2, [KV_FROM_LAYER], 4
         ),
-        "1 targets, 2 sources": lambda: sweep.swap(decoder, target, both, [KV_FROM_LAYER], 4),
+        "1 targets but 2 sources": lambda: sweep.swap(decoder, target, both, [KV_FROM_LAYER], 4),
         "mode 'kv': one of": lambda: sweep.swap(decoder, target, source, ["kv"], 4),
         "max_new_tokens is 0": lambda: sweep.swap(decoder, target, source, [KV_FROM_LAYER], 0),
         "layers 5 to 6: this model has layers 0 to 5": lambda: sweep.skip(decoder, target, [range(5, 7)], 4),

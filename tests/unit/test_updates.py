@@ -328,7 +328,7 @@ def test_bad_input(tiny, moved, tmp_path):
     for number, (edit, message) in enumerate(
         (
             (adapter, "tensors of an adapter, .*lora_A.* first: merge it"),
-            (packed, r"quantised \(.*up_proj.weight' is I8, 1 such tensors\)"),
+            (packed, r"quantized \(.*up_proj.weight' is I8, 1 such tensors\)"),
             (smaller, "up_proj.weight' is .* not the same model size"),
             (lambda tensors: tensors.pop(name_of(3)), "only Base has 'layers.3.mlp.up_proj.weight' \\(1 such"),
             (infinite, "'layers.3.mlp.up_proj.weight' holds NaN or infinity"),

@@ -82,7 +82,14 @@ def profile(micro: Path, name: str, **changes) -> str:
 
 
 def start(micro: Path, cluster: Cluster, name: str, used: str) -> subprocess.Popen:
-    environment = {**os.environ, **cluster.environment, "PYTHONPATH": str(micro / "workflow"), "HF_HUB_OFFLINE": "1"}
+    # The cluster's GPU is one in name alone.
+    environment = {
+        **os.environ,
+        **cluster.environment,
+        "FRANKENSTEIN_CPU": "1",
+        "PYTHONPATH": str(micro / "workflow"),
+        "HF_HUB_OFFLINE": "1",
+    }
     command = [sys.executable, "-m", "snakemake", "--configfile", write_study(micro, name), "--profile", used]
     with open(micro / f"{name}.log", "a") as log:
         return subprocess.Popen([*command, *targets(name)], cwd=micro, env=environment, stdout=log, stderr=log)

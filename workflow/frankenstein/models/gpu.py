@@ -38,19 +38,21 @@ def _listed() -> list[str]:
 
 
 def device() -> str:
-    """ "cuda", or "cpu" where there is no GPU or CUDA_VISIBLE_DEVICES is empty.
+    """ "cuda", or "cpu" where there is no GPU, CUDA_VISIBLE_DEVICES is empty, or FRANKENSTEIN_CPU is set.
 
     Raises InputError if there is one that torch can not use: a large model would otherwise run on the CPU for days, unnoticed.
     """
     import torch
 
+    if os.environ.get("FRANKENSTEIN_CPU"):
+        return "cpu"
     if torch.cuda.is_available():
         return "cuda"
     if devices := _devices():
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         raise InputError(
             f"GPU {', '.join(devices)} is there, and torch {torch.__version__}, built {built}, cannot use it (does nvidia-smi work, "
-            "and is the driver new enough?). To run on the CPU, set CUDA_VISIBLE_DEVICES to nothing"
+            "and is the driver new enough?). To run on the CPU all the same, set FRANKENSTEIN_CPU=1"
         )
     return "cpu"
 
