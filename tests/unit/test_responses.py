@@ -359,3 +359,16 @@ def test_a_probe_goes_on_where_it_was_killed(tmp_path):
     assert computed == []
     run({"code": "other"})
     assert len(computed) == 6
+
+
+def test_a_missing_image_fails_its_own_item_in_a_probe(tmp_path):
+    items = [replace(example, image=f"{example.id}.png") for example in examples(2)]
+    (tmp_path / "t0.png").write_bytes(b"an image")
+    store = cache.ResponseCache(tmp_path / "probe" / "0.jsonl", SETTINGS)
+
+    def compute(todo):
+        return [{"id": item.id, "error": None if item.id == "t0" else "image cannot be opened"} for item in todo]
+
+    records = list(cache.resumed(store, items, tmp_path, compute))
+    assert [record["error"] for record in records] == [None, "image cannot be opened"]
+    assert len(store.records) == 1

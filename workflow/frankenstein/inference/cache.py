@@ -92,7 +92,9 @@ def resumed(
     keys, todo = {}, []
     for item in items:
         names = [getattr(item, name, None) for name in ("image", "target_image", "source_image")]
-        images = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if name]
+        files = [folder / name for name in names if name]
+        # An image that is missing fails its own item, in compute.
+        images = [hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else None for file in files]
         key = keys[item.task if task else None, item.id] = store.key([asdict(item), images])
         if key in store:
             yield from store[key]
