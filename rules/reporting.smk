@@ -305,7 +305,14 @@ rule write_report:
         figures=expand(paths.figure, figure=FIGURES, kind=["pdf", "png", "csv"]),
         tables=expand(paths.table, table=TABLES),
         claims=study.claims,
-        page=["workflow/report/report.html.jinja", "workflow/report/report.js"],
+        examples=expand(paths.examples, task=study.tasks()),
+        responses=[path for name in jobs.roles() for path in jobs.responses(name)],
+        maps=jobs.attention_maps(),
+        page=[
+            "workflow/report/report.css",
+            *map(str, sorted(Path("workflow/report").glob("*.js"))),
+            *map(str, sorted(Path("workflow/report").glob("*.jinja"))),
+        ],
         words=[
             "workflow/report/columns.yaml",
             *expand("workflow/report/{name}.rst", name=FIGURES + TABLES),

@@ -136,9 +136,10 @@ def test_masses_of_a_padded_batch_against_output_attentions(family, implementati
     with torch.inference_mode():
         weights = model(**inputs, output_attentions=True).attentions
     for layer, by_example in enumerate(found):
-        for row, heads in enumerate(by_example):
-            expected = weights[layer][row][:, asked[row]][..., keys[row]].sum(-1).mean(-1)
-            torch.testing.assert_close(heads, expected, rtol=1e-4, atol=1e-6)
+        for row, found in enumerate(by_example):
+            expected = weights[layer][row][:, asked[row]][..., keys[row]]  # heads, asked tokens, keys
+            torch.testing.assert_close(found.heads, expected.sum(-1).mean(-1), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(found.keys, expected.mean((0, 1)), rtol=1e-4, atol=1e-6)
 
 
 def test_chunks_of_queries_change_nothing():
@@ -146,15 +147,16 @@ def test_chunks_of_queries_change_nothing():
     query, key = torch.randn(6, 40, 8), torch.randn(2, 40, 8)
     keys, seen = torch.arange(40) % 3 == 0, torch.arange(40) > 2
     asked = torch.arange(10, 37)
-    whole, cut = (attention.mass_on(query, key, asked, keys, seen, 0.3, size) for size in (1 << 30, 1))
+    whole, cut = (attention.weights_on(query, key, asked, keys, seen, 0.3, size) for size in (1 << 30, 1))
     torch.testing.assert_close(whole, cut)
-    assert whole.shape == (6, 27)
+    assert whole.shape == (6, 14)
     for head in range(6):
-        for i, token in enumerate(asked.tolist()):
-            scores = [0.3 * float(query[head, token] @ key[head // 3, k]) for k in range(3, token + 1)]
-            total = sum(math.exp(x) for x in scores)
-            of_keys = sum(math.exp(x) for k, x in enumerate(scores, 3) if k % 3 == 0)
-            assert whole[head, i] == pytest.approx(of_keys / total, rel=1e-4)
+        expected = dict.fromkeys(range(0, 40, 3), 0.0)
+        for token in asked.tolist():
+            scores = {k: math.exp(0.3 * float(query[head, token] @ key[head // 3, k])) for k in range(3, token + 1)}
+            for k in expected.keys() & scores.keys():
+                expected[k] += scores[k] / sum(scores.values()) / len(asked)
+        assert whole[head].tolist() == pytest.approx(list(expected.values()), rel=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -157,6 +158,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     command.set_defaults(run=_plan)
 
+    command = commands.add_parser(
+        "view", help="look at a study's examples in the browser, served to this machine alone"
+    )
+    command.add_argument("results", type=Path, help="the study's folder, results/STUDY")
+    command.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
+    command.set_defaults(run=_view)
+
     arguments = sys.argv[1:] if arguments is None else arguments
     parsed = parser.parse_args(arguments)
     parsed.command = shlex.join(["frankenstein", *arguments])
@@ -293,6 +301,21 @@ def _plan(parsed) -> None:
     if not parsed.snakefile.exists():
         raise InputError(f"{parsed.snakefile}: no such file; run from the repository root, or give --snakefile")
     print(plan.plan(parsed.config, parsed.snakefile, 1000 * parsed.gpu_memory, parsed.measure))
+
+
+def _view(parsed) -> None:
+    from .report.server import Viewer
+    from .study import config
+    from .study.jobs import PARTS, Jobs
+
+    results = parsed.results.resolve()
+    root = results.parent.parent
+    jobs = Jobs(config.of_results(results, root))
+    swaps = root / jobs.paths.swaps.format(checkpoint=jobs.base) if jobs.base else None
+    with Viewer(results, jobs.settings(*PARTS), swaps, parsed.port) as viewer:
+        print(f"http://127.0.0.1:{viewer.server_port}/ (Ctrl-C ends it)", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            viewer.serve_forever()
 
 
 def _donors(parsed) -> dict[str, Path]:

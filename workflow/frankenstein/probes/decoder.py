@@ -181,7 +181,7 @@ class Decoder:
             dense = torch.zeros_like(seen["hidden"])
             dense[seen["masks"]] = features.to(dense.dtype)
             deepstack.append(dense)
-        grids, pixels = iter(_grids(self.model, inputs)), iter(_pixels(inputs))
+        shapes, pixels = iter(grids(self.model, inputs)), iter(_pixels(inputs))
         prompts = []
         for row, mask in enumerate(inputs["attention_mask"].bool()):
             ids, hidden = inputs["input_ids"][row][mask], seen["hidden"][row][mask]
@@ -197,7 +197,7 @@ class Decoder:
                     self.rotary(positions, hidden),
                     positions,
                     tuple(dense[row][mask] for dense in deepstack),
-                    tuple(itertools.islice(grids, images)),
+                    tuple(itertools.islice(shapes, images)),
                     tuple(itertools.islice(pixels, images)),
                 )
             )
@@ -211,7 +211,7 @@ def _pixels(inputs) -> list[torch.Tensor]:
     return list(inputs.get("pixel_values", []))
 
 
-def _grids(model, inputs) -> list[tuple[int, int]]:
+def grids(model, inputs) -> list[tuple[int, int]]:
     """(rows, columns) of vision tokens of every image in a batch; empty for families that do not report them."""
     if "image_grid_thw" not in inputs:
         return []
