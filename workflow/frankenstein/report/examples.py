@@ -21,9 +21,8 @@ from ..inference.prompts import with_other_images
 # A verdict in the index: its first letter, in upper case if the response has the format <think>…</think><answer>…</answer>.
 CODES = {verdict: verdict[0] for verdict in VERDICTS}
 NOT_ASKED = "-"
-# How a response's line begins; a line that begins otherwise is parsed as a whole.
-_TEXT = rb'("(?:[^"\\]|\\.)*")'
-_KEY = re.compile(rb'\{"id": %b, "task": %b, "condition": %b[,}]' % (_TEXT, _TEXT, _TEXT))
+# How a response's line begins; a line that begins otherwise, or with escapes, is parsed as a whole.
+_KEY = re.compile(rb'\{"id": "([^"]*)", "task": "([^"]*)", "condition": "([^"]*)"')
 
 
 class _Task:
@@ -93,13 +92,14 @@ class Examples:
             rows = csv.reader(file)
             names = next(rows)
             columns = ("task", "condition", "id", "verdict", "well_formed", "extracted", "reason")
-            at = [names.index(name) for name in columns]
-            for row in rows:
-                name, condition, id, verdict, well_formed, extracted, reason = (row[i] for i in at)
+            of_row = itemgetter(*map(names.index, columns))
+            graded: dict[tuple[str, str], dict] = {}
+            for name, condition, id, verdict, well_formed, extracted, reason in map(of_row, rows):
                 code = CODES[verdict].upper() if well_formed == "True" else CODES[verdict]
-                if name not in self._tasks:
-                    self._tasks[name] = _Task(self.results / "data", name, seed)
-                self._tasks[name].graded.setdefault((checkpoint, condition), {})[id] = (code, extracted, reason)
+                if (name, condition) not in graded:
+                    task = self._tasks.setdefault(name, _Task(self.results / "data", name, seed))
+                    graded[name, condition] = task.graded[checkpoint, condition] = {}
+                graded[name, condition][id] = (code, extracted, reason)
 
     def index(self) -> dict:
         """All that filters need: runs (name, recipe, number, roles: role -> checkpoint), metrics (name -> task, rule), and
@@ -189,9 +189,12 @@ def _places(results: Path, checkpoint: str) -> dict[tuple[str, str], dict[str, t
         if not path.name.removeprefix(f"{checkpoint}.").removesuffix(".jsonl").isdecimal():
             continue  # of a hybrid whose name begins with this one's
         for offset, line in _lines(path):
-            id, task, condition = _key(line)
-            # Where files of an earlier, larger number of shards lie about, the first shards have all.
-            places.setdefault((task, condition), {}).setdefault(id, (path, offset))
+            id, *asked = _key(line)
+            of_asked = places.setdefault(tuple(asked), {})
+            if (
+                id not in of_asked
+            ):  # where files of an earlier, larger number of shards lie about, the first shards have all
+                of_asked[id] = (path, offset)
     return places
 
 
@@ -207,7 +210,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _key(line: bytes) -> tuple[str, str, str]:
     """id, task and condition of a response, without parsing the rest of its line."""
-    if match := _KEY.match(line):
-        return tuple(json.loads(part) for part in match.groups())
+    match = _KEY.match(line)
+    if match and b"\\" not in match[0]:
+        return tuple(part.decode() for part in match.groups())
     record = json.loads(line)
     return record["id"], record["task"], record["condition"]

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from . import explorers
+from . import attention_maps, swap_pairs
 from .examples import Examples
 
 LIMIT = 25_000_000  # bytes of a self-contained page
@@ -80,16 +80,16 @@ def add_examples(parts: Parts, examples: Examples) -> None:
 
 
 def add_attention(parts: Parts, results: Path, examples: Examples, task: str, runs: Mapping[str, Sequence]) -> None:
-    """Add a sample of attention maps; see explorers.attention."""
-    attention = explorers.attention(results, examples, task, runs)
+    """Add a sample of attention maps; see attention_maps.attention."""
+    attention = attention_maps.attention(results, examples, task, runs)
     if attention["runs"]:
         shown = [example for run in attention["runs"].values() for example in run["examples"]]
         parts.add("attention", attention, [example["image"] for example in shown])
 
 
 def add_swaps(parts: Parts, results: Path, table: Path) -> None:
-    """Add the pairs of the swap explorer; see explorers.swaps."""
-    swaps = explorers.swaps(results, table)
+    """Add the pairs of the swap explorer; see swap_pairs.swaps."""
+    swaps = swap_pairs.swaps(results, table)
     if swaps["functions"]:
         pairs = [pair for of in swaps["functions"].values() for pair in of["pairs"]]
         parts.add("swaps", swaps, [pair[side]["image"] for pair in pairs for side in ("target", "source")])

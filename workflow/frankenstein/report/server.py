@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..core.errors import InputError
-from . import explorers, templates
+from . import swap_pairs, templates
 from .examples import Examples
 
 _IMAGES = ("data", "pairs")  # folders below results/{study}/ whose images are served
@@ -34,9 +34,9 @@ class Viewer(ThreadingHTTPServer):
         task, runs = settings["abilities"]["vision_to_reasoning"], settings["runs"]
         parts: dict[str, Callable[[], dict]] = {"index": lambda: index}
         if swaps is not None and swaps.exists():
-            parts["swaps"] = cache(lambda: explorers.swaps(results, swaps))
+            parts["swaps"] = cache(lambda: swap_pairs.swaps(results, swaps))
         if any(results.glob("attention/*.maps.parquet")):
-            parts["attention"] = cache(lambda: explorers.attention(results, examples, task, runs))
+            parts["attention"] = cache(lambda: _attention(results, examples, task, runs))
         self._folders = [(results / name).resolve() for name in _IMAGES]
         self._results = results.resolve()
         self._page, self.policy = _page(results.name, parts)
@@ -71,6 +71,12 @@ class Viewer(ThreadingHTTPServer):
         if not path.is_file():
             raise LookupError(name)
         return kind, path.read_bytes()
+
+
+def _attention(*arguments) -> dict:
+    from .attention_maps import attention  # numpy and pandas take most of a second, which the viewer starts without
+
+    return attention(*arguments)
 
 
 def _positions(at: str) -> list[int]:
