@@ -8,10 +8,11 @@ import torch
 import yaml
 from conftest import ROOT
 
+from frankenstein import api
 from frankenstein.claims import layer_samples, measurements
 from frankenstein.core.regions import Regions
 from frankenstein.core.roles import RETRAINED, Run
-from frankenstein.data.tasks import read_examples
+from frankenstein.data.tasks import open_image, read_examples
 from frankenstein.inference.generation import generate, text_of
 from frankenstein.inference.prompts import build_prompt, encode
 from frankenstein.mini import benchmarks
@@ -87,6 +88,34 @@ def test_equation_1_against_the_obvious_loop(loaded, tmp_path):
             assert record["attention_mass"] == pytest.approx(total / (4 * len(span)), rel=1e-4)
             assert record["attention_mean"] == pytest.approx(total / (4 * len(span) * len(vision)), rel=1e-4)
             assert (record["reasoning_tokens"], record["vision_tokens"]) == (len(span), len(vision))
+
+
+def test_maps_are_the_masses_by_vision_token(loaded, tmp_path):
+    benchmarks.write_examples("math_vqa", tmp_path / "m.jsonl", tmp_path / "m", n=3, seed=1)
+    examples = read_examples(tmp_path / "m.jsonl")
+    given = said(loaded, examples, tmp_path)
+    given[examples[1].id] |= {"response": None, "error": "no image"}
+    records = pd.DataFrame(reasoning_to_vision(loaded, examples, tmp_path, given=given))
+    table = attention.maps(records)
+    assert [(row.id, row.layer) for row in table.itertuples()] == [
+        (row.id, row.layer) for row in records.itertuples() if row.id != examples[1].id
+    ]
+    table.to_parquet(tmp_path / "maps.parquet", index=False)
+    read = pd.read_parquet(tmp_path / "maps.parquet").merge(records, on=["id", "layer"])
+    assert len(read) == 2 * 9
+    for row in read.itertuples():
+        assert row.attention.dtype == np.float16
+        assert (row.rows, row.columns) == tuple(row.grid)
+        assert len(row.attention) == row.rows * row.columns == row.vision_tokens
+        assert row.attention.astype(float).sum() == pytest.approx(row.attention_mass, rel=2e-3)
+    model, processor = loaded
+    image = open_image(tmp_path / examples[0].image)
+    text = given[examples[0].id]["response"]
+    whole = api.attention_map(model, processor, examples[0].prompt, image, text)
+    masses = api.attention(model, processor, examples[0].prompt, image, text).attention_mass
+    assert whole.sum((1, 2)) == pytest.approx(masses.to_numpy(), rel=1e-5)
+    first = table[table.id == examples[0].id].attention
+    np.testing.assert_allclose(whole.reshape(9, -1), np.stack(first.to_list()).astype(np.float32), rtol=2e-3, atol=1e-6)
 
 
 def test_a_response_without_reasoning_is_counted_as_failed(loaded, tmp_path, monkeypatch):

@@ -392,4 +392,3 @@ def test_a_hundred_thousand_responses_open_in_a_second(tmp_path):
         used = os.wait4(process.pid, 0)[2]
         process.stdout.close()
     assert used.ru_utime + used.ru_stime < 1
-    assert used.ru_maxrss < 200_000  # KiB

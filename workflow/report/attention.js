@@ -72,7 +72,7 @@ class AttentionMaps {
     const { text, over, layer } = this.form.elements;
     const { columns, texts } = this.chosen;
     layer.disabled = over.value !== "";
-    this.section.querySelector("output").textContent = over.value ? `mean of ${over.value}` : layer.value;
+    this.section.querySelector(".value").textContent = over.value ? `mean of ${over.value}` : layer.value;
     this.section.querySelector(".read").textContent = texts[text.value] ?? "";
     const [before, after] = [this.weights(text.value, "IN"), this.weights(text.value, "RL")];
     this.shown = [before, after, after.map((weight, i) => weight - before[i])];

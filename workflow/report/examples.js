@@ -136,20 +136,22 @@ class Examples {
     const turn = ++this.turn;
     const { task, find, run } = this.state;
     const places = [];
+    let of = 0;
     for (const name of task in this.index.tasks ? [task] : Object.keys(this.index.tasks)) {
-      const found = find ? await source.search(name, find, run) : [...this.index.tasks[name].ids.keys()];
+      const all = [...this.index.tasks[name].ids.keys()];
+      of += all.length;
+      const found = find ? await source.search(name, find, run) : all;
       for (const i of found) if (this.holds(name, i)) places.push([name, i]);
     }
     if (turn !== this.turn) return;
     this.places = places;
-    const total = task in this.index.tasks ? [task] : Object.keys(this.index.tasks);
-    const of = total.reduce((sum, name) => sum + this.index.tasks[name].ids.length, 0);
-    this.section.querySelector("[role=status]").textContent = `${places.length.toLocaleString("en")} of ${of.toLocaleString("en")} examples`;
     let [name, id] = places.length ? [places[0][0], this.index.tasks[places[0][0]].ids[places[0][1]]] : [null, null];
     if (this.state.at) [name, id] = [this.state.at.split("/", 1)[0], this.state.at.slice(this.state.at.indexOf("/") + 1)];
     const i = this.index.tasks[name]?.ids.indexOf(id) ?? -1;
     this.at = this.places.findIndex((place) => place[0] === name && place[1] === i);
     await Promise.all([this.drawList(turn), this.drawExample(turn, name, i)]);
+    const count = `${places.length.toLocaleString("en")} of ${of.toLocaleString("en")} examples`;
+    if (turn === this.turn) this.section.querySelector("[role=status]").textContent = count;
   }
 
   name(task, i) {

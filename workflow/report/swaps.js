@@ -68,7 +68,7 @@ class Swaps {
     const layer = Number(this.form.elements.layer.value);
     const one = this.chosen.pairs[this.form.elements.pair.value];
     const rates = this.chosen.rates;
-    this.section.querySelector("output").textContent = layer < 0 ? "nothing swapped" : `layer ${layer}`;
+    this.section.querySelector(".value").textContent = layer < 0 ? "nothing swapped" : `layer ${layer}`;
     const rows = Object.entries(one.answers).map(([mode, { said, codes }]) => {
       const code = codes[layer + 1];
       const rate = rates[mode]?.find(([at]) => at === layer);

@@ -179,7 +179,7 @@ def maps(records: pd.DataFrame) -> pd.DataFrame:
             "layer": found.layer,
             "rows": found.grid.str[0].astype(int),
             "columns": found.grid.str[1].astype(int),
-            "attention": [np.frombuffer(base64.b64decode(text), np.float16) for text in found.map],
+            "attention": [np.frombuffer(base64.b64decode(text), np.float16) for text in found["map"]],
         }
     )
 

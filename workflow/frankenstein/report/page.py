@@ -20,7 +20,7 @@ import yaml
 from ..claims import measurements, statements, verdicts
 from ..claims.measurements import Measurements
 from ..core.errors import InputError
-from . import data_dictionary, packing, run_record, templates
+from . import data_dictionary, layer_series, packing, run_record, templates
 from .answers import answer, limits, moves, number
 from .examples import Examples
 from .figures import alt_text
@@ -94,6 +94,8 @@ def write(
             path = results / kind / f"{name}.{'png' if kind == 'figures' else 'csv'}"
             if path.exists() and (made := part(path, partial(make, path, captions, name, config, began, links))):
                 shown[kind].append(made)
+    if layers := {figure.name: figure.layers for figure in shown["figures"] if figure.layers}:
+        parts.add("layers", layers)
     template = templates.template(captions, "report.html.jinja", number=number)
     render = partial(
         template.render,
@@ -126,7 +128,7 @@ def write(
         configfile=named.read_text().strip()
         if (named := results / "config").exists()
         else f"config/{config['study']}.yaml",
-        **templates.assets(captions, ("tables", *templates.EXPLORERS)),
+        **templates.assets(captions, ("tables", *templates.EXPLORERS, "layers")),
     )
     folder = Path(out).with_suffix("")
     page = render(parts=parts.inside(), folder="") if parts.size < packing.LIMIT else ""
@@ -228,10 +230,12 @@ def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> s
 
 def _figure(png: Path, captions: Path, name: str, config: dict, began: float | None, links: Links) -> SimpleNamespace:
     table = png.with_suffix(".csv")
+    frame = _read(table)
     return SimpleNamespace(
         name=name,
         image=base64.b64encode(png.read_bytes()).decode(),
-        alt=alt_text(name, _read(table)),
+        alt=alt_text(name, frame),
+        layers=layer_series.of(name, frame),
         caption=_caption(captions, name, config),
         older=_older(png, began),
         table=_table(table, captions, name, config, began, links),
