@@ -117,3 +117,8 @@ def test_a_merge_imports_neither_torch_nor_pandas(tiny, moved, tmp_path):
         "assert not {'torch', 'pandas', 'scipy', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_view_of_what_is_no_study_is_one_line(tmp_path):
+    with pytest.raises(SystemExit, match=r"error: .*no file `config`: not a study's folder"):
+        cli.main(["view", str(tmp_path)])
