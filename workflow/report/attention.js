@@ -32,8 +32,8 @@ class AttentionMaps {
   }
   async drawExample() {
     const { image, id, rows, columns } = this.chosen;
-    const address = await source.image(image);
-    this.maps = ["IN", "RL", "RL - IN"].map((name) => {
+    const [plain, ...below] = await Promise.all([`Image of ${id}`, "", "", ""].map((alt) => picture(image, alt)));
+    this.maps = ["IN", "RL", "RL - IN"].map((name, n) => {
       const canvas = make("canvas", { width: columns, height: rows, tabindex: 0, role: "img" });
       canvas.addEventListener("pointermove", (event) => {
         const box = canvas.getBoundingClientRect();
@@ -48,11 +48,11 @@ class AttentionMaps {
         if (this.cell + by >= 0 && this.cell + by < rows * columns) this.point(this.cell + by);
       });
       const caption = make("figcaption", {});
-      const shown = make("div", { class: "map" }, make("img", { src: address, alt: "" }), canvas);
+      const shown = make("div", { class: "map" }, below[n], canvas);
       return { name, canvas, caption, figure: make("figure", {}, make("strong", {}, name), shown, caption) };
     });
-    const plain = make("figure", {}, make("strong", {}, "Image"), make("img", { src: address, alt: `Image of ${id}` }));
-    this.section.querySelector(".pair").replaceChildren(plain, ...this.maps.map(({ figure }) => figure));
+    const first = make("figure", {}, make("strong", {}, "Image"), plain);
+    this.section.querySelector(".pair").replaceChildren(first, ...this.maps.map(({ figure }) => figure));
     this.cell = 0;
     this.drawMaps();
   }

@@ -228,7 +228,6 @@ class Examples {
     if (i < 0) return this.shown.replaceChildren(make("p", {}, this.state.at ? `There is no example ${this.state.at} here.` : "No example is like this."));
     const [[question], answers] = await Promise.all([source.questions(task, [i]), source.answers(task, i)]);
     const { ids, asked, categories } = this.index.tasks[task];
-    const picture = async (path, alt) => make("img", { src: await source.image(path), alt });
     const parts = [make("h3", {}, this.name(task, i))];
     const links = make("p", { class: "note" });
     for (const [text, by] of [["Previous", -1], ["Next", 1]]) {

@@ -58,6 +58,7 @@ class Packed {
   }
   async image(path) {
     const { names, uris } = await this.part("images");
+    if (!(path in names)) return null;
     return this.folder ? `${this.folder}/images/${names[path]}` : uris[names[path]];
   }
 }
@@ -87,6 +88,12 @@ class Served {
 }
 
 const source = document.body.dataset.source === "server" ? new Served() : new Packed(document.body.dataset.folder);
+
+// An image of the study; words in its place where the results do not have it.
+async function picture(path, alt) {
+  const src = await source.image(path);
+  return src ? make("img", { src, alt }) : make("p", { class: "note" }, `${alt}: not among the results`);
+}
 
 // The section that the address leads to comes into view again when one above it has grown, until the reader moves.
 const addressed = () => document.getElementById(location.hash.slice(1).split("?")[0]);

@@ -57,7 +57,7 @@ class Swaps {
     const one = this.chosen.pairs[this.form.elements.pair.value];
     const figures = await Promise.all(
       ["target", "source"].map(async (side) =>
-        make("figure", {}, make("img", { src: await source.image(one[side].image), alt: `The pair's ${side} image` }), make("figcaption", {}, `${side}: correct answer `, make("b", {}, one[side].gold))),
+        make("figure", {}, await picture(one[side].image, `The pair's ${side} image`), make("figcaption", {}, `${side}: correct answer `, make("b", {}, one[side].gold))),
       ),
     );
     this.section.querySelector(".pair").replaceChildren(...figures);

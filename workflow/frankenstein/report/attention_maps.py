@@ -45,7 +45,8 @@ def attention(results: Path, examples: Examples, task: str, runs: Mapping[str, S
 
 
 def _maps(results: Path, model: str, text: str) -> dict[str, tuple[int, int, np.ndarray]]:
-    """Example id -> (rows, columns, weights: float32 [layers, rows x columns]) of a checkpoint that reads a checkpoint's responses."""
+    """Example id -> (rows, columns, weights: float32 [layers, rows x columns]) of a checkpoint that reads a checkpoint's responses;
+    without those of which a weight is no number."""
     reader = model if model == text else f"{model}.on.{text}"
     found = {}
     for path in sorted(results.glob(f"attention/{reader}.*.maps.parquet")):
@@ -53,11 +54,9 @@ def _maps(results: Path, model: str, text: str) -> dict[str, tuple[int, int, np.
             continue  # over another's responses
         frame = pd.read_parquet(path)
         for (id, rows, columns), part in frame.groupby(["id", "rows", "columns"], sort=False):
-            found[id] = (
-                int(rows),
-                int(columns),
-                np.stack(part.sort_values("layer").attention.to_list()).astype(np.float32),
-            )
+            weights = np.stack(part.sort_values("layer").attention.to_list()).astype(np.float32)
+            if np.isfinite(weights).all():
+                found[id] = int(rows), int(columns), weights
     return found
 
 

@@ -80,10 +80,10 @@ def write(
             missing.append(f"{what} (cannot be shown: {type(error).__name__} {error})")
 
     parts = packing.Parts(results)
-    examples = Examples(results, **settings)
-    part("examples", lambda: packing.add_examples(parts, examples))
     runs, reasoned = settings["runs"], settings["abilities"]["vision_to_reasoning"]
-    part("attention maps", lambda: packing.add_attention(parts, results, examples, reasoned, runs))
+    if examples := part("examples", lambda: Examples(results, **settings)):
+        part("examples", lambda: packing.add_examples(parts, examples))
+        part("attention maps", lambda: packing.add_attention(parts, results, examples, reasoned, runs))
     if (swaps := Path(str(files.get("swaps", "")))).is_file():
         part("swaps", lambda: packing.add_swaps(parts, results, swaps))
     roles = {role for played in settings["roles"].values() for _, role in played}
@@ -130,7 +130,7 @@ def write(
         else f"config/{config['study']}.yaml",
         **templates.assets(captions, ("tables", *templates.EXPLORERS, "layers")),
     )
-    folder = Path(out).with_suffix("")
+    folder = Path(out).with_suffix("")  # beside the page, where it would be too large
     page = render(parts=parts.inside(), folder="") if parts.size < packing.LIMIT else ""
     if 0 < len(page) <= packing.LIMIT:
         shutil.rmtree(folder, ignore_errors=True)
@@ -139,6 +139,7 @@ def write(
     Path(out).write_text(page)
     if began is None:
         Path(out).with_suffix(".partial.html").unlink(missing_ok=True)
+        shutil.rmtree(Path(out).with_suffix(".partial"), ignore_errors=True)
     return missing
 
 
