@@ -20,7 +20,10 @@ class Examples {
     this.list = section.querySelector("ol");
     this.shown = section.querySelector("article");
     this.turn = 0; // of several updates under way, only the last one draws
-    this.form.addEventListener("input", () => this.go({ ...this.filters(), at: "" }));
+    this.form.addEventListener("input", (event) => {
+      clearTimeout(this.typing);
+      this.typing = setTimeout(() => this.go(this.filters()), event.target.name === "find" ? 250 : 0);
+    });
     this.form.addEventListener("submit", (event) => event.preventDefault());
     for (const button of section.querySelectorAll("[data-preset]")) {
       const preset = Object.fromEntries(new URLSearchParams(button.dataset.preset));
@@ -39,7 +42,6 @@ class Examples {
     const here = place === "#examples" && query !== undefined;
     if (this.state && !here) return undefined;
     this.state = here ? Object.fromEntries(new URLSearchParams(query)) : {};
-    if (!this.index.runs.some((run) => run.name === this.state.run)) this.state.run = this.index.runs[0].name;
     this.fill();
     return this.update().then(settle);
   }
@@ -56,47 +58,51 @@ class Examples {
     return Object.fromEntries([...new FormData(this.form)].filter(([, value]) => value));
   }
 
-  // The options of the filters, as far as the others leave them.
+  // The options of the filters, as far as the others leave them; what an address has and they do not is dropped.
   fill() {
     const { tasks, runs, metrics } = this.index;
-    const { run, task, role, role2 } = this.state;
-    const roles = Object.keys(runs.find((other) => other.name === run).roles);
-    const asked = new Set((task in tasks ? [tasks[task]] : Object.values(tasks)).flatMap((of) => of.asked.map(([, condition]) => condition)));
-    const conditions = Object.keys(CONDITIONS).filter((condition) => asked.has(condition));
+    const offer = (name, choices) => {
+      const select = this.form.elements[name];
+      select.replaceChildren(...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
+      if (!Object.hasOwn(choices, this.state[name] ?? "")) delete this.state[name];
+      select.value = this.state[name] ?? Object.keys(choices)[0];
+    };
+    const named = (names) => Object.fromEntries(names.map((name) => [name, name]));
+    offer("run", Object.fromEntries(runs.map(({ name, recipe, number }) => [name, `${recipe}, run ${number}`])));
+    this.state.run ??= runs[0].name;
+    offer("task", { "": "all tasks", ...named(Object.keys(tasks)) });
+    const { task } = this.state;
+    const categories = [...new Set(tasks[task]?.categories ?? [])].sort();
+    offer("category", { "": "all", ...named(categories) });
+    this.form.elements.category.closest("label").hidden = !categories.length;
+    const chosen = task ? [tasks[task]] : Object.values(tasks);
+    const asked = new Set(chosen.flatMap((of) => of.asked.map(([, condition]) => condition)));
     const of = { "": "as published" };
+    const conditions = Object.keys(CONDITIONS).filter((condition) => asked.has(condition));
     for (const condition of conditions) of[condition] = CONDITIONS[condition];
     for (const metric of Object.keys(metrics)) if (metrics[metric].task === task) of[metric] = `${metric} (counted: right)`;
     for (const condition of conditions) of[`format, ${condition}`] = `in the format, ${CONDITIONS[condition]}`;
-    const named = Object.fromEntries(roles.map((name) => [name, name]));
-    const categories = [...new Set(tasks[task]?.categories ?? [])].sort();
-    const options = {
-      run: Object.fromEntries(runs.map(({ name, recipe, number }) => [name, `${recipe}, run ${number}`])),
-      task: { "": "all tasks", ...Object.fromEntries(Object.keys(tasks).map((name) => [name, name])) },
-      category: { "": "all", ...Object.fromEntries(categories.map((name) => [name, name])) },
-      role: { "": "any", ...named },
-      role2: { "": "none", ...named },
-      of,
-      of2: of,
-      is: OUTCOMES,
-      is2: { ...OUTCOMES, differs: "not the same" },
-    };
-    for (const [name, choices] of Object.entries(options)) {
-      const select = this.form.elements[name];
-      select.replaceChildren(...Object.entries(choices).map(([value, text]) => make("option", { value }, text)));
-      select.value = this.state[name] ?? "";
-    }
+    const roles = named(Object.keys(this.run.roles));
+    offer("role", { "": "any", ...roles });
+    offer("role2", { "": "none", ...roles });
+    offer("of", of);
+    offer("of2", of);
+    offer("is", OUTCOMES);
+    offer("is2", { ...OUTCOMES, differs: "not the same" });
     this.form.elements.find.value = this.state.find ?? "";
-    this.form.elements.category.closest("label").hidden = !categories.length;
     for (const name of ["of", "is"]) {
-      this.form.elements[name].disabled = !role;
-      this.form.elements[`${name}2`].disabled = !role2;
+      this.form.elements[name].disabled = !this.state.role;
+      this.form.elements[`${name}2`].disabled = !this.state.role2;
     }
+  }
+  get run() {
+    return this.index.runs.find(({ name }) => name === this.state.run);
   }
 
   // "r", "w", "a", "u", or "-" where a checkpoint was not asked an example, under a condition, metric or format.
   code(task, i, role, of) {
     const { asked, verdicts } = this.index.tasks[task];
-    const checkpoint = this.index.runs.find((run) => run.name === this.state.run).roles[role];
+    const checkpoint = this.run.roles[role];
     const under = (condition) => {
       const column = asked.findIndex(([name, other]) => name === checkpoint && other === condition);
       return column < 0 ? "-" : verdicts[column][i];
@@ -137,7 +143,7 @@ class Examples {
     const { task, find, run } = this.state;
     const places = [];
     let of = 0;
-    for (const name of task in this.index.tasks ? [task] : Object.keys(this.index.tasks)) {
+    for (const name of task ? [task] : Object.keys(this.index.tasks)) {
       const all = [...this.index.tasks[name].ids.keys()];
       of += all.length;
       const found = find ? await source.search(name, find, run) : all;
@@ -147,7 +153,7 @@ class Examples {
     this.places = places;
     let [name, id] = places.length ? [places[0][0], this.index.tasks[places[0][0]].ids[places[0][1]]] : [null, null];
     if (this.state.at) [name, id] = [this.state.at.split("/", 1)[0], this.state.at.slice(this.state.at.indexOf("/") + 1)];
-    const i = this.index.tasks[name]?.ids.indexOf(id) ?? -1;
+    const i = Object.hasOwn(this.index.tasks, name ?? "") ? this.index.tasks[name].ids.indexOf(id) : -1;
     this.at = this.places.findIndex((place) => place[0] === name && place[1] === i);
     await Promise.all([this.drawList(turn), this.drawExample(turn, name, i)]);
     const count = `${places.length.toLocaleString("en")} of ${of.toLocaleString("en")} examples`;
@@ -249,10 +255,9 @@ class Examples {
     fact("Correct answer", question.gold);
     fact("Category", categories[i]);
     parts.push(facts);
-    const run = this.index.runs.find((other) => other.name === this.state.run);
     for (const condition of Object.keys(CONDITIONS)) {
       const rows = [];
-      for (const [role, checkpoint] of Object.entries(run.roles)) {
+      for (const [role, checkpoint] of Object.entries(this.run.roles)) {
         const column = asked.findIndex(([name, other]) => name === checkpoint && other === condition);
         if (column < 0 || !answers[column]) continue;
         const [verdict, mark] = VERDICTS[this.code(task, i, role, condition)];

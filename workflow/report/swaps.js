@@ -32,7 +32,7 @@ class Swaps {
     const [place, query] = location.hash.split("?");
     if (place !== "#swaps" || query === undefined) return false;
     const asked = new URLSearchParams(query);
-    if (this.data.functions[asked.get("function")]) this.form.elements.function.value = asked.get("function");
+    if (Object.hasOwn(this.data.functions, asked.get("function") ?? "")) this.form.elements.function.value = asked.get("function");
     this.choose(asked.get("pair"), asked.get("layer"));
     return true;
   }
