@@ -82,7 +82,7 @@ class AttentionMaps {
       const most = n < 2 ? common : Math.max(...weights.map(Math.abs)) || 1;
       const context = canvas.getContext("2d");
       const pixels = context.createImageData(canvas.width, canvas.height);
-      weights.forEach((weight, i) => pixels.data.set([...(weight < 0 ? [0, 114, 178] : [213, 94, 0]), (230 * Math.abs(weight)) / most], 4 * i));
+      weights.forEach((weight, i) => pixels.data.set([...(weight < 0 ? [0, 114, 178] : [213, 94, 0]), (190 * Math.abs(weight)) / most], 4 * i));
       context.putImageData(pixels, 0, 0);
       const total = weights.reduce((sum, weight) => sum + weight, 0);
       const peak = weights.reduce((best, weight, i) => (Math.abs(weight) > Math.abs(weights[best]) ? i : best), 0);

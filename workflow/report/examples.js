@@ -232,7 +232,7 @@ class Examples {
 
   async drawExample(turn, task, i) {
     if (i < 0) return this.shown.replaceChildren(make("p", {}, this.state.at ? `There is no example ${this.state.at} here.` : "No example is like this."));
-    const [[question], answers] = await Promise.all([source.questions(task, [i]), source.answers(task, i)]);
+    const [[question], answers] = await Promise.all([source.questions(task, [i]), source.answers(task, i, this.state.run)]);
     const { ids, asked, categories } = this.index.tasks[task];
     const parts = [make("h3", {}, this.name(task, i))];
     const links = make("p", { class: "note" });

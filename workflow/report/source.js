@@ -76,8 +76,8 @@ class Served {
   questions(task, at) {
     return at.length ? this.get("questions", { task, at }) : [];
   }
-  async answers(task, i) {
-    return (await this.get("answers", { task, at: i }))[0];
+  async answers(task, i, run) {
+    return (await this.get("answers", { task, at: i, run }))[0];
   }
   search(task, text, run) {
     return this.get("search", { task, text, run });

@@ -24,18 +24,17 @@ def attention(results: Path, examples: Examples, task: str, runs: Mapping[str, S
     """
     regions = results / "regions.json"
     found: dict = {"cuts": json.loads(regions.read_text())["cuts"] if regions.exists() else None, "runs": {}}
+    known = examples.ids(task)
     for name, (recipe, number, instruct, rl) in runs.items():
         stages = {"IN": instruct, "RL": rl}
         read = {(text, model): _maps(results, stages[model], stages[text]) for text in stages for model in stages}
-        shared = [id for id in read["IN", "IN"] if all(id in maps for maps in read.values())]
+        shared = [id for id in known if all(id in maps for maps in read.values())]
         cells = 4 * len(runs) * max((read["IN", "IN"][id][2].size for id in shared), default=1)
         shared = shared[: min(_EXAMPLES, max(1, _CELLS // cells))]
         said = {stage: examples.said(checkpoint, task, "image", shared) for stage, checkpoint in stages.items()}
-        known = examples.ids(task)
         shown = []
-        for id in (id for id in shared if id in known):
+        for id, question in zip(shared, examples.questions(task, map(known.get, shared)), strict=True):
             rows, columns, _ = read["IN", "IN"][id]
-            question = examples.questions(task, [known[id]])[0]
             maps = {text: {model: _packed(read[text, model][id][2]) for model in stages} for text in stages}
             one = {"id": id, "prompt": question["prompt"], "image": question["image"], "rows": rows, "columns": columns}
             shown.append(one | {"texts": {stage: of.get(id) for stage, of in said.items()}, "maps": maps})

@@ -85,6 +85,8 @@ class Examples:
             path = self.results / "grades" / f"{checkpoint}.csv"
             if path.exists():
                 self._read_grades(path, checkpoint, seed)
+        reasoned = abilities["vision_to_reasoning"]  # whose attention maps are shown, graded or not
+        self._tasks.setdefault(reasoned, _Task(self.results / "data", reasoned, seed))
         self._tasks = {name: task for name, task in self._tasks.items() if task.path.exists()}
 
     def _read_grades(self, path: Path, checkpoint: str, seed: int) -> None:
@@ -114,6 +116,8 @@ class Examples:
                 runs[run]["roles"][role] = checkpoint
         tasks = {}
         for name, task in self._tasks.items():
+            if not task.graded:
+                continue
             ids, categories = zip(*((example.id, example.category or "") for example in task.examples), strict=True)
             verdicts = [
                 "".join(graded[id][0] if id in graded else NOT_ASKED for id in ids) for graded in task.graded.values()
@@ -128,7 +132,7 @@ class Examples:
         return {"runs": [run for run in runs.values() if run["roles"]], "metrics": metrics, "tasks": tasks}
 
     def ids(self, name: str) -> dict[str, int]:
-        """Example id -> position in its task; empty if no checkpoint was asked the task."""
+        """Example id -> position in its task; empty if its file is not there."""
         return {example.id: i for i, example in enumerate(self._tasks[name].examples)} if name in self._tasks else {}
 
     def questions(self, name: str, at: Iterable[int]) -> list[dict]:
@@ -141,15 +145,22 @@ class Examples:
             rows.append(row | {"described": task.described.get(example.id)})
         return rows
 
-    def answers(self, name: str, at: Sequence[int]) -> list[list]:
-        """Of each example, for each of the index's `asked`: [response, extracted answer, reason for a missing verdict], or None."""
+    def answers(self, name: str, at: Sequence[int], run: str | None = None) -> list[list]:
+        """Of each example, for each of the index's `asked`: [response, extracted answer, reason for a missing verdict]; None if the
+        checkpoint was not asked it, or is not of the run."""
         task, rows = self._tasks[name], [[] for _ in at]
         ids = [task.examples[i].id for i in at]
+        members = self._members(run) if run else set(self._roles)
         for (checkpoint, condition), graded in task.graded.items():
-            said = self.said(checkpoint, name, condition, ids)
+            asked = {id for id in ids if id in graded} if checkpoint in members else set()
+            said = self.said(checkpoint, name, condition, asked) if asked else {}
             for row, id in zip(rows, ids, strict=True):
-                row.append([said.get(id), *graded[id][1:]] if id in graded else None)
+                row.append([said.get(id), *graded[id][1:]] if id in asked else None)
         return rows
+
+    def _members(self, run: str) -> set[str]:
+        """The checkpoints that play a role in a run."""
+        return {checkpoint for checkpoint, played in self._roles.items() if run in dict(played)}
 
     def search(self, name: str, text: str, run: str) -> list[int]:
         """Positions of the examples whose id, prompt, gold answer, or response of a checkpoint of the run contains the text, in
@@ -161,14 +172,14 @@ class Examples:
             if any(text in part.casefold() for part in (example.id, example.prompt, example.answer))
         }
         rest = {example.id: i for i, example in enumerate(task.examples) if i not in found}
-        members = {checkpoint for checkpoint, played in self._roles.items() if run in dict(played)}
+        members = self._members(run)
         for checkpoint, condition in task.graded:
             if checkpoint in members:
                 said = self.said(checkpoint, name, condition, list(rest))
                 found.update(rest.pop(id) for id, response in said.items() if text in (response or "").casefold())
         return sorted(found)
 
-    def said(self, checkpoint: str, task: str, condition: str, ids: Sequence[str]) -> dict[str, str | None]:
+    def said(self, checkpoint: str, task: str, condition: str, ids: Iterable[str]) -> dict[str, str | None]:
         """Example id -> a checkpoint's response to a task under a condition, as far as its files are there."""
         if checkpoint not in self._places:
             self._places[checkpoint] = _places(self.results, checkpoint)

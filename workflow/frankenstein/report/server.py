@@ -43,7 +43,7 @@ class Viewer(ThreadingHTTPServer):
         self._records: dict[str, Callable[..., object]] = {
             "/part": lambda name: parts[name](),
             "/questions": lambda task, at: examples.questions(task, _positions(at)),
-            "/answers": lambda task, at: examples.answers(task, _positions(at)),
+            "/answers": lambda task, at, run: examples.answers(task, _positions(at), run),
             "/search": lambda task, text, run: examples.search(task, text, run),
         }
         try:
