@@ -9,7 +9,13 @@ import contextlib
 
 import torch
 
-from frankenstein.probes.decoder import decoder_layers, vision_spans
+from transformers import DynamicCache
+
+from frankenstein.probes.decoder import vision_tokens
+
+
+def decoder_layers(model):
+    return model.get_decoder().layers
 
 
 def _hidden(args, kwargs):
@@ -83,33 +89,34 @@ def image_mask(model, inputs, image):
     """Mask of the vision tokens of one image per prompt: bool [batch, tokens]."""
     mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
     for row, ids in enumerate(inputs["input_ids"]):
-        span = vision_spans(model, ids)[image]
-        mask[row, span.start : span.stop] = True
+        mask[row, vision_tokens(model, ids)[image]] = True
     return mask
 
 
 def swap_cache(model, target, source, layers, max_new_tokens, image=0):
-    """One pair: the source's vision-span keys and values at `layers`, in a transformers cache, then the text.
+    """One pair: the source's keys and values of vision tokens at `layers`, in a transformers cache, then the text.
 
     target, source: one prompt each, with equally many vision tokens. Returns (tokens, first logits).
     """
-    span, other = (vision_spans(model, inputs["input_ids"][0])[image] for inputs in (target, source))
+    places, others = (vision_tokens(model, inputs["input_ids"][0])[image] for inputs in (target, source))
+    stop = int(places[-1]) + 1
     positions, caches = [], []
 
     def keep(module, args, kwargs):
         positions.append(kwargs["position_ids"] if "position_ids" in kwargs else args[1])
 
-    rotary = model.model.language_model.rotary_emb
+    rotary = model.get_decoder().rotary_emb
     with hooked(rotary.register_forward_pre_hook(keep, with_kwargs=True)):
         for inputs in (target, source):
-            caches.append(model(**inputs, use_cache=True).past_key_values)
+            # Without a config it keeps all tokens of layers with a sliding window too; the mask cuts them.
+            caches.append(model(**inputs, past_key_values=DynamicCache(), use_cache=True).past_key_values)
     for index, (cache, given) in enumerate(zip(caches[0].layers, caches[1].layers, strict=True)):
         if index in layers:
-            cache.keys[:, :, span.start : span.stop] = given.keys[:, :, other.start : other.stop]
-            cache.values[:, :, span.start : span.stop] = given.values[:, :, other.start : other.stop]
-        cache.keys, cache.values = cache.keys[:, :, : span.stop], cache.values[:, :, : span.stop]
+            cache.keys[:, :, places] = given.keys[:, :, others]
+            cache.values[:, :, places] = given.values[:, :, others]
+        cache.keys, cache.values = cache.keys[:, :, :stop], cache.values[:, :, :stop]
     cache = caches[0]
-    ids, at = target["input_ids"][:, span.stop :], positions[0][..., span.stop :]
+    ids, at = target["input_ids"][:, stop:], positions[0][..., stop:]
     following = int(positions[0].max()) + 1
     stops = model.generation_config.eos_token_id
     tokens, first = [], None

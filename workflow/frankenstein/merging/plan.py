@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..models.architecture import layer_count, part_of, read_config
+from ..models.architecture import Part, layer_count, read_config
 from ..models.manifests import check_unchanged
 from ..models.weights import DTYPES, Stored, Weights, check_same_shapes, drop_tied_heads
 from .hybrid_spec import Assignment, Choice
@@ -49,6 +49,9 @@ class Content:
     def stored(self, name: str) -> Stored:
         """Location of a tensor in its donor's files."""
         return self.parents[self.choices[name].donor].stored[name]
+
+    def part(self, name: str) -> Part:
+        return self.parents[self.choices[name].donor].part(name)
 
     def nbytes(self, names: Iterable[str]) -> int:
         return sum(self.stored(name).stop - self.stored(name).start for name in names)
@@ -104,7 +107,7 @@ def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", confi
                 )
     choices = {}
     for name, stored in sorted(reference.stored.items(), key=lambda item: (item[1].file, item[1].start)):
-        choices[name] = assignment.choice(part_of(name))
+        choices[name] = assignment.choice(reference.part(name))
         if choices[name].towards and stored.dtype not in DTYPES:
             raise InputError(f"{name!r} is {stored.dtype}, which cannot be interpolated; give it one donor")
     warnings += _same_texts(used)

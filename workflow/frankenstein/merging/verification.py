@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
-from ..models.architecture import layer_count, part_of, read_config
+from ..models.architecture import layer_count, read_config
 from ..models.weights import Weights
 from .hybrid_spec import Choice
 from .links import file_key
@@ -66,7 +66,7 @@ def describe(directory: Path) -> str:
     weights, config = Weights(directory), read_config(directory)
     sizes: dict[str, int] = {}
     for name in weights:
-        part = part_of(name).component
+        part = weights.part(name).component
         sizes[part] = sizes.get(part, 0) + int(np.prod(weights.shape(name)))
     dtypes = sorted({weights.dtype(name) for name in weights})
     files = {stored.file for stored in weights.stored.values()}
@@ -83,7 +83,7 @@ def describe(directory: Path) -> str:
         given: dict[str, set[str]] = {}
         for name, entry in record["tensors"].items():
             choice = Choice(entry["donor"], entry.get("towards", ""), entry.get("alpha", 0.0))
-            given.setdefault(file_key(stored[name]), set()).add(str(choice))
+            given.setdefault(file_key(weights.part(stored[name])), set()).add(str(choice))
         lines += [f"  {key:14}{', '.join(sorted(who))}" for key, who in sorted(given.items())]
         lines += [f"  warning: {warning}" for warning in record["warnings"]]
     return "\n".join(lines)
