@@ -180,12 +180,6 @@ def test_transformers_caps_pixels_and_shrinks_nothing_else(tiny):
     assert size.prod() <= 32 * 32
 
 
-def test_a_processor_without_a_limit_in_pixels_says_so():
-    processor = types.SimpleNamespace(image_processor=types.SimpleNamespace(size={"height": 3, "width": 3}))
-    with pytest.raises(InputError, match="max_pixels: SimpleNamespace has no limit in pixels"):
-        loading.cap_pixels(processor, 100)
-
-
 def test_images_are_at_least_a_patch_wide(tmp_path):
     Image.new("RGB", (100, 7), "red").save(tmp_path / "thin.png")
     example = Example("a", "t", "?", "5", image="thin.png")

@@ -166,12 +166,19 @@ def _tokens_of_image(processor, size: tuple[int, int]) -> int:
 
 
 def encode(processor, prompts: list[Prompt], device="cpu"):
-    """Left-padded model inputs for a batch: input_ids and attention_mask [batch, tokens], pixel_values, ..."""
+    """Left-padded model inputs for a batch: input_ids and attention_mask [batch, tokens], pixel_values, ...
+
+    Raises InputError if the model takes no images but a prompt has one, or for prompts with and without an image in one
+    batch of a model with cross-attention.
+    """
     tokenizer = tokenizer_of(processor)
     tokenizer.padding_side = "left"
     texts = [_written(processor, prompt) for prompt in prompts]
     # Each prompt's own list: of a flat one, some processors take all for the images of one prompt.
     images = [[prompt.image] if prompt.image is not None else [] for prompt in prompts]
+    if any(images) and not all(images) and "cross_attention_mask" in processor.model_input_names:
+        # transformers' Mllama fails on them, or answers the prompts without an image differently.
+        raise InputError(f"{type(processor).__name__}: prompts with and without an image are in one batch; split it")
     # As transformers does it: a template that writes the first token leaves the tokenizer none to add.
     begun = tokenizer.bos_token is not None and texts[0].startswith(tokenizer.bos_token)
     return processor(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from PIL import Image
+
 from ..core.errors import InputError
 from . import gpu
 
@@ -43,18 +45,14 @@ def cap_pixels(processor, pixels: int) -> dict[str, object]:
         except ValueError as error:
             raise InputError(f"{refused}: {error}; raise it or leave the key out") from None
         limit = {"max_soft_tokens": tokens}
-    elif getattr(images, "crop_to_patches", False):  # InternVL
+    elif hasattr(images, "max_patches"):  # InternVL
         tiles = max(1, pixels // (size["height"] * size["width"]))
         limit = {"max_patches": min(images.max_patches, tiles)}
-    elif not {"height", "width"} <= set(shown := dict(getattr(images, "crop_size", None) or size)):
-        raise InputError(
-            f"evaluation.max_pixels: {type(images).__name__} has no limit in pixels (its size is {size}); leave the key out"
-        )
     else:
-        # Mllama's tiles cannot be fewer: the model knows a layout by its place among those of all its tiles.
-        fixed = shown["height"] * shown["width"] * getattr(images, "max_image_tiles", 1)
-        if fixed > pixels:
-            raise InputError(f"{refused}, whose images have a fixed size of {fixed}; raise it or leave the key out")
+        # One size for all, or none known here. Mllama's tiles cannot be fewer: the model knows a layout by its number.
+        large = images([Image.new("RGB", (4096, 1024))], return_tensors="pt")["pixel_values"].numel() // 3
+        if large > pixels:
+            raise InputError(f"{refused}, which shows a large image in {large}; raise it or leave the key out")
         limit = {}
     for name, value in limit.items():
         setattr(images, name, type(images.size)(**value) if name == "size" else value)
@@ -90,11 +88,11 @@ def load_model(
             config.image_grid_pinpoints = limit["image_grid_pinpoints"]
     if template:
         processor.chat_template = template
-    kind = type(config)
-    seeing = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    model, loading = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING if seeing else MODEL_FOR_CAUSAL_LM_MAPPING)[
-        kind
-    ].from_pretrained(
+    kinds = (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING)
+    model_class = next((classes[type(config)] for classes in kinds if type(config) in classes), None)
+    if model_class is None:
+        raise InputError(f"{directory}/config.json: model_type {config.model_type!r} is no model that writes text")
+    model, loading = model_class.from_pretrained(
         None if state_dict is not None else directory,
         config=config,
         state_dict=state_dict,

@@ -251,7 +251,7 @@ def _internvl(tokenizer):
         image_seq_length=4,
         tie_word_embeddings=False,
     )
-    images = hf.GotOcr2ImageProcessor(size={"height": 56, "width": 56}, crop_to_patches=True, max_patches=4)
+    images = hf.GotOcr2ImageProcessor(size={"height": 56, "width": 56}, max_patches=4)
     videos = hf.InternVLVideoProcessor(size={"height": 56, "width": 56})
     return config, hf.InternVLProcessor(images, tokenizer, videos, image_seq_length=4)
 
@@ -290,7 +290,10 @@ def _gemma4(tokenizer):
         audio_config=None,
         eoa_token_index=tokenizer.eoa_token_id,
         video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
-        **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("boi", "eoi", "image", "boa", "audio")},
+        **{
+            f"{name}_token_id": getattr(tokenizer, f"{name}_token_id")
+            for name in ("boi", "eoi", "image", "boa", "audio")
+        },
     )
     sizes = {"patch_size": 4, "pooling_kernel_size": 3}
     return config, hf.Gemma4Processor(
