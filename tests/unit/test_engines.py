@@ -15,7 +15,6 @@ from frankenstein.grading import judge
 from frankenstein.inference import cache, descriptions, engines
 from frankenstein.inference.prompts import Prompt, build_prompt, encode, render, shape, tokens_at_most
 from frankenstein.mini import questions
-from frankenstein.models import loading
 
 KEY = "sk-very-secret-0123456789"
 
