@@ -354,7 +354,7 @@ def test_overlaps_of_recipes():
     rng = np.random.default_rng(0)
     basis, _ = np.linalg.qr(rng.standard_normal((40, 8)))
     turned = basis[:, :4] @ np.linalg.qr(rng.standard_normal((4, 4)))[0]
-    key = "RL/layers.3.mlp.up_proj.weight/left"
+    key = "RL/layer/3/up_proj/layers.3.mlp.up_proj.weight/left"
     same = matrices.overlaps({key: basis[:, :4]}, {key: turned})[0]
     assert same["overlap"] == pytest.approx(1)
     assert same["by_chance"] == pytest.approx(0.1)

@@ -7,7 +7,7 @@ from frankenstein.core import logs
 from frankenstein.data import tasks
 from frankenstein.inference import cache, responses, templates
 from frankenstein.models import gpu, loading, manifests
-from frankenstein.probes import attention
+from frankenstein.probes import attention, decoder
 
 logs.redirect(snakemake.log[0])
 gpu.claim()
@@ -15,7 +15,7 @@ torch.set_num_threads(snakemake.threads)
 path = Path(snakemake.input.examples)
 params = snakemake.params
 examples = tasks.read_examples(path)[: params.examples]
-directory, system = manifests.directory_of(snakemake.input.manifest), params.system_prompt
+directory, system = decoder.checked(manifests.directory_of(snakemake.input.manifest)), params.system_prompt
 template, prompt = templates.settle(directory, snakemake.wildcards.checkpoint, system, snakemake.input.prompts)
 model, processor = loading.load_model(directory, max_pixels=params.max_pixels, template=template)
 given = responses.by_id(snakemake.input.responses, params.task, "image")

@@ -72,11 +72,13 @@ def parts_of(model) -> dict[str, Part]:
             number, _, own = name.removeprefix(layers).partition(".")
             found[name] = Part("layer", int(number), *_in_block(decoder.layers[int(number)], own, tensor), int(number))
         elif name.startswith(inside):
-            matrix = _matrix(name.removeprefix(inside), tensor)
-            if not matrix:
+            own = name.removeprefix(inside)
+            if module is getattr(decoder, "norm", None):
                 found[name] = Part("final_norm")
-            elif hasattr(module, "num_embeddings"):
-                found[name] = Part("embeddings", matrix=matrix)
+            elif (
+                hasattr(module, "num_embeddings") or "per_layer" in own
+            ):  # Gemma 4 embeds tokens for each layer as well
+                found[name] = Part("embeddings", matrix=_matrix(own, tensor))
         elif head and name.startswith(head):
             found[name] = Part("head", matrix=_matrix(name, tensor).rpartition(".")[2])
         elif seeing and name.startswith(projecting):
@@ -91,8 +93,8 @@ def parts_of(model) -> dict[str, Part]:
                 found[name] = Part("vision_tower", None, kind, matrix, depth)
         elif seeing and not any(word in name for word in _OTHER_SENSES):
             # Beside the tower: image_newline, or a module such as multi_modal_projector, whose name a matrix does without.
-            own = name.removeprefix(model.base_model_prefix + ".")
-            found[name] = Part("projector", matrix=_matrix(own.partition(".")[2] or own, tensor))
+            child, _, own = name.removeprefix(model.base_model_prefix + ".").partition(".")
+            found[name] = Part("projector", matrix=_matrix(own, tensor) or ("" if tensor.ndim < 2 else child))
         if name not in found:
             raise InputError(
                 f"{type(model).__name__}: {name!r} belongs to no part of a vision-language model that Frankenstein knows"

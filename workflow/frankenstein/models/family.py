@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+# What is done with a model. frozen_rl: RL, also with regions frozen.
+ABILITIES = ("generation", "swap", "skip", "attention", "updates", "merge", "verify", "frozen_rl")
+PROBES = ("swap", "skip", "attention")
 PIXELS, RESIZED, THOUSANDTHS, FRACTIONS = "pixels", "resized", "thousandths", "fractions"
 FOLDER = Path(__file__).parent / "families"
 
@@ -18,8 +21,8 @@ class Family:
     title: its models' name in the documentation; boxes: its box coordinates: pixels of the input image, pixels of the image as
     resized by the processor, thousandths or fractions of the image; projector: modules inside the vision tower that project to the
     language model's width (one beside the tower is found); separated: other tokens stand between an image's vision tokens (row
-    breaks, labels of tiles), so that all vision tokens of a prompt are one image; refused: what is not done with it, and why
-    (probes.decoder.refusal), by ability.
+    breaks, labels of tiles), so that all vision tokens of a prompt are one image; refused: why what is not done
+    with it is not, by ability; the tests hold it against what happens.
     """
 
     title: str = ""

@@ -59,14 +59,14 @@ class Weights:
         self.stored: dict[str, Stored] = {}
         headers = [stored for file in files for stored in self._read_header(file)]
         known = architecture.canonical_parts(self.directory, [stored.name for stored in headers])
-        self._parts: dict[str, architecture.Part | None] = {}
+        self.parts: dict[str, architecture.Part | None] = {}
         for stored in headers:
             name, part = known[stored.name]
             if name in self.stored:
                 raise InputError(
                     f"{directory}: tensor {stored.name!r} is in both {self.stored[name].file} and {stored.file}"
                 )
-            self.stored[name], self._parts[name] = stored, part
+            self.stored[name], self.parts[name] = stored, part
         if missing := sorted(set(promised) - {stored.name for stored in self.stored.values()}):
             raise InputError(f"{index}: {missing[0]!r} is not in {promised[missing[0]]}; download or save it again")
 
@@ -104,12 +104,12 @@ class Weights:
 
     def part(self, name: str) -> architecture.Part:
         """The part of the model that a tensor belongs to. Raises InputError if the model has no such tensor."""
-        if self._parts[name] is None:
+        if self.parts[name] is None:
             kind = architecture.read_config(self.directory)["model_type"]
             raise InputError(
                 f"{self.path(name)}: {self.stored[name].name!r} is no tensor of a {kind} model; is config.json its own?"
             )
-        return self._parts[name]
+        return self.parts[name]
 
     def path(self, name: str) -> Path:
         """The file that contains a tensor."""
@@ -182,7 +182,7 @@ def drop_tied_heads(weights: dict[str, Weights]) -> list[str]:
         return []
     dropped = set()
     for checkpoint in weights.values():
-        for name in [name for name in checkpoint if checkpoint.part(name).component == "head"]:
+        for name in [name for name in checkpoint if (part := checkpoint.parts[name]) and part.component == "head"]:
             dropped.add(checkpoint.stored.pop(name).name)
     return sorted(dropped)
 

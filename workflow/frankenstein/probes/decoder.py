@@ -10,11 +10,12 @@ import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from ..core.errors import InputError
-from ..models.architecture import text_decoder
+from ..models.architecture import empty_model, read_config, text_decoder
 from ..models.family import FRACTIONS, RESIZED, THOUSANDTHS, family_of
 
 # Kinds of decoder layers whose tokens read each other through softmax attention, over all earlier tokens or the last ones.
@@ -36,6 +37,13 @@ def refusal(model) -> str | None:
     if not (hasattr(text, "norm") and model.get_output_embeddings()):
         return "its final norm or head is not where transformers' decoders have it"
     return None
+
+
+def checked(directory: Path) -> Path:
+    """The checkpoint directory. Raises InputError, before weights are read, if probes are not defined for its model (refusal)."""
+    if why := refusal(empty_model(directory)):
+        raise InputError(f"{directory}: {read_config(directory)['model_type']}: {why}")
+    return directory
 
 
 def vision_mask(model, input_ids):

@@ -61,7 +61,7 @@ def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
     reference, found = checked(checkpoints), []
     for name in reference:
         shape, part = reference.shape(name), reference.part(name)
-        if len(shape) == 3 and part.component == "layer":
+        if len(shape) == 3 and "experts" in part.matrix:
             of = [dataclasses.replace(part, matrix=f"{part.matrix}.{expert}") for expert in range(shape[0])]
             found += [Matrix(name, part, *shape[1:], expert) for expert, part in enumerate(of)]
         elif len(shape) >= 2:
