@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 
 import torch
-
 from transformers import DynamicCache
-
-from frankenstein.probes.decoder import vision_tokens
 
 
 def decoder_layers(model):
+    """The decoder layers of any model of transformers."""
     return model.get_decoder().layers
 
 
 def _hidden(args, kwargs):
     return args[0] if args else kwargs["hidden_states"]
+
+
+def _last(model):
+    """The last token's logits; Gemma 4, given the number 1, would not run the others through its last layers."""
+    return torch.tensor([-1], device=model.device)
 
 
 @contextlib.contextmanager
@@ -55,7 +58,7 @@ def generate(model, inputs, max_new_tokens, every=False):
 
 
 def swap(model, targets, sources, image, max_new_tokens, change=lambda states: states, every=False):
-    """{layer: answers} with the source's hidden states of image `image` entering that layer, in prefill only.
+    """{layer: answers} with the source's hidden states of image `image` (see image_mask) entering that layer, in prefill only.
 
     change: function applied beforehand to the source's states [vision tokens of the batch, hidden].
     """
@@ -66,7 +69,7 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
         states.append(_hidden(args, kwargs)[masks[1]].clone())
 
     with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in decoder_layers(model))):
-        model(**sources, logits_to_keep=1)
+        model(**sources, logits_to_keep=_last(model))
     answers = {}
     for layer, module in enumerate(decoder_layers(model)):
         prefill = True
@@ -77,6 +80,10 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
                 return None
             prefill = False
             hidden = _hidden(args, kwargs).clone()
+            if (
+                hidden.shape[:2] != masks[0].shape
+            ):  # of Gemma 4's last layers no token reads another: they run the last one
+                return None
             hidden[masks[0]] = change(states[layer])
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
@@ -85,12 +92,13 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
     return answers
 
 
-def image_mask(model, inputs, image):
-    """Mask of the vision tokens of one image per prompt: bool [batch, tokens]."""
-    mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-    for row, ids in enumerate(inputs["input_ids"]):
-        mask[row, vision_tokens(model, ids)[image]] = True
-    return mask
+def image_mask(model, inputs, image=None):
+    """Mask of vision tokens: bool [batch, tokens]. image: number of a run of them in each prompt; all of a prompt if None."""
+    mask = inputs["input_ids"] == model.config.image_token_id
+    if image is None:
+        return mask
+    begins = mask & ~torch.nn.functional.pad(mask, (1, 0))[:, :-1]
+    return mask & (begins.cumsum(1) == image + 1)
 
 
 def swap_cache(model, target, source, layers, max_new_tokens, image=0):
@@ -98,7 +106,7 @@ def swap_cache(model, target, source, layers, max_new_tokens, image=0):
 
     target, source: one prompt each, with equally many vision tokens. Returns (tokens, first logits).
     """
-    places, others = (vision_tokens(model, inputs["input_ids"][0])[image] for inputs in (target, source))
+    places, others = (image_mask(model, inputs, image)[0].nonzero()[:, 0] for inputs in (target, source))
     stop = int(places[-1]) + 1
     positions, caches = [], []
 
@@ -143,6 +151,20 @@ def skip(model, inputs, layers, max_new_tokens, every=False):
         return generate(model, inputs, max_new_tokens, every)
 
 
+@torch.inference_mode()
+def attention_masses(model, inputs, asked, keys):
+    """Attention mass on the keys by output_attentions: [attention layer][example] -> tensor [heads], averaged over `asked`.
+
+    asked: query tokens per example, each int [n]; keys: bool [batch, tokens]. Layers that give no attention weights have no
+    entry (Qwen3.5's gated DeltaNet). The model attends eagerly from here on.
+    """
+    model.set_attn_implementation("eager")
+    weights = model(**inputs, output_attentions=True).attentions
+    return [
+        [layer[row][:, asked[row]][..., keys[row]].sum(-1).mean(-1) for row in range(len(asked))] for layer in weights
+    ]
+
+
 # --- all layers as rows of one batch, a hook per row: the best that one would write with hooks and generate -----------------------------
 
 
@@ -159,7 +181,7 @@ def swap_in_rows(model, target, source, max_new_tokens) -> dict:
         states.append(_hidden(args, kwargs)[0, image_mask(model, source, 0)[0]].clone())
 
     with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in layers)):
-        model(**source, logits_to_keep=1)
+        model(**source, logits_to_keep=_last(model))
     mask, done = image_mask(model, target, 0)[0], set()
 
     def replace(layer):

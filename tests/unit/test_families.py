@@ -2,11 +2,13 @@
 
 import functools
 
+import naive_sweep
 import numpy as np
 import pytest
 import torch
-from families import CHECKPOINTS, checkpoint
+from families import CHECKPOINTS, LAYERS, checkpoint
 from PIL import Image
+from safetensors.torch import load_file
 
 from frankenstein.core.errors import InputError
 from frankenstein.inference.generation import generate
@@ -140,6 +142,19 @@ def test_the_bound_of_a_prompts_tokens_is_tight(load, family):
     assert most == max(tokens_at_most(processor, [("How many?", size)], SYSTEM) for size in sizes)
 
 
+@pytest.mark.parametrize("family", CHECKPOINTS)
+@torch.inference_mode()
+def test_weights_by_the_names_in_the_files(directory, load, family):
+    """As a hybrid's are given, whatever the names in memory; and in the precision that published checkpoints have."""
+    model, processor = load(family)
+    given, _ = load_model(directory(family), state_dict=load_file(directory(family) / "model.safetensors"))
+    prompts = PROMPTS[:2] if family in SEEING else without_images(PROMPTS[:2])
+    inputs = encode(processor, prompts)
+    torch.testing.assert_close(model.state_dict(), given.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(model(**inputs).logits, given(**inputs).logits, rtol=0, atol=1e-4)
+    assert len(generate(given.to(torch.bfloat16), processor, prompts, 2)) == 2
+
+
 # Vision tokens of an image of 200 x 200 pixels, before and after this limit.
 LIMITS = {
     "qwen2_5_vl": (56 * 56, 16, 4),
@@ -209,3 +224,55 @@ def test_the_hard_cases_are_there(load):
         "mistral3": 2,
         "pixtral": 4,
     }
+
+
+# Their layers see the image by another way than the states at its tokens, too: cross-attention; DeepStack, after layers 0
+# and 1; Gemma 4's input of each layer, which is projected from the embeddings, those of the image among them.
+ELSEWHERE = {"mllama", "qwen3_vl", "qwen3_vl_moe", "gemma4"}
+
+
+@pytest.mark.parametrize("family", SEEING)
+@torch.inference_mode()
+def test_the_twins_of_the_sweeps_know_every_family(load, family):
+    """Of equal prompts with different images: the source's states entering layer 0 are the source's own answer."""
+    model, processor = load(family)
+    targets, sources = (
+        encode(
+            processor, [Prompt(text, noise(84, 56, seed + number)) for number, text in enumerate(("How many?", "Hm"))]
+        )
+        for seed in (1, 11)
+    )
+    own, other = (naive_sweep.generate(model, inputs, 3) for inputs in (targets, sources))
+    swapped = naive_sweep.swap(model, targets, sources, None, 3)
+    assert len(swapped) == LAYERS
+    for row in range(2):
+        assert not same(swapped[3][row], own[row]) or family == "mllama"
+        assert same(swapped[0][row], other[row]) is (family not in ELSEWHERE)
+        if family == "gemma4":  # nothing reads these layers' states at the image
+            assert all(same(swapped[layer][row], own[row]) for layer in (4, 5))
+        skipped = [naive_sweep.skip(model, targets, layers, 3)[row] for layers in ([], [0], [3])]
+        assert [same(answer, own[row]) for answer in skipped] == [True, False, False]
+
+
+def same(answer, other) -> bool:
+    return answer[0] == other[0] and bool(torch.allclose(answer[1], other[1], rtol=0, atol=1e-4))
+
+
+@pytest.mark.parametrize("family", [family for family in SEEING if family != "mllama"])
+def test_the_twin_of_attention_knows_every_family(directory, family):
+    """Of Mllama's layers, those that see the image have the image's tokens alone for keys: their mass is 1."""
+    model, processor = load_model(directory(family), attention="eager")
+    inputs = encode(processor, PROMPTS[:2])
+    keys, width = naive_sweep.image_mask(model, inputs), inputs["input_ids"].shape[1]
+    masses = naive_sweep.attention_masses(model, inputs, [torch.arange(width - 3, width)] * 2, keys)
+    assert len(masses) == (2 if family == "qwen3_5" else LAYERS)
+    for heads in (heads for by_example in masses for heads in by_example):
+        assert heads.shape == (4,)
+        assert 0 <= heads.min() <= heads.max() < 1
+    windowed = [float(by_example[0].max()) for by_example in masses]
+    if family in ("gemma3", "gemma4"):  # the text after the image is longer than a window
+        assert [mass > 0 for mass in windowed] == [
+            kind == "full_attention" for kind in model.get_decoder().config.layer_types
+        ]
+    else:
+        assert min(windowed) > 0
