@@ -1,6 +1,9 @@
 """Checkpoints of every family from disk, as a user would take them: loading, prompts, generation, limits in pixels."""
 
+import copy
 import functools
+import re
+import shutil
 
 import naive_sweep
 import numpy as np
@@ -8,12 +11,20 @@ import pytest
 import torch
 from families import CHECKPOINTS, LAYERS, checkpoint
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from frankenstein.core.errors import InputError
 from frankenstein.inference.generation import generate
 from frankenstein.inference.prompts import Prompt, encode, tokens_at_most
+from frankenstein.merging import hybrids, verification
+from frankenstein.models.family import ABILITIES, PROBES, families, family_of
 from frankenstein.models.loading import cap_pixels, load_model
+from frankenstein.models.weights import Weights
+from frankenstein.probes import attention, decoder, sweep
+from frankenstein.probes.decoder import Decoder
+from frankenstein.training import grpo
+from frankenstein.training.sft import RLPrompt
+from frankenstein.updates import table
 
 SEEING = [family for family in CHECKPOINTS if family != "gemma3_text"]
 SYSTEM = "Think."
@@ -226,53 +237,164 @@ def test_the_hard_cases_are_there(load):
     }
 
 
-# Their layers see the image by another way than the states at its tokens, too: cross-attention; DeepStack, after layers 0
-# and 1; Gemma 4's input of each layer, which is projected from the embeddings, those of the image among them.
-ELSEWHERE = {"mllama", "qwen3_vl", "qwen3_vl_moe", "gemma4"}
+# --- what is done with a family, against the slow, obvious ways ------------------------------------
 
 
-@pytest.mark.parametrize("family", SEEING)
+def refused(family: str, ability: str) -> str | None:
+    return family_of(model_type(family)).refused.get(ability)
+
+
+def model_type(family: str) -> str:
+    return {"pixtral": "llava"}.get(family, family)
+
+
+def able(ability: str, families=SEEING) -> list[str]:
+    return [family for family in families if not refused(family, ability)]
+
+
+def test_the_families_listed_are_those_tested():
+    """`frankenstein families` says of each what the tests below prove."""
+    assert set(families()) == {model_type(family) for family in SEEING}
+    assert all(set(family.refused) <= set(ABILITIES) for family in families().values())
+
+
+def asked(processor, seed: int, text_only: bool = False):
+    """Two prompts of different lengths in one batch; the seed decides what is seen."""
+    images = [None if text_only else noise(84, 56, seed + number) for number in range(2)]
+    return [Prompt(text, image) for text, image in zip(("How many red dots?", "Hm"), images, strict=True)]
+
+
+def check_answers(made: list[sweep.Answer], twins: list) -> None:
+    for answer, (tokens, logits) in zip(made, twins, strict=True):
+        assert answer.tokens == tokens
+        torch.testing.assert_close(answer.logits, logits, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", able("skip", CHECKPOINTS))
 @torch.inference_mode()
-def test_the_twins_of_the_sweeps_know_every_family(load, family):
-    """Of equal prompts with different images: the source's states entering layer 0 are the source's own answer."""
+def test_skips_are_those_of_hooks(load, family):
     model, processor = load(family)
-    targets, sources = (
-        encode(
-            processor, [Prompt(text, noise(84, 56, seed + number)) for number, text in enumerate(("How many?", "Hm"))]
-        )
-        for seed in (1, 11)
-    )
-    own, other = (naive_sweep.generate(model, inputs, 3) for inputs in (targets, sources))
-    swapped = naive_sweep.swap(model, targets, sources, None, 3)
-    assert len(swapped) == LAYERS
-    for row in range(2):
-        assert not same(swapped[3][row], own[row]) or family == "mllama"
-        assert same(swapped[0][row], other[row]) is (family not in ELSEWHERE)
-        if family == "gemma4":  # nothing reads these layers' states at the image
-            assert all(same(swapped[layer][row], own[row]) for layer in (4, 5))
-        skipped = [naive_sweep.skip(model, targets, layers, 3)[row] for layers in ([], [0], [3])]
-        assert [same(answer, own[row]) for answer in skipped] == [True, False, False]
+    inputs = encode(processor, asked(processor, 1, family == "gemma3_text"))
+    made = sweep.skip(Decoder(model), inputs, [range(layer, layer + 1) for layer in range(LAYERS)], NEW)
+    for layer in range(-1, LAYERS):
+        twins = naive_sweep.skip(model, inputs, [layer] if layer >= 0 else [], NEW)
+        check_answers([rows[layer + 1] for rows in made], twins)
 
 
-def same(answer, other) -> bool:
-    return answer[0] == other[0] and bool(torch.allclose(answer[1], other[1], rtol=0, atol=1e-4))
+@pytest.mark.parametrize("family", able("swap"))
+@torch.inference_mode()
+def test_swaps_are_those_of_hooks_and_of_an_edited_cache(load, family):
+    model, processor = load(family)
+    targets, sources = (asked(processor, seed) for seed in (1, 11))
+    batches = [encode(processor, prompts) for prompts in (targets, sources)]
+    made = sweep.swap(Decoder(model), *batches, list(sweep.MODES), NEW)
+    for layer, twins in naive_sweep.swap(model, *batches, None, NEW).items():
+        check_answers([rows[sweep.HIDDEN_STATE_AT_LAYER, layer] for rows in made], twins)
+    for row, pair in enumerate(zip(targets, sources, strict=True)):
+        alone = [encode(processor, [prompt]) for prompt in pair]
+        for mode, first, last in ((sweep.KV_FROM_LAYER, 2, LAYERS), (sweep.KV_AT_LAYER_ONLY, 2, 3)):
+            twin = naive_sweep.swap_cache(model, *alone, range(first, last), NEW, None)
+            check_answers([made[row][mode, first]], [twin])
+        own, other = made[row][sweep.NONE, -1].logits, made[row][sweep.HIDDEN_STATE_AT_LAYER, 1].logits
+        assert (own - other).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("family", [family for family in SEEING if family != "mllama"])
-def test_the_twin_of_attention_knows_every_family(directory, family):
-    """Of Mllama's layers, those that see the image have the image's tokens alone for keys: their mass is 1."""
-    model, processor = load_model(directory(family), attention="eager")
+@pytest.mark.parametrize("family", able("attention"))
+def test_attention_is_that_of_output_attentions(directory, family):
+    model, processor = load_model(directory(family))
     inputs = encode(processor, PROMPTS[:2])
     keys, width = naive_sweep.image_mask(model, inputs), inputs["input_ids"].shape[1]
-    masses = naive_sweep.attention_masses(model, inputs, [torch.arange(width - 3, width)] * 2, keys)
-    assert len(masses) == (2 if family == "qwen3_5" else LAYERS)
-    for heads in (heads for by_example in masses for heads in by_example):
-        assert heads.shape == (4,)
-        assert 0 <= heads.min() <= heads.max() < 1
-    windowed = [float(by_example[0].max()) for by_example in masses]
-    if family in ("gemma3", "gemma4"):  # the text after the image is longer than a window
-        assert [mass > 0 for mass in windowed] == [
-            kind == "full_attention" for kind in model.get_decoder().config.layer_types
-        ]
-    else:
-        assert min(windowed) > 0
+    reasoning = [torch.arange(width - 3, width)] * 2
+    found = attention.masses(Decoder(model), inputs, reasoning, keys)
+    twins = naive_sweep.attention_masses(model, inputs, reasoning, keys)
+    for layer, expected in zip(found, twins, strict=True):
+        for heads, twin in zip(layer, expected, strict=True):
+            torch.testing.assert_close(heads, twin, rtol=1e-4, atol=1e-6)
+    if family == "gemma3":  # the text after the image is longer than a window
+        kinds = model.get_decoder().config.layer_types
+        assert [float(layer[0].max()) > 0 for layer in found] == [kind == "full_attention" for kind in kinds]
+
+
+@pytest.mark.parametrize("family", able("swap"))
+@torch.inference_mode()
+def test_in_bfloat16_the_error_is_transformers_own(directory, family):
+    """The root mean square error of the logits against float32, over all layers, is at most 1.5 times that of the twin with hooks."""
+    exact, processor = load_model(directory(family))
+    rounded = copy.deepcopy(exact).bfloat16()
+    targets, sources = (encode(processor, asked(processor, seed)) for seed in (1, 11))
+    halves = [
+        {key: part.bfloat16() if part.is_floating_point() else part for key, part in inputs.items()}
+        for inputs in (targets, sources)
+    ]
+    true = naive_sweep.swap(exact, targets, sources, None, 1)
+    twin = naive_sweep.swap(rounded, *halves, None, 1)
+    made = sweep.swap(Decoder(rounded), *halves, [sweep.HIDDEN_STATE_AT_LAYER], 1)
+    of_twin = [logits for layer in range(LAYERS) for _, logits in twin[layer]]
+    ours = [rows[sweep.HIDDEN_STATE_AT_LAYER, layer].logits for layer in range(LAYERS) for rows in made]
+    exactly = torch.stack([logits for layer in range(LAYERS) for _, logits in true[layer]])
+    errors = [(torch.stack(logits) - exactly).square().mean().sqrt() for logits in (ours, of_twin)]
+    assert 0 < errors[0] <= 1.5 * errors[1]
+
+
+@pytest.mark.parametrize("family", [family for family in SEEING if refused(family, "swap")])
+def test_what_a_probe_cannot_define_is_refused_before_weights_are_read(directory, tmp_path, family):
+    shutil.copy(directory(family) / "config.json", tmp_path)
+    for ability in PROBES:
+        with pytest.raises(InputError, match=re.escape(refused(family, ability))):
+            decoder.checked(tmp_path)
+    with pytest.raises(InputError, match=re.escape(refused(family, "swap"))):
+        Decoder(load_model(directory(family))[0])
+
+
+def one_step(start, out, frozen) -> None:
+    """One step of RL whose rewards differ between the rollouts of a prompt."""
+    prompts = [RLPrompt(prompt, "3", "number") for prompt in PROMPTS[:2]]
+
+    def reward(completions, **_):
+        return [float(number % 2) for number, _ in enumerate(completions)]
+
+    rewards = {"answer": 1.0, "format": 0.0}
+    grpo.grpo(start, out, prompts, 1, 2, 2, 3, 1e-2, rewards, seed=0, frozen=frozen, answer=reward)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", able("frozen_rl"))
+def test_rl_with_a_region_frozen_then_updates_and_hybrids(directory, tmp_path, family):
+    start, reinforced, hybrid = directory(family), tmp_path / "rl", tmp_path / "hybrid"
+    one_step(start, reinforced, range(2, 4))
+    before, after = Weights(start), Weights(reinforced)
+    moved = {before.part(name).layer for name in before if not torch.equal(before[name], after[name])}
+    assert moved >= {0, 1, 4, 5}
+    assert not moved & {2, 3}
+
+    made = table.updates_table(start, reinforced, None, jobs=1)
+    assert set(made.layer[(made.component == "layer") & (made.frobenius > 0)]) == moved - {None}
+    experts = [name for name in made.parameter if "experts" in name]
+    assert len(experts) == (LAYERS * 2 * 4 if family == "qwen3_vl_moe" else 0)
+
+    hybrids.merge({"IN": start, "RL": reinforced}, "IN:IN:RL", hybrid)
+    verification.verify(hybrid)
+    merged = Weights(hybrid)
+    for name in merged:
+        donor = after if (merged.part(name).layer or 0) >= 4 else before
+        assert torch.equal(merged[name], donor[name]), name
+    assert generate(*load_model(hybrid), PROMPTS[:1], 2)
+
+
+def test_rl_of_a_family_that_trl_cannot_train_is_refused(directory, tmp_path):
+    with pytest.raises(InputError, match=re.escape(refused("mllama", "frozen_rl"))):
+        one_step(directory("mllama"), tmp_path / "rl", range(0))
+
+
+@pytest.mark.slow
+def test_updates_and_hybrids_of_a_family_without_rl(directory, tmp_path):
+    """Mllama: a copy in which layer 3 has changed."""
+    start, moved = directory("mllama"), tmp_path / "moved"
+    shutil.copytree(start, moved)
+    tensors = load_file(moved / "model.safetensors")
+    names = [stored.name for name, stored in Weights(start).stored.items() if Weights(start).part(name).layer == 3]
+    save_file({n: t + 1e-3 * (n in names) for n, t in tensors.items()}, moved / "model.safetensors", {"format": "pt"})
+    made = table.updates_table(start, moved, None, jobs=1)
+    assert set(made.layer[made.frobenius > 0]) == {3}
+    hybrids.merge({"IN": start, "RL": moved}, "IN:RL:IN", tmp_path / "hybrid")
+    verification.verify(tmp_path / "hybrid")

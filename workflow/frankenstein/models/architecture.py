@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..core.provenance import code_hash
 from .family import FOLDER, family_of
 
 # torch and transformers are imported only for a kind of checkpoint that this machine has not met: they cost 500 MB and 5 seconds.
@@ -196,11 +195,9 @@ def canonical_parts(directory: Path, stored: list[str]) -> dict[str, tuple[str, 
     is kept in the user's cache (XDG_CACHE_HOME/frankenstein), by config, names and the code that it depends on.
     """
     kind = read_config(directory)["model_type"]
-    file = FOLDER / f"{kind}.py"
-    made_of = [
-        (Path(directory) / "config.json").read_text(), *sorted(stored), importlib.metadata.version("transformers"),
-        code_hash(Path(__file__)), code_hash(file) if file.exists() else "",
-    ]  # fmt: skip
+    code = [path.read_text() for path in (Path(__file__), FOLDER / f"{kind}.py") if path.exists()]
+    config, version = (Path(directory) / "config.json").read_text(), importlib.metadata.version("transformers")
+    made_of = [config, *sorted(stored), version, *code]
     key = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frankenstein" / "parts" / f"{key}.json"
     if not cache.exists():
