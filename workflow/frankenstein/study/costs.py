@@ -35,6 +35,7 @@ class Basis:
 
 
 basis = Basis()
+_UNKNOWN = 8.29e9  # parameters: Qwen2.5-VL-7B's
 _BYTES = 2  # per parameter: checkpoints of this size are published in bfloat16
 _HOST_MB = 3500  # Python, torch and a processor; the mini study's largest job used 2 GB
 _MARGIN = 1.25  # overhead while moving weights to the GPU
@@ -52,14 +53,14 @@ _DEPTHS = ((6, 36), (20, 28), (50, 64), (float("inf"), 80))
 
 
 def parameters(study: Study, checkpoint: str) -> float:
-    """Parameter count of a checkpoint, from the config, its files, or its parent checkpoint; 8.29e9 if unknown."""
+    """Parameter count of a checkpoint, from the config, its files, or its parent checkpoint; _UNKNOWN if it is not there to be asked."""
     if "." in checkpoint:  # a hybrid
         return parameters(study, study.recipes[checkpoint.split(".")[0]].instruct)
     source = study.checkpoints[checkpoint]
     if isinstance(source, FromHub):
-        return source.parameters or 8.29e9
+        return source.parameters or _UNKNOWN
     if isinstance(source, LocalCheckpoint):
-        return sum(path.stat().st_size for path in Path(source.path).glob("*.safetensors")) / _BYTES
+        return sum(path.stat().st_size for path in Path(source.path).glob("*.safetensors")) / _BYTES or _UNKNOWN
     if isinstance(source, Finetuned | Reinforced):
         return parameters(study, source.start)
     assert isinstance(source, Pretrained)

@@ -18,18 +18,20 @@ from .jobs import Jobs
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
 
-def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
-    """Jobs listed by a dry run, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes), disk_mb.
-
-    Raises InputError with Snakemake's output if the dry run fails.
-    """
+def dry_run(path: Path, snakefile: Path) -> str:
+    """What Snakemake's dry run prints of a study. Raises InputError with it if the dry run fails."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path), "--dry-run"]
     command += ["--quiet", "host"]  # in place of the profile's, which leaves out the jobs
     made = subprocess.run([*command, "--cores", "1"], capture_output=True, text=True, check=False)
     if made.returncode:
         raise InputError(f"{path}: the dry run fails:\n{(made.stdout + made.stderr)[-2000:]}")
+    return made.stdout + made.stderr
+
+
+def jobs(printed: str) -> pd.DataFrame:
+    """Jobs that a dry run printed, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes), disk_mb."""
     rows = []
-    for rule, body in _JOB.findall(made.stdout + made.stderr):
+    for rule, body in _JOB.findall(printed):
         found = re.search(r"^    resources: (.*)$", body, re.M)
         amounts = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", found[1] if found else ""))
         kinds = ("gpu", "mem_mb", "runtime", "disk_mb")
@@ -55,7 +57,7 @@ def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000, measure: bool = Fals
         from . import measure as machine
 
         costs.basis = machine.measure(study.evaluation.batch)
-    table = jobs(path, snakefile)
+    table = jobs(dry_run(path, snakefile))
     if table.empty:
         return "nothing to be done"
     table["limit"] = table.gpu * table.runtime / 60
@@ -152,6 +154,9 @@ def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
         free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free / 1e6
         if need > free:
             notes.append(f"! {what}: {need / 1000:.0f} GB, and {place} has {free / 1000:.0f} GB free")
+    for name in sorted(set(table[table.rule == "adopt_checkpoint"].checkpoint)):
+        if not (place := Path(study.checkpoints[name].path)).is_dir():
+            notes.append(f"! {name}: {place} is not there yet; taken to be as large as Qwen2.5-VL-7B")
     unpinned = [name for name in fetched if study.checkpoints[name].revision is None]
     unpinned += [
         name
