@@ -173,14 +173,23 @@ def hybrids_mb(study: Study, run: str) -> int:
 
 
 def generate_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of generation: weights, plus the KV cache of a batch at full length."""
-    tokens = study.evaluation.batch * (_PROMPT + study.evaluation.max_new_tokens)
-    return ceil(weights_mb(study, checkpoint) * _MARGIN + tokens * _KV * parameters(study, checkpoint) / 1e6)
+    """GPU memory of generation, on all GPUs of a job: weights, plus the KV cache of what is answered at a time, at full length.
+
+    That is a batch with transformers; vLLM has as many requests in its cache as there is room for, and needs room for one.
+    """
+    rows = 1 if study.evaluation.engine == "vllm" else study.evaluation.batch
+    tokens = rows * (_PROMPT + study.evaluation.max_new_tokens)
+    return ceil(loaded_gpu_mb(study, checkpoint) + tokens * _KV * parameters(study, checkpoint) / 1e6)
+
+
+def loaded_gpu_mb(study: Study, checkpoint: str) -> int:
+    """GPU memory of a checkpoint's weights and of what a forward pass over a few tokens needs."""
+    return ceil(weights_mb(study, checkpoint) * _MARGIN)
 
 
 def probe_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of a probe: weights, plus the batch memory allowed by probes.memory_mb."""
-    return ceil(weights_mb(study, checkpoint) * _MARGIN) + study.probes.memory_mb
+    """GPU memory of a probe, on all GPUs of a job: weights, plus the batch memory allowed by probes.memory_mb."""
+    return loaded_gpu_mb(study, checkpoint) + study.probes.memory_mb
 
 
 def probe_mb(study: Study, checkpoint: str) -> int:

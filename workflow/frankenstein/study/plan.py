@@ -15,6 +15,7 @@ from ..models import hub
 from . import config, costs, schema
 from .jobs import Jobs
 
+_PROBES = ("attention", "attention_on_text", "swap_vision_tokens", "skip_layers")
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
 
@@ -125,6 +126,32 @@ def _storage(study: schema.Study, table: pd.DataFrame) -> list[str]:
     ]
 
 
+def _too_large(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
+    """Checkpoints that the GPUs of a job cannot hold, by what they are needed for, and the key that helps."""
+    vllm = study.evaluation.engine == "vllm"
+    smaller = "" if vllm else "lower evaluation.batch or evaluation.max_new_tokens, or "
+    work = (  # what, its rules, GPUs per job, memory, what else helps
+        ("generation", ("generate",), "evaluation.gpus", costs.generate_gpu_mb, smaller),
+        ("a probe", _PROBES, "probes.gpus", costs.probe_gpu_mb, "lower probes.memory_mb, or "),
+    )
+    notes = []
+    for what, rules, key, memory, otherwise in work:
+        section, _, name = key.partition(".")
+        gpus = getattr(getattr(study, section), name)
+        needs: dict[tuple[int, int], list[str]] = {}
+        for checkpoint in sorted(set(table[table.rule.isin(rules)].checkpoint) - set(study.evaluation.servers)):
+            if (need := memory(study, checkpoint)) > gpu_mb * gpus:
+                needs.setdefault((need, costs.loaded_gpu_mb(study, checkpoint)), []).append(checkpoint)
+        for (need, weights), checkpoints in needs.items():
+            # Heads are divided among GPUs by tensor parallelism, and by powers of two they always can be.
+            enough = next(count for count in (2**power for power in range(32)) if need <= gpu_mb * count)
+            notes.append(
+                f"! {', '.join(checkpoints)}: {what} takes about {need / 1000:.0f} GB of GPU memory, {weights / 1000:.0f} of them for "
+                f"weights, and {key}: {gpus} gives {gpus * gpu_mb / 1000:.0f} GB: {otherwise * (weights <= gpu_mb * gpus)}set {key} to {enough}"
+            )
+    return notes
+
+
 def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
     notes, fetched = [], sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
     for name in sorted(set(table[table.rule == "reinforce_prompts"].checkpoint)):
@@ -132,21 +159,7 @@ def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
             notes.append(
                 f"! {name}: RL takes about {need / 1000:.0f} GB on each of its GPUs: more `gpus`, and FSDP by `accelerate`"
             )
-    asked = {
-        checkpoint
-        for recipe in study.evaluated()
-        for checkpoint in (study.recipes[recipe].instruct, study.recipes[recipe].rl)
-    }
-    for name in sorted(asked):
-        if (need := costs.generate_gpu_mb(study, name)) > gpu_mb:
-            notes.append(
-                f"! {name}: generation takes about {need / 1000:.0f} GB of GPU memory, and there are {gpu_mb / 1000:.0f}: lower "
-                "evaluation.batch or evaluation.max_new_tokens"
-            )
-    probed = {study.recipes[name].base for name in study.of("localization")}
-    for name in sorted(probed):
-        if (need := costs.probe_gpu_mb(study, name)) > gpu_mb:
-            notes.append(f"! {name}: a probe takes about {need / 1000:.0f} GB of GPU memory: lower probes.memory_mb")
+    notes += _too_large(study, table, gpu_mb)
     for what, place, need in (
         ("downloads", hub.cache(), sum(costs.weights_mb(study, name) for name in fetched)),
         ("hybrids", Path.cwd(), int(table.disk_mb.sum())),

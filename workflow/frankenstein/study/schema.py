@@ -395,7 +395,11 @@ class Evaluation(Closed):
         "inference engine: `transformers`, or `vllm` (several times as fast on a GPU; installed by one line of the README)",
         default="transformers",
     )
-    gpus: Count = _key("GPUs per generation job: with `vllm`, one model on all of them (tensor parallel)", default=1)
+    gpus: Count = _key(
+        "GPUs per generation job, one model on all of them: with `vllm` each layer (tensor parallel), with `transformers` some "
+        "layers on each; `frankenstein plan` says how many a checkpoint needs",
+        default=1,
+    )
     servers: dict[str, Server] = _key(
         "OpenAI-compatible servers (`vllm serve`, SGLang, an API) that answer for checkpoints, as `checkpoint: server`, hybrids by "
         "the names of their files (`one.IN-RL-RL`); the others are answered for by `engine`",
@@ -446,6 +450,7 @@ class Probes(Closed):
     skip_examples: Count = _key("number of examples per task for layer skipping", default=100)
     attention_examples: Count = _key("number of examples for the attention analysis", default=100)
     shards: Count = _key("number of jobs that each probe of a checkpoint is split into", default=1)
+    gpus: Count = _key("GPUs per probe job, with some layers on each, for a model that is too large for one", default=1)
     memory_mb: Count = _key(
         "memory limit per batch in MB, for KV cache and activations (excluding weights); determines the batch size",
         default=8000,
