@@ -75,8 +75,11 @@ def part_of(name: str) -> Part:
     raise InputError(f"parameter {name!r}: no known part of {' or '.join(families())}; is this another model family?")
 
 
-def read_config(directory: Path) -> dict:
-    """config.json of a checkpoint directory. Raises InputError if it is missing, invalid or of an unsupported family."""
+def read_config(directory: Path, language_model: bool = False) -> dict:
+    """config.json of a checkpoint directory. Raises InputError if it is missing, invalid or of an unsupported family.
+
+    language_model: accept that of a language model as well, which only merges can use (is_language_model).
+    """
     path = Path(directory) / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -84,14 +87,19 @@ def read_config(directory: Path) -> dict:
         raise InputError(f"{directory}: no config.json: not a Hugging Face checkpoint directory") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error}): incomplete? download or save the checkpoint again") from None
-    if config.get("model_type") not in families():
+    if config.get("model_type") not in families() and not (language_model and is_language_model(config)):
         raise InputError(f"{path}: model_type {config.get('model_type')!r}; supported: {', '.join(families())}")
     return config
 
 
-def layer_count(directory: Path) -> int:
-    """Number of decoder layers in a checkpoint."""
-    config = read_config(directory)
+def is_language_model(config: dict) -> bool:
+    """Whether a config is a language model's alone: layers, and nothing that sees."""
+    return "num_hidden_layers" in config and "vision_config" not in config
+
+
+def layer_count(directory: Path, language_model: bool = False) -> int:
+    """Number of decoder layers in a checkpoint. language_model: see read_config."""
+    config = read_config(directory, language_model)
     text = config.get("text_config", config)
     if "num_hidden_layers" not in text:
         raise InputError(f"{directory}/config.json: no num_hidden_layers; download or save the checkpoint again")
