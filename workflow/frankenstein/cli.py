@@ -41,7 +41,11 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--rl", type=Path, help="donor RL: the checkpoint after reinforcement learning")
     command.add_argument("--base", type=Path, help="donor BASE: the checkpoint before both")
     command.add_argument(
-        "--donor", action="append", default=[], metavar="NAME=DIR", help="an additional donor; may be repeated"
+        "--donor",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="an additional donor, a VLM or its decoder's language model; may be repeated",
     )
     command.add_argument(
         "--cuts", help="first layer of the second, third, ... region, e.g. 10,19 (default: regions of equal size)"

@@ -82,6 +82,7 @@ def summary(made: Plan, layout: str) -> str:
         f"{choice}: {len(names)} tensors, {made.nbytes(names) / 1e9:.2f} GB" for choice, names in sorted(shares.items())
     ]
     lines.append(f"config, tokenizer, processor: {made.config_from}")
+    lines += made.notes
     if layout == "copy":
         lines.append(f"disk: {made.nbytes(made.choices) / 1e9:.2f} GB")
     else:

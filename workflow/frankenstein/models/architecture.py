@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import InputError
+from .classes import model_class
 from .family import FOLDER, family_of
 
 # torch and transformers are imported only for a kind of checkpoint that this machine has not met: they cost 500 MB and 5 seconds.
@@ -166,26 +167,20 @@ def empty_model(directory: Path):
     is not run.
     """
     import torch
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
     raw, path = read_config(directory), Path(directory) / "config.json"
-    kind, version = raw["model_type"], importlib.metadata.version("transformers")
     try:
-        config = AutoConfig.for_model(kind)
+        AutoConfig.for_model(raw["model_type"])
     except ValueError:
-        why = f"{path}: model_type {kind!r} is unknown to transformers {version}"
+        why = f"{path}: model_type {raw['model_type']!r} is unknown to transformers {importlib.metadata.version('transformers')}"
         if "auto_map" in raw:
             why += "; it needs the code in its repository, which is not run: convert it to a model type of transformers"
         raise InputError(why) from None
-    for mapping in (MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING):
-        if type(config) in mapping:
-            break
-    else:
-        raise InputError(
-            f"{path}: model_type {kind!r} is neither a vision-language nor a language model in transformers"
-        )
+    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    kind = model_class(config, directory)
     with torch.device("meta"):
-        return mapping[type(config)]._from_config(AutoConfig.from_pretrained(directory, local_files_only=True))
+        return kind._from_config(config)
 
 
 def canonical_parts(directory: Path, stored: list[str]) -> dict[str, tuple[str, Part | None]]:
@@ -237,6 +232,11 @@ def _canonical_parts(model, stored: list[str]) -> dict[str, tuple[str, Part | No
             part = dataclasses.replace(part, matrix=module + own.removesuffix(".weight").rpartition(f".{module}")[2])
         found[name] = own.removeprefix(inside).removeprefix("model."), part
     return found
+
+
+def is_language_model(config: dict) -> bool:
+    """Whether a config is a language model's alone: layers, and nothing that sees."""
+    return "num_hidden_layers" in config and "vision_config" not in config
 
 
 def layer_count(directory: Path) -> int:
