@@ -318,7 +318,10 @@ def test_attention_is_that_of_output_attentions(directory, family):
 @pytest.mark.parametrize("family", able("swap"))
 @torch.inference_mode()
 def test_in_bfloat16_the_error_is_transformers_own(directory, family):
-    """The root mean square error of the logits against float32, over all layers, is at most 1.5 times that of the twin with hooks."""
+    """The error of the logits against float32, over all layers, is at most 1.5 times that of the twin with hooks.
+
+    The median: in either way, rounding now and then sends a token to another expert, which moves one answer by more.
+    """
     exact, processor = load_model(directory(family))
     rounded = copy.deepcopy(exact).bfloat16()
     targets, sources = (encode(processor, asked(processor, seed)) for seed in (1, 11))
@@ -332,7 +335,7 @@ def test_in_bfloat16_the_error_is_transformers_own(directory, family):
     of_twin = [logits for layer in range(LAYERS) for _, logits in twin[layer]]
     ours = [rows[sweep.HIDDEN_STATE_AT_LAYER, layer].logits for layer in range(LAYERS) for rows in made]
     exactly = torch.stack([logits for layer in range(LAYERS) for _, logits in true[layer]])
-    errors = [(torch.stack(logits) - exactly).square().mean().sqrt() for logits in (ours, of_twin)]
+    errors = [(torch.stack(logits) - exactly).abs().median() for logits in (ours, of_twin)]
     assert 0 < errors[0] <= 1.5 * errors[1]
 
 
@@ -344,6 +347,9 @@ def test_what_a_probe_cannot_define_is_refused_before_weights_are_read(directory
             decoder.checked(tmp_path)
     with pytest.raises(InputError, match=re.escape(refused(family, "swap"))):
         Decoder(load_model(directory(family))[0])
+
+
+UNTRAINED = [family for family in SEEING if refused(family, "frozen_rl")]
 
 
 def one_step(start, out, frozen) -> None:
@@ -381,15 +387,17 @@ def test_rl_with_a_region_frozen_then_updates_and_hybrids(directory, tmp_path, f
     assert generate(*load_model(hybrid), PROMPTS[:1], 2)
 
 
-def test_rl_of_a_family_that_trl_cannot_train_is_refused(directory, tmp_path):
-    with pytest.raises(InputError, match=re.escape(refused("mllama", "frozen_rl"))):
-        one_step(directory("mllama"), tmp_path / "rl", range(0))
+@pytest.mark.parametrize("family", UNTRAINED)
+def test_rl_of_a_family_that_trl_cannot_train_is_refused(directory, tmp_path, family):
+    with pytest.raises(InputError, match=re.escape(refused(family, "frozen_rl"))):
+        one_step(directory(family), tmp_path / "rl", range(0))
 
 
 @pytest.mark.slow
-def test_updates_and_hybrids_of_a_family_without_rl(directory, tmp_path):
-    """Mllama: a copy in which layer 3 has changed."""
-    start, moved = directory("mllama"), tmp_path / "moved"
+@pytest.mark.parametrize("family", UNTRAINED)
+def test_updates_and_hybrids_of_a_family_without_rl(directory, tmp_path, family):
+    """With a copy in which layer 3 has changed."""
+    start, moved = directory(family), tmp_path / "moved"
     shutil.copytree(start, moved)
     tensors = load_file(moved / "model.safetensors")
     names = [stored.name for name, stored in Weights(start).stored.items() if Weights(start).part(name).layer == 3]

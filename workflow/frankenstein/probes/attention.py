@@ -71,6 +71,7 @@ def mass_on(query, key, asked, keys, visible, scaling: float, chunk_bytes: int |
     kv_heads = key.shape[0]
     chunk_bytes = chunk_bytes or _CHUNK_BYTES.get(query.device.type, 64 << 20)
     size = max(1, chunk_bytes // (2 * 4 * heads * tokens))
+    asked, keys, visible = (part.to(query.device) for part in (asked, keys, visible))
     parts = []
     for some, seen in zip(asked.split(size), visible.split(size), strict=True):
         folded = query[:, some].reshape(kv_heads, -1, d).float()  # heads of a group share keys, unrepeated
@@ -96,7 +97,9 @@ def masses(decoder: Decoder, inputs, asked: list[torch.Tensor], keys: torch.Tens
 
     def visible(mask, i: int):
         """The model's own mask; where it has none, attention is causal."""
-        return (place <= asked[i][:, None]) & seen[i] if mask is None else mask[i % len(mask), 0, asked[i]]
+        if mask is None:
+            return (place <= asked[i][:, None]) & seen[i]
+        return mask[i % len(mask), 0, asked[i].to(mask.device)]
 
     def measure(query, key, mask, scaling):
         found.append(

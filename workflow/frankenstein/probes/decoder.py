@@ -104,6 +104,8 @@ class Decoder:
             raise InputError(f"{model.config.model_type}: {why}")
         self.model, self.text = model, text_decoder(model)
         self.layers = list(self.text.layers)
+        # Layers may be spread over several GPUs (models.loading.spread); what a layer reads is brought to its own.
+        self.devices = [next(layer.parameters()).device for layer in self.layers]
         self.config = self.text.config
         types = getattr(self.config, "layer_types", None) or ["full_attention"] * len(self.layers)
         self.kinds = [sorted(set(types)).index(kind) for kind in types]
