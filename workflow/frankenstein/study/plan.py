@@ -18,14 +18,16 @@ from .jobs import Jobs
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
 
-def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
-    """Jobs listed by a dry run, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes), disk_mb.
+def jobs(path: Path, snakefile: Path, *arguments: str, root: Path | None = None) -> pd.DataFrame:
+    """Jobs listed by a dry run, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes),
+    disk_mb, output, log (lists of paths).
 
-    Raises InputError with Snakemake's output if the dry run fails.
+    arguments: further ones for Snakemake; root: the directory to run it in. Raises InputError with Snakemake's output if the dry
+    run fails.
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path), "--dry-run"]
     command += ["--quiet", "host"]  # in place of the profile's, which leaves out the jobs
-    made = subprocess.run([*command, "--cores", "1"], capture_output=True, text=True, check=False)
+    made = subprocess.run([*command, "--cores", "1", *arguments], cwd=root, capture_output=True, text=True, check=False)
     if made.returncode:
         raise InputError(f"{path}: the dry run fails:\n{(made.stdout + made.stderr)[-2000:]}")
     rows = []
@@ -34,14 +36,16 @@ def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
         amounts = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", found[1] if found else ""))
         kinds = ("gpu", "mem_mb", "runtime", "disk_mb")
         named = re.search(r"^    wildcards: (.*)$", body, re.M)
+        files = {key: re.search(rf"^    {key}: (.*)$", body, re.M) for key in ("output", "log")}
         wildcards = dict(re.findall(r"(\w+)=([\w.-]+)", named[1] if named else ""))
         rows.append(
             {"rule": rule, "checkpoint": wildcards.get("checkpoint", ""), "wildcards": wildcards}
             | {kind: int(amounts.get(kind, 0)) for kind in kinds}
+            | {key: found[1].split(", ") if found else [] for key, found in files.items()}
         )
     return pd.DataFrame(
         [row for row in rows if row["rule"] != "all"],
-        columns=["rule", "checkpoint", "wildcards", "gpu", "mem_mb", "runtime", "disk_mb"],
+        columns=["rule", "checkpoint", "wildcards", "gpu", "mem_mb", "runtime", "disk_mb", "output", "log"],
     )
 
 
