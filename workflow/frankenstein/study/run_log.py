@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TextIO
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -26,7 +26,7 @@ class Job:
     rule: str
     name: str
     logs: list[str]
-    began: float = field(default_factory=time.monotonic)
+    began: float
 
 
 class Run:
@@ -112,7 +112,7 @@ class Run:
         self.ended = True
         took = spelled(time.monotonic() - self.began)
         if not self.failed and self.done >= self.total:
-            self.show(f"{paint('done', 'good', self.stream)}: {self.done} jobs in {took}")
+            self.show(f"{paint('done', 'good', self.stream)}: {_jobs(self.done)} in {took}")
             if self.report:
                 self.show(f"The report: {self.report}")
             return
@@ -121,6 +121,10 @@ class Run:
         for line in columns(rows, left=2) if rows else []:
             self.show(f"  {line}")
         self.show("Finished results are kept: mend what failed, and run the same command again.")
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' * (count != 1)}"
 
 
 class LogHandler(LogHandlerBase):
@@ -145,7 +149,7 @@ class LogHandler(LogHandlerBase):
             run.begin(record.stats)
         elif event == LogEvent.JOB_INFO:
             name = " ".join([record.rule_name, *map(str, record.wildcards.values())])
-            run.running[record.jobid] = Job(record.rule_name, name, record.log)
+            run.running[record.jobid] = Job(record.rule_name, name, record.log, time.monotonic())
             if record.rule_name == "write_report":
                 run.report = record.output[0]
         elif event == LogEvent.JOB_FINISHED:
