@@ -89,7 +89,7 @@ rule reinforce:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        state=paths.training_state,
+        state=on_disk.training_state,
         code=code("reinforce.py"),
         family=family,
     script:
@@ -130,7 +130,7 @@ rule reinforce_prompts:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        state=paths.training_state,
+        state=on_disk.training_state,
         code=code("reinforce_prompts.py"),
         family=family,
     script:

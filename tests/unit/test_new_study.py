@@ -75,9 +75,7 @@ def test_a_config_in_the_hubs_cache_is_found(tmp_path, monkeypatch):
     import huggingface_hub
 
     checkpoint(tmp_path / "snapshot", num_hidden_layers=28)
-    monkeypatch.setattr(
-        huggingface_hub, "try_to_load_from_cache", lambda repo, file: str(tmp_path / "snapshot" / file)
-    )
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, file: str(tmp_path / "snapshot" / file))
     assert new.look("lab/rl") == new.Facts("lab/rl", False, "qwen2_5_vl", 28, 2048)
 
 
