@@ -85,6 +85,7 @@ rule reinforce:
         runtime=120,
         save_steps=lambda wildcards: study.checkpoints[wildcards.checkpoint].save_steps
         or 0,
+        report_to=study.training.report_to or "none",
     params:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),
@@ -126,6 +127,7 @@ rule reinforce_prompts:
         runtime=per_attempt(costs.reinforce_minutes),
         save_steps=lambda wildcards: study.checkpoints[wildcards.checkpoint].save_steps
         or 0,
+        report_to=study.training.report_to or "none",
     params:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),

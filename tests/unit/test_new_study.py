@@ -44,7 +44,7 @@ def test_a_study_of_three_directories(here, tmp_path, capsys):
     assert f"{here['rl']} (qwen2_5_vl, 36 decoder layers, width 2048)" in said
     assert "frankenstein run config/own.yaml" in said
     assert "pin" not in said
-    with pytest.raises(SystemExit, match="config/own.yaml: exists; choose another --name"):
+    with pytest.raises(SystemExit, match=r"config/own\.yaml: exists; choose another --name"):
         cli.main(["init", "--in", here["sft"], "--rl", here["rl"], "--name", "own"])
 
 

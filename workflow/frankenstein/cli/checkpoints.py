@@ -124,6 +124,22 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     made.add_argument("directory", type=Path)
 
+    made = command(
+        commands,
+        "push",
+        _push,
+        "upload a hybrid to the Hub, with its card",
+        """
+        Verify a hybrid, then upload it to the Hub with its model card and the record of every tensor's donor. The
+        repository is made private, unless --public; one that holds another model is left alone. A hybrid that does
+        not verify is not uploaded. The card and the record name the parents' directories on this machine.
+        """,
+        "frankenstein push hybrid me/my-hybrid",
+    )
+    made.add_argument("directory", type=Path, help="the hybrid")
+    made.add_argument("repo", help="the repository: owner/name")
+    made.add_argument("--public", action="store_true", help="make the repository public, if it is a new one")
+
 
 def _updates(parsed) -> None:
     for path in parsed.out:
@@ -222,9 +238,21 @@ def _contents(made: Plan, linked: bool) -> list[str]:
 def _verify(parsed) -> None:
     from ..merging import verification
 
-    for warning in verification.verify(parsed.directory):
-        print(f"{paint('warning:', 'note', sys.stderr)} {warning}", file=sys.stderr)
+    _warn(verification.verify(parsed.directory))
     print(f"{parsed.directory}: every tensor is its donor's")
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"{paint('warning:', 'note', sys.stderr)} {warning}", file=sys.stderr)
+
+
+def _push(parsed) -> None:
+    from ..study import push
+
+    address, warnings = push.push(parsed.directory, parsed.repo, parsed.public)
+    _warn(warnings)
+    print(f"{parsed.directory}: verified, and uploaded to {address}")
 
 
 def _inspect(parsed) -> None:
