@@ -19,7 +19,7 @@ rule attention:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1,
+        gpu=study.probes.gpus,
         mem_mb=per_attempt(costs.probe_mb),
         runtime=per_attempt(costs.attention_minutes),
     params:

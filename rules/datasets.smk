@@ -138,7 +138,7 @@ rule describe:
     conda:
         ENGINE
     resources:
-        gpu=1 if jobs.helper_input(study.descriptions) else 0,
+        gpu=jobs.helper_gpus(study.descriptions),
         mem_mb=costs.helper_mb(study, study.descriptions),
         runtime=240,
     params:

@@ -193,7 +193,7 @@ rule judge:
     conda:
         ENGINE
     resources:
-        gpu=1 if jobs.helper_input(study.judge) else 0,
+        gpu=jobs.helper_gpus(study.judge),
         mem_mb=costs.helper_mb(study, study.judge),
         runtime=120,
     params:

@@ -15,7 +15,7 @@ rule swap_vision_tokens:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1,
+        gpu=study.probes.gpus,
         mem_mb=per_attempt(costs.probe_mb),
         runtime=per_attempt(costs.swap_minutes),
     params:
@@ -45,7 +45,7 @@ rule skip_layers:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1,
+        gpu=study.probes.gpus,
         mem_mb=per_attempt(costs.probe_mb),
         runtime=per_attempt(costs.skip_minutes),
     params:

@@ -119,5 +119,6 @@ def test_the_plan_of_the_paper(tmp_path):
     assert "Basis, assumed for one H100" in made
     assert "downloads: 13 checkpoints, 161 GB" in made
     assert "disk for 18 hybrids: none, merged in memory" in made
-    assert "! openmm-in: generation takes about 39 GB of GPU memory, and there are 24" in made
+    assert "qwen-7b, revisual-in, revisual-rl: a probe takes about 41 GB of GPU memory, 21 of them for weights" in made
+    assert "probes.gpus: 1 gives 24 GB: lower probes.memory_mb, or set probes.gpus to 2" in made
     assert "! not pinned: mmr1-in" in made

@@ -6,14 +6,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..core.errors import InputError
-from ..core.terminal import columns, paint, size
+from ..core.terminal import columns, paint
 from .command import command
-
-if TYPE_CHECKING:
-    from ..merging.plan import Plan
 
 _NOTATION = """\
 Write a hybrid of checkpoints that share an architecture: whole parts of them, byte for byte, with no
@@ -27,7 +23,8 @@ The notation of SPEC:
   IN+RL@14-17         over what stands to the left: layers 14 to 17 from RL (0-based, inclusive)
   IN+RL@attention     its attention blocks in every layer (or mlp)
   IN:RL:RL+BASE@3.mlp the MLP of layer 3 from BASE
-Donors are IN, RL and BASE, by the options below, and any others by --donor NAME=DIR.
+Donors are IN, RL and BASE, by the options below, and any others by --donor NAME=DIR. One may be a language
+model alone, with the decoder's tensors: vision and config then stay with a VLM.
 
 Outside the decoder layers are the parts vision_tower, projector, embeddings, final_norm and head. They
 come from the donor of the Early region, unless --rest says otherwise: --rest IN, or
@@ -81,7 +78,13 @@ def add(commands: argparse._SubParsersAction) -> None:
     made.add_argument("--in", type=Path, dest="instruct", metavar="DIR", help="donor IN: after supervised fine-tuning")
     made.add_argument("--rl", type=Path, metavar="DIR", help="donor RL: after reinforcement learning")
     made.add_argument("--base", type=Path, metavar="DIR", help="donor BASE: the checkpoint before both")
-    made.add_argument("--donor", action="append", default=[], metavar="NAME=DIR", help="another donor; may be repeated")
+    made.add_argument(
+        "--donor",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="another donor, a VLM or its decoder's language model; may be repeated",
+    )
     made.add_argument("--cuts", help="first layers of the second, third, ... region: 10,19 (default: equal regions)")
     made.add_argument(
         "--rest", default="early",
@@ -207,32 +210,14 @@ def _merge(parsed) -> None:
         raise InputError(f"--cuts {parsed.cuts}: not comma-separated layers, e.g. 10,19") from None
     options = {"cuts": cuts, "rest_from": _rest_of(parsed.rest), "config_from": parsed.config_from}
     made = plan.plan(donors, parsed.spec, **options)
-    print("\n".join(_contents(made, bool(parsed.link))))
+    layout = "link" if parsed.link else "copy"
+    print(hybrids.summary(made, layout))
     if parsed.dry_run:
         print(f"dry run: {parsed.out} was not written")
         return
     stores = {label: links.stored_in(parsed.link, donors[label]) for label in made.parents} if parsed.link else {}
-    layout = "link" if parsed.link else "copy"
     hybrids.merge(donors, parsed.spec, parsed.out, **options, layout=layout, stores=stores, command=parsed.command)
     print(f"{paint(str(parsed.out), 'strong')}: written; `frankenstein verify {parsed.out}` reads it back")
-
-
-def _contents(made: Plan, linked: bool) -> list[str]:
-    """A merge plan as a table: what each donor gives, and the disk space it takes."""
-    from ..merging.hybrids import mixed
-
-    given: dict[str, list[str]] = {}
-    for name, choice in made.choices.items():
-        given.setdefault(str(choice), []).append(name)
-    rows = [["from", "tensors", "size"]]
-    rows += [[choice, str(len(names)), size(made.nbytes(names))] for choice, names in sorted(given.items())]
-    disk = f"{size(made.nbytes(mixed(made)))}, and each parent once" if linked else size(made.nbytes(made.choices))
-    return [
-        *columns(rows),
-        f"config, tokenizer and processor: {made.config_from}",
-        f"disk: {disk}",
-        *(f"left out, as the embeddings are tied: {name}" for name in made.dropped),
-    ]
 
 
 def _verify(parsed) -> None:

@@ -10,6 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from ..core.errors import InputError
 from ..data.tasks import Example
 from ..inference.generation import text_of
 from ..inference.prompts import Prompt, build_prompt, encode
@@ -46,7 +47,9 @@ _measure = None  # callback for the queries and keys of the layer being run
 
 
 def _measured(module, query, key, value, attention_mask, scaling=None, **kwargs):
-    _measure(query, key, scaling)
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
+        raise InputError(f"{type(module).__name__}: capped scores or attention sinks, of which no mass is defined here")
+    _measure(query, key, attention_mask, scaling)
     inner = ALL_ATTENTION_FUNCTIONS["sdpa"]
     return inner(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
 
@@ -55,11 +58,12 @@ AttentionInterface.register("frankenstein_measured", _measured)
 AttentionMaskInterface.register("frankenstein_measured", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 
 
-def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int | None = None) -> torch.Tensor:
-    """Causal softmax attention mass from query tokens to a set of keys, one example: float32 [heads, asked tokens].
+def mass_on(query, key, asked, keys, visible, scaling: float, chunk_bytes: int | None = None) -> torch.Tensor:
+    """Softmax attention mass from query tokens to a set of keys, one example: float32 [heads, asked tokens].
 
     query: [heads, tokens, d] and key: [kv heads, tokens, d], rotary embeddings applied; asked: int [n], the query
-    tokens; keys: bool [tokens], the tokens whose attention weights are summed; seen: bool [tokens], False at padding.
+    tokens; keys: bool [tokens], the tokens whose attention weights are summed; visible: bool [n, tokens], which tokens each
+    query attends to.
     Queries are processed in chunks: scores and weights take at most chunk_bytes (default: by device), or what one query needs if
     more.
     """
@@ -67,12 +71,11 @@ def mass_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int | No
     kv_heads = key.shape[0]
     chunk_bytes = chunk_bytes or _CHUNK_BYTES.get(query.device.type, 64 << 20)
     size = max(1, chunk_bytes // (2 * 4 * heads * tokens))
-    place = torch.arange(tokens, device=query.device)
     parts = []
-    for some in asked.split(size):
+    for some, seen in zip(asked.split(size), visible.split(size), strict=True):
         folded = query[:, some].reshape(kv_heads, -1, d).float()  # heads of a group share keys, unrepeated
         scores = (folded @ key.float().transpose(1, 2)).reshape(heads, len(some), tokens).mul_(scaling)
-        scores.masked_fill_((place > some[:, None]) | ~seen, -torch.inf)
+        scores.masked_fill_(~seen, -torch.inf)
         parts.append(torch.softmax(scores, -1) @ keys.float())
     return torch.cat(parts, -1)
 
@@ -89,11 +92,16 @@ def masses(decoder: Decoder, inputs, asked: list[torch.Tensor], keys: torch.Tens
     global _measure
     found: list[list[torch.Tensor]] = []
     seen = inputs["attention_mask"].bool()
+    place = torch.arange(seen.shape[1], device=seen.device)
 
-    def measure(query, key, scaling):
+    def visible(mask, i: int):
+        """The model's own mask; where it has none, attention is causal."""
+        return (place <= asked[i][:, None]) & seen[i] if mask is None else mask[i % len(mask), 0, asked[i]]
+
+    def measure(query, key, mask, scaling):
         found.append(
             [
-                mass_on(query[i], key[i], asked[i], keys[i], seen[i], scaling).mean(-1)
+                mass_on(query[i], key[i], asked[i], keys[i], visible(mask, i), scaling).mean(-1)
                 if len(asked[i])
                 else query.new_full((query.shape[1],), torch.nan)
                 for i in range(len(query))

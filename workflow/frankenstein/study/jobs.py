@@ -159,6 +159,10 @@ class Jobs:
         """Input of a job that queries a helper model (descriptions, judge): the checkpoint's manifest; empty for an endpoint."""
         return self.manifest(helper.checkpoint) if helper and helper.checkpoint else []
 
+    def helper_gpus(self, helper) -> int:
+        """GPUs of such a job: those of a job that generates, or none for an endpoint."""
+        return self.study.evaluation.gpus if helper and helper.checkpoint else 0
+
     def prompts(self, checkpoint: str) -> list[str]:
         """Prompt files of the recipes that prompt a checkpoint; empty for a Base, which uses its own prompt."""
         return [self.paths.prompt.format(recipe=recipe) for recipe in self.study.prompted_by(checkpoint)]

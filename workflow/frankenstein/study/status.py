@@ -37,10 +37,10 @@ def status(given: Path, snakefile: Path) -> str:
     paths = Layout(config.load(config.read(root / path)).study)
     with ThreadPoolExecutor() as pool:
         runs = [
-            pool.submit(plan.jobs, path, snakefile.resolve(), *arguments, root=root)
+            pool.submit(plan.dry_run, path, snakefile.resolve(), *arguments, root=root)
             for arguments in ([], ["--forceall"])
         ]
-        missing, every = (run.result() for run in runs)
+        missing, every = (plan.jobs(run.result()) for run in runs)
     lines = [f"{paths.results}: {len(every) - len(missing)} of {len(every)} jobs done", ""]
     of = stages(snakefile)
     rows = [["stage", "done", "missing"]]

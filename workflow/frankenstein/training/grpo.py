@@ -22,6 +22,8 @@ from ..core.errors import InputError
 from ..grading import short
 from ..grading.outcome import RIGHT
 from ..inference.cache import digest
+from ..models.architecture import read_config
+from ..models.family import family_of
 from .sft import RLPrompt, Told, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
 
 
@@ -103,6 +105,9 @@ def grpo(
         with PartialState().main_process_first() if processes > 1 else contextlib.nullcontext():
             begun = _begun(scratch, start, prompts, settings)
     print(f"going on from {begun}" if begun else "from the start", flush=True)
+    kind = read_config(begun or start)["model_type"]
+    if why := family_of(kind).refused.get("frozen_rl"):
+        raise InputError(f"{start}: {kind}: {why}")
     # The trainer would look for weights under names that transformers 5 does not save, and silently load nothing.
     model, processor = load(Path(begun or start), template)
     processor.tokenizer.padding_side = "left"

@@ -62,7 +62,7 @@ def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int
     found.sort(key=lambda matrix: -matrix.rows * matrix.columns * min(matrix.rows, matrix.columns))
     work = [(matrix, directories) for matrix in found]
     with _processes(jobs) as spread:
-        names = [(name, directories) for name in [*(matrix.name for matrix in found), *small]]
+        names = [(name, directories) for name in dict.fromkeys([*(matrix.tensor for matrix in found), *small])]
         if bad := [found for some in spread(_not_finite, names) for found in some]:
             directory, name = bad[0]
             raise InputError(
