@@ -31,7 +31,7 @@ rule attention:
         max_pixels=study.evaluation.max_pixels,
         # Two jobs never write to one file: checkpoint, or checkpoint and text.
         store=lambda wildcards: (
-            f"{paths.results}/answers/attention.{'.on.'.join(wildcards[:-1])}/{wildcards.shard}.jsonl"
+            f"{on_disk.results}/answers/attention.{'.on.'.join(wildcards[:-1])}/{wildcards.shard}.jsonl"
         ),
         code=code("attention.py"),
         family=family,

@@ -146,7 +146,7 @@ rule describe:
         batch=study.evaluation.batch,
         engine=study.evaluation.engine,
         max_pixels=study.evaluation.max_pixels,
-        store=f"{paths.results}/answers/descriptions.{{task}}/0.jsonl",
+        store=f"{on_disk.results}/answers/descriptions.{{task}}/0.jsonl",
         code=code("describe.py"),
     script:
         "../workflow/scripts/describe.py"

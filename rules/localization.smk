@@ -25,7 +25,7 @@ rule swap_vision_tokens:
         shards=study.probes.shards,
         memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
-        store=f"{paths.results}/answers/swap.{{checkpoint}}.{{function}}/{{shard}}.jsonl",
+        store=f"{on_disk.results}/answers/swap.{{checkpoint}}.{{function}}/{{shard}}.jsonl",
         code=code("swap_vision_tokens.py"),
         family=family,
     script:
@@ -54,7 +54,7 @@ rule skip_layers:
         shards=study.probes.shards,
         memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
-        store=f"{paths.results}/answers/skip.{{checkpoint}}/{{shard}}.jsonl",
+        store=f"{on_disk.results}/answers/skip.{{checkpoint}}/{{shard}}.jsonl",
         code=code("skip_layers.py"),
         family=family,
     script:

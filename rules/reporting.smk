@@ -274,8 +274,8 @@ use rule table2 as regions with:
 rule test_claims:
     input:
         **jobs.files(*PARTS),
-        claims=study.claims,
-        reference=REFERENCE,
+        claims=CLAIMS,
+        reference=jobs.reference,
     output:
         **figure("claims"),
         verdicts=table("verdicts"),
@@ -304,11 +304,14 @@ rule write_report:
         **jobs.files(*PARTS),
         figures=expand(paths.figure, figure=FIGURES, kind=["pdf", "png", "csv"]),
         tables=expand(paths.table, table=TABLES),
-        claims=study.claims,
-        page=["workflow/report/report.html.jinja", "workflow/report/report.js"],
+        claims=CLAIMS,
+        page=[
+            of_workflow(f"workflow/report/{name}")
+            for name in ("report.html.jinja", "report.js")
+        ],
         words=[
-            "workflow/report/columns.yaml",
-            *expand("workflow/report/{name}.rst", name=FIGURES + TABLES),
+            of_workflow(f"workflow/report/{name}")
+            for name in ("columns.yaml", *(f"{name}.rst" for name in FIGURES + TABLES))
         ],
     output:
         page=paths.report,

@@ -37,7 +37,7 @@ EXPENSIVE = {
     "fetch_checkpoint": "core: errors logs progress; models: architecture checkpoints classes family hub manifests weights",
 }
 # Imports run one way: a chapter knows those before it, and no other.
-CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "api", "cli")  # fmt: skip
+CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "api", "cli", "__main__")  # fmt: skip
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ EDITS = {
     "report/page.py": "write_report",
     "study/schema.py": "",
     "study/jobs.py": "",
-    "cli.py": "",
+    "cli/studies.py": "",
 }
 
 

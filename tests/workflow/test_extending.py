@@ -60,7 +60,7 @@ def test_a_benchmark_is_one_file(extended):
     assert run(extended, "-c", made).strip() == "There are 5 pens. How many pens?"
     answer = {"id": 1, "response": "The answer is 5.", "answer": "5.0"}
     (extended / "answers.jsonl").write_text(json.dumps(answer) + "\n")
-    said = run(extended, "-m", "frankenstein.cli", "grade", "--task", "svamp", "answers.jsonl", "-o", "verdicts.jsonl")
+    said = run(extended, "-m", "frankenstein", "grade", "--task", "svamp", "answers.jsonl", "-o", "verdicts.jsonl")
     assert "1 right" in said
     run(extended, "-m", "frankenstein.study.reference_docs")
     assert "`svamp`" in (extended / "config" / "README.md").read_text()

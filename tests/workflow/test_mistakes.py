@@ -105,7 +105,7 @@ def test_a_workflow_profile_that_is_not_there_is_refused(tmp_path):
 def test_the_plan_of_the_paper(tmp_path):
     repository = copy_repository(tmp_path / "repository")
     made = subprocess.run(
-        [sys.executable, "-m", "frankenstein.cli", "plan", "config/paper.yaml", "--gpu-memory", "24"],
+        [sys.executable, "-m", "frankenstein", "plan", "config/paper.yaml", "--gpu-memory", "24"],
         cwd=repository, env={**os.environ, "PYTHONPATH": str(repository / "workflow")}, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert re.search(r"^generate +13 ", made, re.M)

@@ -167,8 +167,7 @@ def weight_updates(
     results/README.md). Weights are streamed: only a few matrices are in memory at a time. jobs: number of processes (default:
     all cores).
 
-    >>> table = fk.weight_updates(base, IN, RL, jobs=1)  # doctest: +ELLIPSIS
-    1 of ...
+    >>> table = fk.weight_updates(base, IN, RL, jobs=1)
     >>> sorted(set(table.stage))
     ['IN', 'RL']
     """

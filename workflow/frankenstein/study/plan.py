@@ -19,32 +19,38 @@ _PROBES = ("attention", "attention_on_text", "swap_vision_tokens", "skip_layers"
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
 
-def dry_run(path: Path, snakefile: Path) -> str:
-    """What Snakemake's dry run prints of a study. Raises InputError with it if the dry run fails."""
+def dry_run(path: Path, snakefile: Path, *arguments: str, root: Path | None = None) -> str:
+    """What Snakemake's dry run prints of a study. arguments: further ones for Snakemake; root: the directory to run it in.
+
+    Raises InputError with the output if the dry run fails.
+    """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path), "--dry-run"]
     command += ["--quiet", "host"]  # in place of the profile's, which leaves out the jobs
-    made = subprocess.run([*command, "--cores", "1"], capture_output=True, text=True, check=False)
+    made = subprocess.run([*command, "--cores", "1", *arguments], cwd=root, capture_output=True, text=True, check=False)
     if made.returncode:
         raise InputError(f"{path}: the dry run fails:\n{(made.stdout + made.stderr)[-2000:]}")
     return made.stdout + made.stderr
 
 
 def jobs(printed: str) -> pd.DataFrame:
-    """Jobs that a dry run printed, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes), disk_mb."""
+    """Jobs that a dry run printed, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes),
+    disk_mb, output, log (lists of paths)."""
     rows = []
     for rule, body in _JOB.findall(printed):
         found = re.search(r"^    resources: (.*)$", body, re.M)
         amounts = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", found[1] if found else ""))
         kinds = ("gpu", "mem_mb", "runtime", "disk_mb")
         named = re.search(r"^    wildcards: (.*)$", body, re.M)
+        files = {key: re.search(rf"^    {key}: (.*)$", body, re.M) for key in ("output", "log")}
         wildcards = dict(re.findall(r"(\w+)=([\w.-]+)", named[1] if named else ""))
         rows.append(
             {"rule": rule, "checkpoint": wildcards.get("checkpoint", ""), "wildcards": wildcards}
             | {kind: int(amounts.get(kind, 0)) for kind in kinds}
+            | {key: found[1].split(", ") if found else [] for key, found in files.items()}
         )
     return pd.DataFrame(
         [row for row in rows if row["rule"] != "all"],
-        columns=["rule", "checkpoint", "wildcards", "gpu", "mem_mb", "runtime", "disk_mb"],
+        columns=["rule", "checkpoint", "wildcards", "gpu", "mem_mb", "runtime", "disk_mb", "output", "log"],
     )
 
 

@@ -37,6 +37,7 @@ _SECTIONS = {
     schema.Endpoint: "`descriptions.endpoint`, `judge.endpoint`",
     schema.Probes: "`probes`",
     schema.Updates: "`updates`",
+    schema.Training: "`training`",
 }
 
 

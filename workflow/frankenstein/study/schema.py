@@ -462,6 +462,14 @@ class Updates(Closed):
     shards: Count = _key("number of single-threaded jobs that each recipe's weight matrices are split into", default=1)
 
 
+class Training(Closed):
+    report_to: Literal["trackio", "wandb"] | None = _key(
+        "experiment tracker that RL's trainer also logs to, if it is installed where the training runs: `trackio` (local, unless "
+        "`TRACKIO_SPACE_ID` is set) or `wandb` (by `WANDB_PROJECT`, `WANDB_MODE`); omit for none. Changes no result",
+        default=None,
+    )
+
+
 class Merging(Closed):
     rest_from: str | dict[str, str] = _key(
         "donor of all weights outside the decoder layers: `early` (the donor of the hybrid's Early layers, as in the paper's "
@@ -518,6 +526,7 @@ class Study(Closed):
     judge: Judge | None = _key("model that judges responses the rules cannot grade; omit for none", default=None)
     probes: Probes = _key("settings of vision-token swapping, layer skipping and attention", default=Probes())
     updates: Updates = _key("settings of the weight-update analysis", default=Updates())
+    training: Training = _key("settings of the training by the workflow", default=Training())
     claims: list[str] = _key(
         "files of claims to test (`workflow/claims/paper.yaml` documents the format)",
         default=["workflow/claims/paper.yaml"],

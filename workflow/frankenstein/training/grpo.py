@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -71,6 +72,7 @@ def grpo(
     bf16: bool = False,
     answer: Callable = answer_reward,
     template: str | None = None,
+    report_to: str = "none",
 ) -> pd.DataFrame:
     """GRPO with verifiable rewards and `prompts_per_step` x `num_generations` rollouts per step; saves to `out`.
 
@@ -80,9 +82,10 @@ def grpo(
     weights and optimizer state in float32. answer: the reward function for answers. template: a chat template
     replacing that of `start`; it is saved with the checkpoint, whose dtype is the one `start` is stored in. save_steps:
     interval in steps for saving the full state (weights, optimizer, RNG) to the folder `scratch`, from which an
-    interrupted run resumes; the folder is deleted at the end. Returns the log: step, loss, reward, reward_answer,
+    interrupted run resumes; the folder is deleted at the end. report_to: "trackio" or "wandb" to log there as well. Returns the log: step, loss, reward, reward_answer,
     reward_format, completion_length (tokens), kl (empty if beta = 0).
     """
+    reporting = _reporting(report_to, out)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     begun = None
     if save_steps:
@@ -133,7 +136,8 @@ def grpo(
             beta=beta,
             reward_weights=[rewards[name] for name in functions],
             **quiet(steps, seed)
-            | ({"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}),
+            | ({"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {})
+            | reporting,
             shuffle_dataset=False,
             bf16=bf16,
             gradient_checkpointing=bf16,  # a model large enough for bf16 needs this as well
@@ -166,6 +170,17 @@ def grpo(
             "kl": "kl",
         },
     )
+
+
+def _reporting(to: str, out: Path) -> dict:
+    """Trainer arguments that also log to trackio or wandb, as a run named after the checkpoint. Raises InputError if it is not
+    installed, before any training."""
+    if to == "none":
+        return {}
+    if importlib.util.find_spec(to) is None:
+        raise InputError(f"training.report_to: {to} is not installed here: `pip install {to}`, or leave the key out")
+    name = out.parent.name if out.name == "model" else out.name
+    return {"report_to": [to], "run_name": name, "project": "frankenstein"}
 
 
 def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from ..models.weights import Weights
 from . import RANKS, matrices, vectors
 
@@ -67,9 +68,9 @@ def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int
             raise InputError(
                 f"{directory}: {name!r} holds NaN or infinity ({len(bad)} such tensors); download it again"
             )
-        rows = []
-        for number, (matrix, made) in enumerate(zip(found, spread(_of_matrix, work), strict=True), 1):
-            print(f"{number} of {len(found)}: {matrix.name}", flush=True)
+        rows, done = [], Progress(len(found))
+        for number, made in enumerate(spread(_of_matrix, work), 1):
+            done(number)
             rows += made
     import pandas as pd  # imported here only, to save memory in the worker processes
 
