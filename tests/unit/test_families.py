@@ -13,6 +13,7 @@ from families import CHECKPOINTS, LAYERS, checkpoint
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from frankenstein import cli
 from frankenstein.core.errors import InputError
 from frankenstein.inference.generation import generate
 from frankenstein.inference.prompts import Prompt, encode, tokens_at_most
@@ -258,6 +259,16 @@ def test_the_families_listed_are_those_tested():
     assert all(set(family.refused) <= set(ABILITIES) for family in families().values())
 
 
+def test_the_command_lists_families_and_tells_of_a_checkpoint(directory, capsys, tmp_path):
+    cli.main(["families"])
+    said = capsys.readouterr().out
+    assert re.search(r"qwen3_vl +generation yes +swap yes", said)
+    assert "mllama, swap, skip, attention: images enter by cross-attention layers" in said
+    shutil.copy(directory("gemma4") / "config.json", tmp_path)
+    cli.main(["families", str(tmp_path)])
+    assert re.search(r"gemma4: 6 decoder layers; .*\n.*\n +swap +no: layers read", capsys.readouterr().out)
+
+
 def asked(processor, seed: int, text_only: bool = False):
     """Two prompts of different lengths in one batch; the seed decides what is seen."""
     images = [None if text_only else noise(84, 56, seed + number) for number in range(2)]
@@ -297,6 +308,21 @@ def test_swaps_are_those_of_hooks_and_of_an_edited_cache(load, family):
             check_answers([made[row][mode, first]], [twin])
         own, other = made[row][sweep.NONE, -1].logits, made[row][sweep.HIDDEN_STATE_AT_LAYER, 1].logits
         assert (own - other).abs().max() > 1e-2
+
+
+@torch.inference_mode()
+def test_a_family_without_tests_is_proved_before_it_is_believed(load, monkeypatch):
+    """As if InternVL had no file, and did something to its logits that the engine does not."""
+    model, processor = load("internvl")
+    monkeypatch.setattr(sweep, "families", dict)
+    inputs = encode(processor, asked(processor, 1))
+    known = Decoder(model)
+    assert sweep.skip(known, inputs, [range(1)], 1)
+    assert known.proved
+    unknown = Decoder(model)
+    monkeypatch.setattr(unknown, "finish", lambda hidden: known.finish(hidden) * 1.01)
+    with pytest.raises(InputError, match="internvl: without any intervention"):
+        sweep.skip(unknown, inputs, [range(1)], 1)
 
 
 @pytest.mark.parametrize("family", able("attention"))

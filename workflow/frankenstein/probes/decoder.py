@@ -103,6 +103,9 @@ class Decoder:
         if why := refusal(model):
             raise InputError(f"{model.config.model_type}: {why}")
         self.model, self.text = model, text_decoder(model)
+        self.proved = (
+            False  # whether a sweep without interventions was seen to be the model's own answer (sweep._prove)
+        )
         self.layers = list(self.text.layers)
         # Layers may be spread over several GPUs (models.loading.spread); what a layer reads is brought to its own.
         self.devices = [next(layer.parameters()).device for layer in self.layers]

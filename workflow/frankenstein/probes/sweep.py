@@ -23,6 +23,7 @@ from transformers import AttentionInterface
 
 from ..core.errors import InputError
 from ..inference.generation import stop_tokens
+from ..models.family import families
 from .decoder import Decoder, Embedded, vision_tokens
 from .modes import MODES
 
@@ -535,6 +536,24 @@ def _check(max_new_tokens: int) -> None:
         raise InputError(f"max_new_tokens is {max_new_tokens}, but at least one token must be generated")
 
 
+def _prove(decoder: Decoder, inputs, unmodified: list[Answer]) -> None:
+    """Once per model of a family that no test covers: the unmodified rows are the model's own answers, or InputError.
+
+    The largest difference of the first logits, in standard deviations of the logits: 1e-3 in float32, 0.2 in half precision.
+    """
+    kind = decoder.model.config.model_type
+    if decoder.proved or kind in families():
+        return
+    own = decoder.model(**inputs, logits_to_keep=1).logits[:, -1].float().cpu()
+    off = float(((torch.stack([answer.logits for answer in unmodified]) - own).abs() / own.std()).max())
+    if off > (1e-3 if decoder.model.dtype == torch.float32 else 0.2):
+        raise InputError(
+            f"{kind}: without any intervention, the sweep's first logits differ from the model's own by {off:.2g} standard deviations: "
+            "this family does something that the sweep does not know, and its results would be wrong"
+        )
+    decoder.proved = True
+
+
 @torch.inference_mode()
 def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> list[list[Answer]]:
     """Greedy answers with layers skipped: [example][row]; row 0 skips nothing, row 1 + i skips layers ranges[i].
@@ -552,9 +571,11 @@ def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> 
         ops[row, layers.start : layers.stop] = SKIP
     prompts = decoder.embed(inputs, max_new_tokens)
     with decoder.attention("frankenstein"):
-        return _BatchedSweep(decoder, prompts, [0] * len(prompts), ops).run(
+        answers = _BatchedSweep(decoder, prompts, [0] * len(prompts), ops).run(
             max_new_tokens, stop_tokens(decoder.model.generation_config)
         )
+    _prove(decoder, inputs, [rows[0] for rows in answers])
+    return answers
 
 
 @torch.inference_mode()
@@ -607,7 +628,9 @@ def swap(
                 f"pair {number}: no text follows the image, so nothing reads it; only {HIDDEN_STATE_AT_LAYER}"
             )
     with decoder.attention("frankenstein"):
-        return _swap(decoder, pairs, modes, max_new_tokens)
+        answers = _swap(decoder, pairs, modes, max_new_tokens)
+    _prove(decoder, targets, [rows[NONE, -1] for rows in answers])
+    return answers
 
 
 @dataclass(frozen=True)
