@@ -8,12 +8,21 @@ from __future__ import annotations
 import contextlib
 
 import torch
+from transformers import DynamicCache
 
-from frankenstein.probes.decoder import decoder_layers, vision_spans
+
+def decoder_layers(model):
+    """The decoder layers of any model of transformers."""
+    return model.get_decoder().layers
 
 
 def _hidden(args, kwargs):
     return args[0] if args else kwargs["hidden_states"]
+
+
+def _last(model):
+    """The last token's logits; Gemma 4, given the number 1, would not run the others through its last layers."""
+    return torch.tensor([-1], device=model.device)
 
 
 @contextlib.contextmanager
@@ -49,7 +58,7 @@ def generate(model, inputs, max_new_tokens, every=False):
 
 
 def swap(model, targets, sources, image, max_new_tokens, change=lambda states: states, every=False):
-    """{layer: answers} with the source's hidden states of image `image` entering that layer, in prefill only.
+    """{layer: answers} with the source's hidden states of image `image` (see image_mask) entering that layer, in prefill only.
 
     change: function applied beforehand to the source's states [vision tokens of the batch, hidden].
     """
@@ -60,7 +69,7 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
         states.append(_hidden(args, kwargs)[masks[1]].clone())
 
     with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in decoder_layers(model))):
-        model(**sources, logits_to_keep=1)
+        model(**sources, logits_to_keep=_last(model))
     answers = {}
     for layer, module in enumerate(decoder_layers(model)):
         prefill = True
@@ -71,6 +80,10 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
                 return None
             prefill = False
             hidden = _hidden(args, kwargs).clone()
+            if (
+                hidden.shape[:2] != masks[0].shape
+            ):  # of Gemma 4's last layers no token reads another: they run the last one
+                return None
             hidden[masks[0]] = change(states[layer])
             return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
 
@@ -79,37 +92,39 @@ def swap(model, targets, sources, image, max_new_tokens, change=lambda states: s
     return answers
 
 
-def image_mask(model, inputs, image):
-    """Mask of the vision tokens of one image per prompt: bool [batch, tokens]."""
-    mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
-    for row, ids in enumerate(inputs["input_ids"]):
-        span = vision_spans(model, ids)[image]
-        mask[row, span.start : span.stop] = True
-    return mask
+def image_mask(model, inputs, image=None):
+    """Mask of vision tokens: bool [batch, tokens]. image: number of a run of them in each prompt; all of a prompt if None."""
+    mask = inputs["input_ids"] == model.config.image_token_id
+    if image is None:
+        return mask
+    begins = mask & ~torch.nn.functional.pad(mask, (1, 0))[:, :-1]
+    return mask & (begins.cumsum(1) == image + 1)
 
 
 def swap_cache(model, target, source, layers, max_new_tokens, image=0):
-    """One pair: the source's vision-span keys and values at `layers`, in a transformers cache, then the text.
+    """One pair: the source's keys and values of vision tokens at `layers`, in a transformers cache, then the text.
 
     target, source: one prompt each, with equally many vision tokens. Returns (tokens, first logits).
     """
-    span, other = (vision_spans(model, inputs["input_ids"][0])[image] for inputs in (target, source))
+    places, others = (image_mask(model, inputs, image)[0].nonzero()[:, 0] for inputs in (target, source))
+    stop = int(places[-1]) + 1
     positions, caches = [], []
 
     def keep(module, args, kwargs):
         positions.append(kwargs["position_ids"] if "position_ids" in kwargs else args[1])
 
-    rotary = model.model.language_model.rotary_emb
+    rotary = model.get_decoder().rotary_emb
     with hooked(rotary.register_forward_pre_hook(keep, with_kwargs=True)):
         for inputs in (target, source):
-            caches.append(model(**inputs, use_cache=True).past_key_values)
+            # Without a config it keeps all tokens of layers with a sliding window too; the mask cuts them.
+            caches.append(model(**inputs, past_key_values=DynamicCache(), use_cache=True).past_key_values)
     for index, (cache, given) in enumerate(zip(caches[0].layers, caches[1].layers, strict=True)):
         if index in layers:
-            cache.keys[:, :, span.start : span.stop] = given.keys[:, :, other.start : other.stop]
-            cache.values[:, :, span.start : span.stop] = given.values[:, :, other.start : other.stop]
-        cache.keys, cache.values = cache.keys[:, :, : span.stop], cache.values[:, :, : span.stop]
+            cache.keys[:, :, places] = given.keys[:, :, others]
+            cache.values[:, :, places] = given.values[:, :, others]
+        cache.keys, cache.values = cache.keys[:, :, :stop], cache.values[:, :, :stop]
     cache = caches[0]
-    ids, at = target["input_ids"][:, span.stop :], positions[0][..., span.stop :]
+    ids, at = target["input_ids"][:, stop:], positions[0][..., stop:]
     following = int(positions[0].max()) + 1
     stops = model.generation_config.eos_token_id
     tokens, first = [], None
@@ -136,6 +151,18 @@ def skip(model, inputs, layers, max_new_tokens, every=False):
         return generate(model, inputs, max_new_tokens, every)
 
 
+@torch.inference_mode()
+def attention_weights(model, inputs, asked, keys):
+    """Attention weights on the keys by output_attentions: [attention layer][example] -> tensor [heads, keys], averaged over `asked`.
+
+    asked: query tokens per example, each int [n]; keys: bool [batch, tokens]. Layers that give no attention weights have no
+    entry (Qwen3.5's gated DeltaNet). The model attends eagerly from here on.
+    """
+    model.set_attn_implementation("eager")
+    weights = model(**inputs, output_attentions=True).attentions
+    return [[layer[row][:, asked[row]][..., keys[row]].mean(1) for row in range(len(asked))] for layer in weights]
+
+
 # --- all layers as rows of one batch, a hook per row: the best that one would write with hooks and generate -----------------------------
 
 
@@ -152,7 +179,7 @@ def swap_in_rows(model, target, source, max_new_tokens) -> dict:
         states.append(_hidden(args, kwargs)[0, image_mask(model, source, 0)[0]].clone())
 
     with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in layers)):
-        model(**source, logits_to_keep=1)
+        model(**source, logits_to_keep=_last(model))
     mask, done = image_mask(model, target, 0)[0], set()
 
     def replace(layer):

@@ -20,7 +20,7 @@ rule attention:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1,
+        gpu=study.probes.gpus,
         mem_mb=per_attempt(costs.probe_mb),
         runtime=per_attempt(costs.attention_minutes),
     params:
@@ -32,7 +32,7 @@ rule attention:
         max_pixels=study.evaluation.max_pixels,
         # Two jobs never write to one file: checkpoint, or checkpoint and text.
         store=lambda wildcards: (
-            f"{paths.results}/answers/attention.{'.on.'.join(wildcards[:-1])}/{wildcards.shard}.jsonl"
+            f"{on_disk.results}/answers/attention.{'.on.'.join(wildcards[:-1])}/{wildcards.shard}.jsonl"
         ),
         code=code("attention.py"),
         family=family,

@@ -8,23 +8,45 @@ from snakemake.exceptions import WorkflowError
 
 from frankenstein.core.errors import InputError
 from frankenstein.core.provenance import code_hash
+from frankenstein.report.templates import PAGE
 from frankenstein.study import config as schema
 from frankenstein.study import costs
 from frankenstein.study.jobs import PARTS, REFERENCE, Jobs
+from frankenstein.study.layout import Layout
 
 try:
     study = schema.load(config)
 except InputError as error:
     raise WorkflowError(str(error))
 
-jobs = Jobs(study)
-paths = jobs.paths  # the location of every file: workflow/frankenstein/study/layout.py
+HERE = workflow.current_basedir
+
+
+def of_workflow(path):
+    """Where a file of this repository is: relative where Snakemake runs in it, so that results copied to another clone stay up to
+    date; absolute for a workflow that uses this one as a module; in Snakemake's cache if the module is fetched from a host.
+    """
+    if not HERE.is_local:
+        return workflow.source_path(f"../{path}")
+    root = Path(HERE.get_path_or_uri(secret_free=True)).parent
+    return path if root == Path.cwd() else str(root / path)
+
+
+paths = Layout(study.study)  # the location of every file
+# Snakemake puts a module's prefix before files of rules; in params, it is up to us (`on_disk`).
+jobs = Jobs(
+    study,
+    of_workflow(REFERENCE),
+    results=str(workflow.modifier.modify_path(paths.results)),
+)
+on_disk = jobs.on_disk
 LOG, BENCHMARK = f"{paths.results}/logs", f"{paths.results}/benchmarks"
 # The environment of jobs that answer by the configured engine.
 ENGINE = (
     f"../envs/{'vllm' if study.evaluation.engine == 'vllm' else 'frankenstein'}.yaml"
 )
-SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+# Claims of one's own lie where the workflow runs, the paper's lie here.
+CLAIMS = [path if Path(path).exists() else of_workflow(path) for path in study.claims]
 BEGAN = time()
 # Contents of the report, in the order in which the rules register them.
 FIGURES, TABLES = [], []
@@ -57,7 +79,7 @@ wildcard_constraints:
 
 def code(script, *modules):
     """Hash of a script and of the library modules that it uses: as a param, it reruns the rule when they change."""
-    return code_hash(SCRIPTS / script, *modules)
+    return code_hash(of_workflow(f"workflow/scripts/{script}"), *modules)
 
 
 def family(wildcards):
@@ -106,14 +128,14 @@ def kept(path):
 def report_arguments():
     """What report.page.write must know of this study."""
     return dict(
-        results=paths.results,
+        results=on_disk.results,
         config=config,
         names=list(dict.fromkeys([*study.checkpoints, *jobs.roles()])),
         figures=FIGURES,
         tables=TABLES,
         settings=jobs.settings(*PARTS),
-        claim_files=study.claims,
-        captions="workflow/report",
+        claim_files=CLAIMS,
+        captions=str(Path(of_workflow("workflow/report/columns.yaml")).parent),
     )
 
 
@@ -155,7 +177,7 @@ def check_claims():
     from frankenstein.claims import statements  # takes a second
 
     try:
-        statements.read(study.claims)
+        statements.read(CLAIMS)
     except InputError as error:
         raise WorkflowError(str(error))
 

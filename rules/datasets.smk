@@ -138,7 +138,7 @@ rule describe:
     conda:
         ENGINE
     resources:
-        gpu=1 if jobs.helper_input(study.descriptions) else 0,
+        gpu=jobs.helper_gpus(study.descriptions),
         mem_mb=costs.helper_mb(study, study.descriptions),
         runtime=240,
     params:
@@ -146,7 +146,7 @@ rule describe:
         batch=study.evaluation.batch,
         engine=study.evaluation.engine,
         max_pixels=study.evaluation.max_pixels,
-        store=f"{paths.results}/answers/descriptions.{{task}}/0.jsonl",
+        store=f"{on_disk.results}/answers/descriptions.{{task}}/0.jsonl",
         code=code("describe.py"),
     script:
         "../workflow/scripts/describe.py"

@@ -74,7 +74,7 @@ rule generate:
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
         engine=study.evaluation.engine,
         server=lambda wildcards: jobs.server(wildcards.checkpoint),
-        store=paths.answers,
+        store=on_disk.answers,
         code=code("generate.py"),
     script:
         "../workflow/scripts/generate.py"
@@ -115,7 +115,7 @@ rule generate_hybrids:
         system_prompt=lambda wildcards: study.recipes[wildcards.recipe].system_prompt,
         engine=study.evaluation.engine,
         store=lambda wildcards: {
-            hybrid: paths.answers.format(
+            hybrid: on_disk.answers.format(
                 checkpoint=f"{wildcards.recipe}.{hybrid}", shard=wildcards.shard
             )
             for hybrid in jobs.in_memory
@@ -193,14 +193,14 @@ rule judge:
     conda:
         ENGINE
     resources:
-        gpu=1 if jobs.helper_input(study.judge) else 0,
+        gpu=jobs.helper_gpus(study.judge),
         mem_mb=costs.helper_mb(study, study.judge),
         runtime=120,
     params:
         by=study.judge.model_dump() if study.judge else None,
         batch=study.evaluation.batch,
         engine=study.evaluation.engine,
-        store=f"{paths.results}/answers/judge.{{checkpoint}}/0.jsonl",
+        store=f"{on_disk.results}/answers/judge.{{checkpoint}}/0.jsonl",
         code=code("judge.py"),
     script:
         "../workflow/scripts/judge.py"

@@ -15,7 +15,7 @@ rule swap_vision_tokens:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1,
+        gpu=study.probes.gpus,
         mem_mb=per_attempt(costs.probe_mb),
         runtime=per_attempt(costs.swap_minutes),
     params:
@@ -25,7 +25,7 @@ rule swap_vision_tokens:
         shards=study.probes.shards,
         memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
-        store=f"{paths.results}/answers/swap.{{checkpoint}}.{{function}}/{{shard}}.jsonl",
+        store=f"{on_disk.results}/answers/swap.{{checkpoint}}.{{function}}/{{shard}}.jsonl",
         code=code("swap_vision_tokens.py"),
         family=family,
     script:
@@ -45,7 +45,7 @@ rule skip_layers:
     conda:
         "../envs/frankenstein.yaml"
     resources:
-        gpu=1,
+        gpu=study.probes.gpus,
         mem_mb=per_attempt(costs.probe_mb),
         runtime=per_attempt(costs.skip_minutes),
     params:
@@ -54,7 +54,7 @@ rule skip_layers:
         shards=study.probes.shards,
         memory_mb=study.probes.memory_mb,
         max_new_tokens=study.probes.max_new_tokens,
-        store=f"{paths.results}/answers/skip.{{checkpoint}}/{{shard}}.jsonl",
+        store=f"{on_disk.results}/answers/skip.{{checkpoint}}/{{shard}}.jsonl",
         code=code("skip_layers.py"),
         family=family,
     script:

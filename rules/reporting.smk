@@ -274,8 +274,8 @@ use rule table2 as regions with:
 rule test_claims:
     input:
         **jobs.files(*PARTS),
-        claims=study.claims,
-        reference=REFERENCE,
+        claims=CLAIMS,
+        reference=jobs.reference,
     output:
         **figure("claims"),
         verdicts=table("verdicts"),
@@ -304,18 +304,14 @@ rule write_report:
         **jobs.files(*PARTS),
         figures=expand(paths.figure, figure=FIGURES, kind=["pdf", "png", "csv"]),
         tables=expand(paths.table, table=TABLES),
-        claims=study.claims,
+        claims=CLAIMS,
         examples=expand(paths.examples, task=study.tasks()),
         responses=[path for name in jobs.roles() for path in jobs.responses(name)],
         maps=jobs.attention_maps(),
-        page=[
-            "workflow/report/report.css",
-            *map(str, sorted(Path("workflow/report").glob("*.js"))),
-            *map(str, sorted(Path("workflow/report").glob("*.jinja"))),
-        ],
+        page=[of_workflow(f"workflow/report/{name}") for name in PAGE],
         words=[
-            "workflow/report/columns.yaml",
-            *expand("workflow/report/{name}.rst", name=FIGURES + TABLES),
+            of_workflow(f"workflow/report/{name}")
+            for name in ("columns.yaml", *(f"{name}.rst" for name in FIGURES + TABLES))
         ],
     output:
         page=paths.report,

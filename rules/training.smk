@@ -85,11 +85,12 @@ rule reinforce:
         runtime=120,
         save_steps=lambda wildcards: study.checkpoints[wildcards.checkpoint].save_steps
         or 0,
+        report_to=study.training.report_to or "none",
     params:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        state=paths.training_state,
+        state=on_disk.training_state,
         code=code("reinforce.py"),
         family=family,
     script:
@@ -126,11 +127,12 @@ rule reinforce_prompts:
         runtime=per_attempt(costs.reinforce_minutes),
         save_steps=lambda wildcards: study.checkpoints[wildcards.checkpoint].save_steps
         or 0,
+        report_to=study.training.report_to or "none",
     params:
         settings=lambda wildcards: jobs.settings_of(wildcards.checkpoint),
         cuts=lambda wildcards: jobs.cuts(wildcards.checkpoint),
         system_prompt=lambda wildcards: study.system_prompt(wildcards.checkpoint),
-        state=paths.training_state,
+        state=on_disk.training_state,
         code=code("reinforce_prompts.py"),
         family=family,
     script:

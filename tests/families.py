@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from family_checkpoints import FAMILIES as CHECKPOINTS  # noqa: F401
+from family_checkpoints import checkpoint  # noqa: F401
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,

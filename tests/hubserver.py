@@ -1,5 +1,6 @@
-"""A small server that speaks enough of the Hub's protocol to download from, and misbehaves on demand."""
+"""A small server that speaks enough of the Hub's protocol to download from and upload to, and misbehaves on demand."""
 
+import base64
 import hashlib
 import json
 import re
@@ -17,10 +18,12 @@ class HubServer:
 
     `faults`: list of (regex of the path, what): "drop" (closes in mid-file), "truncate" (a shorter file, as if whole), an HTTP
     status, or bytes to serve instead; each is used once. `gated`: repositories that want a login. `requests` counts paths.
+    Uploads become the revision "main" of a repository, whose `visibility` is what it was made with; `owners`: who may be written to.
     """
 
-    def __init__(self, repos: dict, gated=()):
-        self.repos, self.gated = repos, set(gated)
+    def __init__(self, repos: dict, gated=(), owners=()):
+        self.repos, self.gated, self.owners = repos, set(gated), set(owners)
+        self.visibility, self.objects = {}, {}
         self.faults, self.requests, self.tokens = [], Counter(), set()
         hub = self
 
@@ -32,6 +35,12 @@ class HubServer:
 
             def do_HEAD(self):
                 hub.answer(self, False)
+
+            def do_POST(self):
+                hub.receive(self)
+
+            def do_PUT(self):
+                hub.receive(self)
 
             def log_message(self, *_):
                 pass
@@ -109,6 +118,66 @@ class HubServer:
         if file[3] not in files:
             return self.send(handler, 404, b"{}", {"X-Error-Code": "EntryNotFound"}, not get)
         return self.file(handler, files[file[3]], revision, what, get)
+
+    def receive(self, handler):
+        """An upload: make a repository, ask which files are LFS, send their bytes, commit."""
+        path = handler.path.split("?")[0]
+        self.requests[f"{handler.command} {path}"] += 1
+        if token := handler.headers.get("Authorization"):
+            self.tokens.add(token)
+        body = self.body(handler)
+        if stored := re.fullmatch(r"/objects/(\w+)", path):
+            self.objects[stored[1]] = body
+            return self.send(handler, 200)
+        if path == "/api/validate-yaml":
+            return self.json(handler, {"errors": [], "warnings": []})
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            repo = f"{asked['organization']}/{asked['name']}"
+            if asked["organization"] not in self.owners:
+                return self.send(handler, 403, b"{}")
+            self.repos[repo], self.visibility[repo] = {"main": {}}, asked.get("visibility")
+            return self.json(handler, {"url": f"{self.url}/{repo}"})
+        if found := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path):
+            objects = [
+                {**asked, "actions": {"upload": {"href": f"{self.url}/objects/{asked['oid']}"}}}
+                for asked in json.loads(body)["objects"]
+            ]
+            return self.json(handler, {"transfer": "basic", "objects": objects})
+        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
+        if found[2] == "preupload":
+            files = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["size"] >= 1000 else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            return self.json(handler, {"files": files})
+        files = self.repos[found[1]]["main"]
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "lfsFile":
+                files[line["value"]["path"]] = self.objects[line["value"]["oid"]]
+        oid = "c" * 40
+        return self.json(
+            handler, {"success": True, "commitOid": oid, "commitUrl": f"{self.url}/{found[1]}/commit/{oid}"}
+        )
+
+    def json(self, handler, answer):
+        self.send(handler, 200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    def body(self, handler) -> bytes:
+        if handler.headers.get("Transfer-Encoding") != "chunked":
+            return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(handler.rfile.readline(), 16):
+            body += handler.rfile.read(size)
+            handler.rfile.readline()
+        handler.rfile.readline()
+        return body
 
     def entry(self, data):
         entry = {"size": len(data), "oid": git_blob(data)}

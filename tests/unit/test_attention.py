@@ -1,6 +1,7 @@
 import math
 
 import families
+import naive_sweep
 import numpy as np
 import pandas as pd
 import pytest
@@ -161,14 +162,11 @@ def test_masses_of_a_padded_batch_against_output_attentions(family, implementati
     model.set_attn_implementation(implementation)
     found = attention.masses(Decoder(model), inputs, asked, keys)
     assert model.model.language_model.config._attn_implementation == implementation
-    model.set_attn_implementation("eager")
-    with torch.inference_mode():
-        weights = model(**inputs, output_attentions=True).attentions
-    for layer, by_example in enumerate(found):
-        for row, found in enumerate(by_example):
-            expected = weights[layer][row][:, asked[row]][..., keys[row]]  # heads, asked tokens, keys
-            torch.testing.assert_close(found.heads, expected.sum(-1).mean(-1), rtol=1e-4, atol=1e-6)
-            torch.testing.assert_close(found.keys, expected.mean((0, 1)), rtol=1e-4, atol=1e-6)
+    expected = naive_sweep.attention_weights(model, inputs, asked, keys)
+    for layer, weights in zip(found, expected, strict=True):
+        for of, twin in zip(layer, weights, strict=True):
+            torch.testing.assert_close(of.heads, twin.sum(-1), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(of.keys, twin.mean(0), rtol=1e-4, atol=1e-6)
 
 
 def test_chunks_of_queries_change_nothing():
@@ -176,7 +174,8 @@ def test_chunks_of_queries_change_nothing():
     query, key = torch.randn(6, 40, 8), torch.randn(2, 40, 8)
     keys, seen = torch.arange(40) % 3 == 0, torch.arange(40) > 2
     asked = torch.arange(10, 37)
-    whole, cut = (attention.weights_on(query, key, asked, keys, seen, 0.3, size) for size in (1 << 30, 1))
+    visible = (torch.arange(40) <= asked[:, None]) & seen
+    whole, cut = (attention.weights_on(query, key, asked, keys, visible, 0.3, size) for size in (1 << 30, 1))
     torch.testing.assert_close(whole, cut)
     assert whole.shape == (6, 14)
     for head in range(6):

@@ -1,8 +1,6 @@
 import json
-import re
 import shutil
 
-import families
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,6 @@ from safetensors.torch import load_file, save_file
 
 from frankenstein.core.errors import InputError
 from frankenstein.models import architecture, checkpoints, loading, manifests
-from frankenstein.models.family import families as known_families
 from frankenstein.models.weights import Weights, check_same_shapes
 
 
@@ -140,8 +137,8 @@ def damage_name(directory):
         (damage_pickle, r"no \.safetensors file \(pickled weights are not read\)"),
         (damage_nan, r"layers\.4\.mlp\.up_proj\.weight' holds NaN"),
         (damage_config, r"config\.json: not JSON"),
-        (damage_family, r"model_type 'llama'; supported: .*qwen2_5_vl"),
-        (damage_name, r"'model\.adapter\.weight': no known part"),
+        (damage_family, r"no num_hidden_layers"),
+        (damage_name, r"'model\.adapter\.weight' is no tensor of a qwen2_5_vl model"),
     ],
 )
 def test_a_damaged_checkpoint_is_one_clear_error_and_no_manifest(copy, damage, says, tmp_path):
@@ -152,7 +149,8 @@ def test_a_damaged_checkpoint_is_one_clear_error_and_no_manifest(copy, damage, s
 
 
 def test_every_parameter_has_a_part(tiny):
-    parts = {name: architecture.part_of(name) for name in Weights(tiny)}
+    weights = Weights(tiny)
+    parts = {name: weights.part(name) for name in weights}
     layers = {part.layer for part in parts.values() if part.component == "layer"}
     assert layers == set(range(9))
     seven = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -163,7 +161,7 @@ def test_every_parameter_has_a_part(tiny):
     }
     assert vision == {("attention", m) for m in ("qkv", "proj")} | {
         ("mlp", m) for m in ("gate_proj", "up_proj", "down_proj")
-    } | {("norm", "")}
+    } | {("norm", ""), ("attention", ""), ("mlp", "")}
     assert {part.matrix for part in parts.values() if part.component == "projector"} == {
         "merger.mlp.0",
         "merger.mlp.2",
@@ -178,39 +176,50 @@ def test_every_parameter_has_a_part(tiny):
     }
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
-def test_every_parameter_of_every_family_has_a_part(family):
-    """Weight matrices and nothing else have a name of a matrix; blocks have their depth."""
-    for name, tensor in families.build(family).state_dict().items():
-        part = architecture.part_of(name)
-        if "embed" not in name and "image_newline" not in name:
-            assert bool(part.matrix) == (tensor.ndim > 1), name
-        if found := re.search(r"(?:layers|blocks)\.(\d+)\.", name):
-            assert part.depth == int(found.group(1))
+@pytest.mark.parametrize("prefix", ["model.language_model.", "model."])
+def test_prefix_conventions_name_the_same_part(tiny, prefix):
+    """Files of newer and older transformers."""
+    own = ["layers.3.self_attn.q_proj.weight", "layers.3.self_attn.q_proj.bias", "norm.weight"]
+    (matrix, part), (_, of_bias), (_, of_norm) = architecture.canonical_parts(tiny, [prefix + o for o in own]).values()
+    assert matrix == "layers.3.self_attn.q_proj.weight"
+    assert part == architecture.Part("layer", 3, "attention", "q_proj", 3)
+    assert (of_bias.block, of_bias.matrix, of_norm.component) == ("attention", "", "final_norm")
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
-def test_what_the_other_families_say_changes_no_part(family, monkeypatch):
-    """Names are matched with the prefixes of all families, but a family's edit reruns nothing of another."""
-    names = list(families.build(family).state_dict())
-    with_all = [architecture.part_of(name) for name in names]
-    alone = known_families()[family]
-    monkeypatch.setattr(architecture, "_PROJECTING", alone.projector)
-    monkeypatch.setattr(architecture, "_SEEING", alone.vision + alone.projector)
-    assert [architecture.part_of(name) for name in names] == with_all
+def test_vision_by_either_name(tiny):
+    names = ["model.visual.merger.mlp.0.weight", "visual.blocks.0.attn.qkv.weight"]
+    (_, merger), (_, qkv) = architecture.canonical_parts(tiny, names).values()
+    assert (merger.component, merger.matrix) == ("projector", "merger.mlp.0")
+    assert qkv == architecture.Part("vision_tower", None, "attention", "qkv", 0)
 
 
-@pytest.mark.parametrize("prefix", ["model.language_model.", "model.", "language_model.model.", ""])
-def test_prefix_conventions_name_the_same_part(prefix):
-    assert architecture.canonical(f"{prefix}layers.3.self_attn.q_proj.weight") == "layers.3.self_attn.q_proj.weight"
-    assert architecture.part_of(f"{prefix}layers.3.mlp.up_proj.weight") == architecture.Part(
-        "layer", 3, "mlp", "up_proj", 3
-    )
-    assert architecture.part_of(f"{prefix}layers.3.self_attn.q_proj.bias").matrix == ""
-    assert architecture.part_of(f"{prefix}norm.weight").component == "final_norm"
-    assert architecture.part_of("language_model.lm_head.weight").component == "head"  # LLaVA-OneVision as published
-    assert architecture.part_of("model.visual.merger.mlp.0.weight").component == "projector"
-    assert architecture.part_of("visual.blocks.0.attn.qkv.weight").component == "vision_tower"
+def test_parts_are_remembered(tiny, monkeypatch, tmp_path):
+    """What was found once is read from the user's cache; a cache that cannot be written to costs time only."""
+    names = ["model.layers.0.mlp.up_proj.weight", "lm_head.weight", "other"]
+    with monkeypatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        first = architecture.canonical_parts(tiny, names)
+        patched.setattr(architecture, "empty_model", lambda directory: pytest.fail("looked again"))
+        assert architecture.canonical_parts(tiny, names) == first
+    assert first["other"] == ("other", None)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert architecture.canonical_parts(tiny, names) == first
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"model_type": "kimi_vl", "auto_map": {"AutoModel": "modeling.K"}}, "kimi_vl.*repository, which is not run"),
+        ({"model_type": "gpt7"}, "'gpt7' is unknown to transformers"),
+        ({"model_type": "t5"}, "neither a vision-language nor a language model"),
+        ({}, "no model_type"),
+    ],
+)
+def test_other_models_are_refused_before_weights_are_read(copy, config, says):
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=says):
+        Weights(copy)
 
 
 def test_another_size_is_named(tiny, copy):
@@ -231,6 +240,7 @@ def test_a_checkpoint_that_lacks_a_tensor_does_not_load(copy):
 
 
 def test_strips_are_the_tensors_rows_and_columns(tiny, tmp_path):
+    shutil.copy(tiny / "config.json", tmp_path)
     tensors = {
         "model.norm.weight": torch.randn(3).half(),
         "model.layers.0.mlp.up_proj.weight": torch.randn(7, 11).bfloat16(),
@@ -242,8 +252,8 @@ def test_strips_are_the_tensors_rows_and_columns(tiny, tmp_path):
         if tensor.ndim > 1:
             whole = tensor.flatten(1).float()
             for start, stop in ((0, 4), (3, 6), (4, 100)):
-                assert np.array_equal(weights.strip(architecture.canonical(name), 0, start, stop), whole[start:stop])
-                assert np.array_equal(weights.strip(architecture.canonical(name), 1, start, stop), whole[:, start:stop])
+                assert np.array_equal(weights.strip(name.removeprefix("model."), 0, start, stop), whole[start:stop])
+                assert np.array_equal(weights.strip(name.removeprefix("model."), 1, start, stop), whole[:, start:stop])
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-600])
     with pytest.raises(InputError, match=r"model\.safetensors: ends within 'visual"):

@@ -1,3 +1,6 @@
+import io
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -7,8 +10,11 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
 
+import frankenstein
 from frankenstein import cli
-from frankenstein.updates import matrices, vectors
+from frankenstein.core import terminal
+from frankenstein.updates import matrices, summary, vectors
+from frankenstein.updates.table import updates_table
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -72,8 +78,8 @@ def test_merge_verify_inspect(tiny, moved, tmp_path, capsys, link):
     arguments += ["--link", str(tmp_path / "shards")] if link else []
     cli.main([*arguments, "--dry-run"])
     said = capsys.readouterr().out
-    assert "disk: 0.00 GB" in said
-    assert ("once per parent" in said) == link
+    assert f"disk: {'0 bytes' if link else '1.6 MB'}" in said
+    assert ("each parent once" in said) == link
     assert not any(tmp_path.iterdir())
     cli.main(arguments)
     cli.main(["verify", str(out)])
@@ -117,6 +123,134 @@ def test_a_merge_imports_neither_torch_nor_pandas(tiny, moved, tmp_path):
         "assert not {'torch', 'pandas', 'scipy', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def commands() -> dict:
+    """Every command's parser by name."""
+    (action,) = [action for action in cli.parser()._actions if hasattr(action, "choices") and action.choices]
+    return action.choices
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_describes_itself_and_its_examples_parse(name):
+    made = commands()[name]
+    assert len(made.description.split()) > 8
+    title, *examples = made.epilog.splitlines()
+    assert title in ("example:", "examples:")
+    for line in examples:
+        program, *arguments = shlex.split(re.split(r"\s{3,}| > ", line.strip())[0])
+        assert program == "frankenstein"
+        assert cli.parser().parse_args(arguments).run
+    assert all(len(line) <= 120 for line in (made.description + made.epilog).splitlines())
+
+
+def test_the_help_explains_the_notation_of_merges(capsys):
+    """Whoever has installed the library alone has no config/README.md."""
+    with pytest.raises(SystemExit):
+        cli.main(["merge", "--help"])
+    said = capsys.readouterr().out
+    for notation in ("IN:RL:RL ", "IN:0.5:IN ", "IN+RL@14-17 ", "IN+RL@attention ", "IN:RL:RL+BASE@3.mlp "):
+        assert notation in said
+    assert "config/README.md" not in said
+
+
+def test_the_module_runs_and_its_help_waits_for_nothing():
+    script = (
+        "import sys, runpy; sys.argv = ['frankenstein', '--version']\n"
+        "try: runpy.run_module('frankenstein', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "slow = {'torch', 'pandas', 'numpy', 'transformers', 'pydantic', 'yaml', 'huggingface_hub'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert said == f"frankenstein {frankenstein.__version__}\n"
+    assert re.match(r"\d+\.\d+", frankenstein.__version__)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_color_is_for_terminals_that_want_it(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert terminal.paint("no", "bad", Terminal()) == "\033[31mno\033[0m"
+    assert terminal.paint("no", "bad", io.StringIO()) == "no"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert terminal.paint("no", "bad", Terminal()) == "no"
+
+
+def test_columns_and_sizes():
+    assert terminal.columns([["a", "1"], ["bcd", "20"]]) == ["a     1", "bcd  20"]
+    assert [terminal.size(n) for n in (7, 8_123, 2.61e6, 15.2e9)] == ["7 bytes", "8.1 kB", "2.6 MB", "15.2 GB"]
+
+
+@pytest.fixture(scope="module")
+def updated(tiny, moved, tmp_path_factory):
+    """The table of tiny -> moved -> an RL that moved layers 3 to 5 alone, twice as far as IN had moved them."""
+    directory = tmp_path_factory.mktemp("rl") / "rl"
+    shutil.copytree(moved, directory)
+    before, after = (load_file(path / "model.safetensors") for path in (tiny, moved))
+    kept = {
+        name: tensor + 2 * (tensor - before[name]) if re.search(r"layers\.[345]\.", name) else tensor
+        for name, tensor in after.items()
+    }
+    save_file(kept, directory / "model.safetensors", metadata={"format": "pt"})
+    return updates_table(tiny, moved, directory, jobs=1), (tiny, moved, directory)
+
+
+def test_updates_by_part_add_up(updated):
+    table, _ = updated
+    parts = summary.by_part(table)
+    for stage, of in parts.groupby("stage"):
+        *each, whole = of.to_dict("records")
+        rows = table[table.stage == stage]
+        assert whole["part"] == "all"
+        assert whole["frobenius"] == pytest.approx(np.sqrt((rows.frobenius**2).sum()))
+        assert sum(part["share"] for part in each) == pytest.approx(1)
+        third = rows[(rows.component == "layer") & (rows.layer == 3)]
+        (layer,) = [part for part in each if part["part"] == "layer 3"]
+        assert layer["frobenius"] == pytest.approx(np.sqrt((third.frobenius**2).sum()))
+        assert layer["changed"] == pytest.approx((third.changed * third.entries).sum() / third.entries.sum())
+        assert [part["layer"] for part in each if part["layer"] >= 0] == list(range(9))
+
+
+def test_what_updates_show_in_words(updated):
+    table, _ = updated
+    compared, of_in, of_rl = summary.findings(table)
+    energy = {stage: of[of.part == "all"].frobenius.iloc[0] for stage, of in summary.by_part(table).groupby("stage")}
+    larger = max(energy, key=energy.get)
+    assert compared.startswith({"IN": "IN - Base is the larger", "RL": "RL - IN is the larger"}[larger])
+    moved_by_both = table[(table.stage == "IN") & table.layer.isin([3, 4, 5]) & (table.component == "layer")]
+    cosine = np.sqrt((moved_by_both.frobenius**2).sum()) / energy["IN"]  # RL is twice a part of IN
+    assert f"cosine between them is {cosine:+.2f}" in compared
+    assert "100.0% of all entries changed" in of_in
+    assert "Not one entry changed" not in of_in
+    assert (
+        "RL - IN: 100% of the energy lies in the decoder layers: of this, 0% in Early (0-2), 100% in Mid (3-5)" in of_rl
+    )
+    assert of_rl.endswith(
+        "Not one entry changed in: vision tower, projector, embeddings, final norm, layers 0-2, layers 6-8."
+    )
+    (same,) = [text for text in summary.findings(table.assign(frobenius=0.0, changed=0.0)) if text.startswith("RL")]
+    assert same == "RL - IN is zero: both checkpoints have the same weights."
+
+
+def test_updates_print_a_table_and_write_a_page(updated, tmp_path, capsys):
+    table, stages = updated
+    options = [f"--{name}={path}" for name, path in zip(("base", "in", "rl"), stages, strict=True)]
+    out = [tmp_path / "u.csv", tmp_path / "u.html"]
+    cli.main(["updates", *options, "--jobs", "1", *(f"-o{path}" for path in out)])
+    said = capsys.readouterr().out
+    for text in summary.findings(table):
+        assert text in said
+    assert f"{out[0]}: {len(table)} rows" in said
+    page = out[1].read_text()
+    assert page.count("<tr>") == len(summary.rows(table))
+    assert "<svg" in page
+    assert not re.search(r"(src|href)=.http", page.replace("xlink:href", ""))
+    assert str(stages[2]) in page
 
 
 def test_view_of_what_is_no_study_is_one_line(tmp_path):

@@ -5,12 +5,13 @@ import yaml
 from conftest import ROOT, one_run_each
 
 from frankenstein.core.errors import InputError
+from frankenstein.data import paper_tasks
 from frankenstein.study.config import load, read
 
 MINI = one_run_each()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configs_load(path):
     assert load(read(path)).recipes
 
@@ -163,8 +164,9 @@ def test_every_key_is_explained_and_the_reference_is_the_schemas():
     assert set(reference_docs._SECTIONS) == set(models)
     for model in models:
         assert all(field.description for field in model.model_fields.values()), model
-    text = (ROOT / "config" / "README.md").read_text()
-    assert reference_docs.insert(text) == text, "run python -m frankenstein.study.reference_docs"
+    for document in reference_docs.DOCUMENTS:
+        text = (ROOT / document).read_text()
+        assert reference_docs.insert(text) == text, "run python -m frankenstein.study.reference_docs"
 
 
 def readme_study() -> dict:
@@ -172,10 +174,35 @@ def readme_study() -> dict:
     return yaml.safe_load(text.split("```yaml")[1].split("```")[0])
 
 
+def public_study() -> dict:
+    """The README's study with tasks of its own."""
+    return readme_study() | {
+        "datasets": {
+            "general": {"benchmark": "mathvista", "category": "general-vqa"},
+            "math": {"benchmark": "mathvista", "category": "math-targeted-vqa"},
+            "text": {"benchmark": "math500"},
+        },
+        "abilities": {"vision": "general", "vision_to_reasoning": "math", "reasoning": "text"},
+        "evaluation": {"benchmarks": ["general", "math"]},
+    }
+
+
 def test_the_readmes_own_study_is_one():
     study = load(readme_study())
     assert study.evaluated() == ["mine"]
-    assert study.described() == ["math"]
+    assert study.described() == ["math_vista"]
+
+
+def test_every_study_has_the_papers_tasks_and_may_redefine_them():
+    study = load(readme_study())
+    assert set(study.datasets_needed()) == set(paper_tasks.TASKS) - {"gsm8k"}
+    assert all(study.from_hub(task)["revision"] for task in study.datasets)  # nothing for `pin` to write
+    all_rows = {"benchmark": "math500"}
+    study = load(readme_study() | {"datasets": {"math500": all_rows, "mine": all_rows}})
+    assert study.datasets["math500"].sample is None
+    assert set(study.datasets) == {*paper_tasks.TASKS, "mine"}
+    assert load(MINI).datasets_needed() == load(MINI).tasks()  # and the mini study asks none of them
+    assert not set(load(MINI).tasks()) & set(paper_tasks.TASKS)
 
 
 def test_two_rl_runs_may_share_an_in_and_a_base_may_be_missing():
@@ -224,7 +251,7 @@ def test_two_rl_runs_may_share_an_in_and_a_base_may_be_missing():
     ],
 )
 def test_a_bad_study_of_public_benchmarks_is_one_line(edit, says):
-    config = readme_study()
+    config = public_study()
     edit(config)
     with pytest.raises(InputError) as caught:
         load(config)

@@ -2,12 +2,13 @@
 
 import re
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 
-from frankenstein.study import costs, measure
-from frankenstein.study.config import load
+from frankenstein.study import costs, measure, plan
+from frankenstein.study.config import load, read
 
 
 def study(name="paper", **evaluation):
@@ -24,10 +25,36 @@ def test_memory_grows_with_the_model():
     assert 16580 < costs.host_mb(paper, "qwen-7b") < 30000
     assert costs.host_mb(paper, "small-rl") < costs.host_mb(paper, "qwen-7b")
     # Weights and 32 KV caches of 9,692 tokens, 57,344 bytes each.
-    assert costs.generate_gpu_mb(paper, "qwen-7b") == pytest.approx(1.25 * 16580 + 32 * 9692 * 57344 / 1e6, rel=1e-3)
+    cache = 9692 * 57344 / 1e6
+    in_batches = study(engine="transformers")
+    assert costs.generate_gpu_mb(in_batches, "qwen-7b") == pytest.approx(1.25 * 16580 + 32 * cache, rel=1e-3)
+    assert costs.generate_gpu_mb(paper, "qwen-7b") == pytest.approx(
+        1.25 * 16580 + cache, rel=1e-3
+    )  # vLLM needs room for one
     mini = study("config")
     assert costs.parameters(mini, "one-rl") == pytest.approx(2.53e6, rel=0.15)
     assert costs.host_mb(mini, "one-rl") < 4000
+
+
+def large(engine, gpus, batch=1):
+    config = read(ROOT / "config" / "studies" / "mmr1-32b.yaml")
+    config["evaluation"] |= {"engine": engine, "gpus": gpus, "batch": batch}
+    config["probes"] |= {"gpus": gpus}
+    jobs = [("generate", "in"), ("generate", "rl"), ("swap_vision_tokens", "base"), ("attention", "in")]
+    return plan._too_large(load(config), pd.DataFrame(jobs, columns=["rule", "checkpoint"]), 80_000)
+
+
+def test_the_plan_says_how_many_gpus_a_large_checkpoint_needs():
+    """67 GB of weights, a quarter more for what is computed, and a request's cache: more than 80 GB."""
+    assert large("vllm", 2) == large("transformers", 2, batch=4) == []
+    assert large("vllm", 1) == [
+        "! in, rl: generation takes about 86 GB of GPU memory, 84 of them for weights, and evaluation.gpus: 1 gives 80 GB: "
+        "set evaluation.gpus to 2",
+        "! base, in: a probe takes about 92 GB of GPU memory, 84 of them for weights, and probes.gpus: 1 gives 80 GB: "
+        "set probes.gpus to 2",
+    ]
+    [of_batch] = large("transformers", 2, batch=64)  # the weights fit, and the batch does not
+    assert of_batch.endswith("lower evaluation.batch or evaluation.max_new_tokens, or set evaluation.gpus to 4")
 
 
 def test_minutes_grow_with_what_is_asked():

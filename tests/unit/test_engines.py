@@ -15,7 +15,6 @@ from frankenstein.grading import judge
 from frankenstein.inference import cache, descriptions, engines
 from frankenstein.inference.prompts import Prompt, build_prompt, encode, render, shape, tokens_at_most
 from frankenstein.mini import questions
-from frankenstein.models import loading
 
 KEY = "sk-very-secret-0123456789"
 
@@ -178,12 +177,6 @@ def test_transformers_caps_pixels_and_shrinks_nothing_else(tiny):
         processor.image_processor(images=[large], return_tensors="pt")["image_grid_thw"][0].tolist()[1:]
     )
     assert size.prod() <= 32 * 32
-
-
-def test_a_processor_without_a_limit_in_pixels_says_so():
-    processor = types.SimpleNamespace(image_processor=types.SimpleNamespace(size={"height": 3, "width": 3}))
-    with pytest.raises(InputError, match="max_pixels: SimpleNamespace has no limit in pixels"):
-        loading.cap_pixels(processor, 100)
 
 
 def test_images_are_at_least_a_patch_wide(tmp_path):

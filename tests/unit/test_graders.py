@@ -261,8 +261,14 @@ def test_the_command(tmp_path, capsys):
     assert made[0] == {"id": "1", "extracted": "No", "verdict": RIGHT, "reason": ""}
     assert made[2]["reason"] == "out of memory"
     said = capsys.readouterr().out
-    assert "3 answers: 1 right, 1 wrong, 0 abstained, 1 ungraded" in said
-    assert "33.3%" in said
+    assert [line.split() for line in said.splitlines()[:5]] == [
+        ["3", "answers"],
+        ["right", "1", "33.3%"],
+        ["wrong", "1", "33.3%"],
+        ["abstained", "0", "0.0%"],
+        ["ungraded", "1", "33.3%"],
+    ]
+    assert "accuracy: 33.3% [" in said
     assert "ungraded, out of memory: 1" in said
 
 

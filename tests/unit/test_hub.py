@@ -211,7 +211,7 @@ def test_pin_writes_todays_revisions_and_keeps_the_rest(hub, tmp_path):
         PINNED.format(one=ONE) + "datasets:\n  logic: {benchmark: logicvista, repo: lab/rows}\n" + yaml.safe_dump(rest)
     )
     env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "frankenstein.cli", "pin", str(path)]
+    command = [sys.executable, "-m", "frankenstein", "pin", str(path)]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     assert f"checkpoints.base: lab/model at {TWO}" in said
     text = path.read_text()

@@ -2,7 +2,7 @@ import pytest
 
 from frankenstein.core.errors import InputError
 from frankenstein.merging.hybrid_spec import REST, Assignment, Choice, even_cuts
-from frankenstein.models.architecture import Part, part_of
+from frankenstein.models.architecture import Part
 
 
 def given(spec, layers=28, cuts=None, rest_from="early", block="attention"):
@@ -49,8 +49,8 @@ def test_the_rest_is_earlys_or_each_parts_own():
     own = rest("RL:IN:IN", {"vision_tower": "BASE", "head": "0.25"})
     assert own == dict.fromkeys(REST, "RL") | {"vision_tower": "BASE", "head": "IN + 0.25 (RL - IN)"}
     assignment = Assignment.parse("RL:IN:IN", 28, None, {"vision_tower": "BASE"})
-    assert assignment.choice(part_of("visual.blocks.3.attn.qkv.weight")) == Choice("BASE")
-    assert assignment.choice(part_of("model.norm.weight")) == Choice("RL")
+    assert assignment.choice(Part("vision_tower", depth=3)) == Choice("BASE")
+    assert assignment.choice(Part("final_norm")) == Choice("RL")
     assert assignment.donors == ["RL", "IN", "BASE"]
 
 

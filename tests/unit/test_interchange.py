@@ -336,8 +336,15 @@ def test_two_systems_are_compared_in_pairs(tmp_path, capsys):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
     cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")])
     said = capsys.readouterr().out
-    assert f"n = 4: both right 1, only {tmp_path / 'a'} 1, only {tmp_path / 'b'} 2, neither 0" in said
-    assert "+25.0%" in said
+    head, *rows, both, difference = said.splitlines()
+    assert [row.split() for row in (head, *rows)] == [
+        ["4", "examples", "right", "alone", "accuracy"],
+        [str(tmp_path / "a"), "2", "1", "50.0%"],
+        [str(tmp_path / "b"), "3", "2", "75.0%"],
+    ]
+    assert len({len(line) for line in (head, *rows)}) == 1
+    assert both == "both right: 1, neither: 0"
+    assert difference.startswith("second minus first: +25.0 points [")
     (tmp_path / "c").write_text('{"id": 0, "verdict": "right"}\n')
     with pytest.raises(SystemExit, match="not asked the same examples"):
         cli.main(["compare", str(tmp_path / "a"), str(tmp_path / "c")])

@@ -16,18 +16,18 @@ from frankenstein.inference.prompts import Prompt, encode
 from frankenstein.merging import hybrids, links, memory, plan, tensors, verification
 from frankenstein.merging.hybrid_spec import HYBRIDS, REST, Assignment
 from frankenstein.models import checkpoints, loading
-from frankenstein.models.architecture import canonical, part_of
+from frankenstein.models.weights import Weights
 
 NAME = "model.layers.7.mlp.up_proj.weight"
 
 
 def twin(donors, spec, cuts=None, rest_from="early"):
     """The slow, obvious way: every tensor in memory, chosen by its name."""
-    tensors = {label: {canonical(n): t for n, t in stored(path).items()} for label, path in donors.items()}
+    tensors = {label: canonical(path) for label, path in donors.items()}
     assignment = Assignment.parse(spec, 9, cuts, rest_from)
-    made = {}
+    made, parts = {}, Weights(next(iter(donors.values())))
     for name, tensor in next(iter(tensors.values())).items():
-        choice = assignment.choice(part_of(name))
+        choice = assignment.choice(parts.part(name))
         made[name] = tensors[choice.donor][name]
         if choice.towards:
             start, end = made[name].double(), tensors[choice.towards][name].double()
@@ -42,8 +42,14 @@ def stored(path):
     return tensors
 
 
+def canonical(path):
+    """Tensors by canonical name."""
+    weights = Weights(path)
+    return {name: weights[name] for name in weights}
+
+
 def check_equal(out, expected):
-    found = {canonical(name): tensor for name, tensor in stored(out).items()}
+    found = canonical(out)
     assert set(found) == set(expected)
     for name, tensor in expected.items():
         assert found[name].dtype == tensor.dtype
@@ -455,7 +461,7 @@ def test_equals_mergekit_on_what_it_merges_rightly(donors, tmp_path):
     options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
     run_merge(MergeConfiguration.model_validate(configuration), str(tmp_path / "theirs"), options)
     hybrids.merge(parents, "IN:RL:RL", tmp_path / "ours")
-    theirs = {canonical(name): tensor for name, tensor in stored(tmp_path / "theirs").items()}
+    theirs = canonical(tmp_path / "theirs")
     # It takes what lies behind the layers from the last slice's donor, not from the first's.
     theirs["norm.weight"] = stored(tmp_path / "ours")["model.norm.weight"]
     check_equal(tmp_path / "ours", theirs)

@@ -22,22 +22,22 @@ LIBRARY = Path(frankenstein.__file__).parent
 # What may rerun each script that costs hours, module by module. A new module here is a decision, not an accident: editing it
 # trains or asks everything again.
 EXPENSIVE = {
-    "pretrain": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: prompts; mini: model questions recipe vision world; models: architecture checkpoints family gpu manifests weights; training: sft",
-    "finetune": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: sft",
-    "reinforce": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints family gpu manifests weights; training: grpo sft",
-    "reinforce_prompts": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints family gpu manifests weights; training: grpo prompt_files sft",
-    "generate": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; models: gpu loading manifests",
-    "generate_hybrids": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; merging: hybrid_spec memory plan tensors; models: architecture family gpu loading manifests weights",
-    "describe": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond vllm_engine; models: gpu loading manifests",
-    "swap_vision_tokens": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: family gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts responses templates; models: family gpu loading manifests; probes: attention batches decoder",
-    "weight_updates": "core: errors logs progress; models: architecture family manifests weights; updates: matrices vectors",
-    "merge": "core: errors logs progress; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints family manifests weights",
-    "fetch_checkpoint": "core: errors logs progress; models: architecture checkpoints family hub manifests weights",
+    "pretrain": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: prompts; mini: model questions recipe vision world; models: architecture checkpoints classes family gpu manifests weights; training: sft",
+    "finetune": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints classes family gpu manifests weights; training: sft",
+    "reinforce": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints classes family gpu manifests weights; training: grpo sft",
+    "reinforce_prompts": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints classes family gpu manifests weights; training: grpo prompt_files sft",
+    "generate": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; models: classes gpu loading manifests",
+    "generate_hybrids": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; merging: hybrid_spec memory plan tensors; models: architecture classes family gpu loading manifests weights",
+    "describe": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond vllm_engine; models: classes gpu loading manifests",
+    "swap_vision_tokens": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: architecture classes family gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: architecture classes family gpu loading manifests; probes: batches decoder interventions modes sweep",
+    "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts responses templates; models: architecture classes family gpu loading manifests; probes: attention batches decoder",
+    "weight_updates": "core: errors logs progress; models: architecture classes family manifests weights; updates: matrices vectors",
+    "merge": "core: errors logs progress terminal; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints classes family manifests weights",
+    "fetch_checkpoint": "core: errors logs progress; models: architecture checkpoints classes family hub manifests weights",
 }
 # Imports run one way: a chapter knows those before it, and no other.
-CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "api", "cli")  # fmt: skip
+CHAPTERS = ("core", "models", "data", "inference", "merging", "updates", "grading", "probes", "training", "claims", "mini", "report", "study", "api", "cli", "__main__")  # fmt: skip
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ EDITS = {
     "report/page.py": "write_report",
     "study/schema.py": "",
     "study/jobs.py": "",
-    "cli.py": "",
+    "cli/studies.py": "",
 }
 
 

@@ -256,8 +256,11 @@ def test_decoding_is_as_exact_as_fused_attention(dtype):
         *(part.double() for part in (query, keys, values)), enable_gqa=True
     )
     fused = torch.nn.functional.scaled_dot_product_attention(query, keys, values, enable_gqa=True)
-    state = types.SimpleNamespace(keys=[keys], values=[values], padded=False, before=None)
-    ours = sweep._BatchedSweep._attend_one(state, 0, None, query, d**-0.5, tokens)
+    plain = types.SimpleNamespace(kinds=[0])
+    state = types.SimpleNamespace(
+        keys=[keys], values=[values], padded=False, before=None, decoder=plain, hidden_own=[None]
+    )
+    ours = sweep._BatchedSweep._attend_one(state, 0, None, query, d**-0.5, tokens, 0)
     errors = [float((made.double() - exact).norm() / exact.norm()) for made in (ours, fused)]
     assert errors[0] <= 1.5 * errors[1]
 

@@ -132,6 +132,19 @@ def test_the_state_of_another_run_is_not_gone_on_with(tiny, tmp_path):
         assert not (state / "checkpoint-2").exists()
 
 
+def test_training_is_logged_elsewhere_only_when_asked(monkeypatch, tiny, tmp_path):
+    from frankenstein.training import grpo
+
+    assert grpo._reporting("none", tmp_path) == {}
+    monkeypatch.setattr(grpo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"training\.report_to: trackio is not installed here: `pip install trackio`"):
+        grpo.grpo(tiny, tmp_path / "rl", [], 1, 1, 2, 4, 1e-4, {"answer": 1, "format": 1}, 1, report_to="trackio")
+    monkeypatch.setattr(grpo.importlib.util, "find_spec", lambda name: name)
+    asked = grpo._reporting("trackio", tmp_path / "checkpoints" / "one-rl")
+    assert grpo.GRPOConfig(str(tmp_path), bf16=False, **asked).report_to == ["trackio"]
+    assert asked["run_name"] == grpo._reporting("wandb", tmp_path / "one-rl" / "model")["run_name"] == "one-rl"
+
+
 def test_the_optimiser_does_not_hold_frozen_parameters(tiny):
     model, _ = sft.load(tiny)
     frozen = set(sft.freeze(model, range(6, 9)))

@@ -25,13 +25,15 @@ def copy_repository(target: Path) -> Path:
     return target
 
 
-def snakemake(repository: Path, *arguments: str, config: str = "config/micro.yaml", ok: bool = True) -> str:
-    """Run the workflow of a copy of the repository, with that copy's library; what it printed."""
+def snakemake(
+    repository: Path, *arguments: str, config: str = "config/micro.yaml", ok: bool = True, library: Path | None = None
+) -> str:
+    """Run the workflow of a copy of the repository, with that copy's library (or another's); what it printed."""
     result = subprocess.run(
         # Snakemake lists every job, which the profile leaves out.
         [sys.executable, "-m", "snakemake", "--quiet", "host", "--configfile", config, "--cores", "2", *arguments],
         cwd=repository,
-        env={**os.environ, "PYTHONPATH": str(repository / "workflow"), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "PYTHONPATH": str((library or repository) / "workflow"), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         timeout=1200,

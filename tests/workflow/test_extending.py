@@ -60,7 +60,7 @@ def test_a_benchmark_is_one_file(extended):
     assert run(extended, "-c", made).strip() == "There are 5 pens. How many pens?"
     answer = {"id": 1, "response": "The answer is 5.", "answer": "5.0"}
     (extended / "answers.jsonl").write_text(json.dumps(answer) + "\n")
-    said = run(extended, "-m", "frankenstein.cli", "grade", "--task", "svamp", "answers.jsonl", "-o", "verdicts.jsonl")
+    said = run(extended, "-m", "frankenstein", "grade", "--task", "svamp", "answers.jsonl", "-o", "verdicts.jsonl")
     assert "1 right" in said
     run(extended, "-m", "frankenstein.study.reference_docs")
     assert "`svamp`" in (extended / "config" / "README.md").read_text()
@@ -89,8 +89,7 @@ def test_a_claim_and_a_statistic_are_read_and_documented(extended):
 
 
 def test_a_family_is_one_file_and_reruns_nothing_of_another(extended, rerun):
-    asked = "from frankenstein.models.architecture import part_of; print(part_of('model.vision_tower.encoder.layers.0.attention.q_proj.weight').component)"
-    assert run(extended, "-c", asked).strip() == "vision_tower"
+    assert re.search(r"cohere2_vision +generation yes", run(extended, "-m", "frankenstein", "families"))
     assert not {"attention", "weight_updates", "merge", "reinforce", "skip_layers"} & rerun
 
 

@@ -105,7 +105,7 @@ def test_a_workflow_profile_that_is_not_there_is_refused(tmp_path):
 def test_the_plan_of_the_paper(tmp_path):
     repository = copy_repository(tmp_path / "repository")
     made = subprocess.run(
-        [sys.executable, "-m", "frankenstein.cli", "plan", "config/paper.yaml", "--gpu-memory", "24"],
+        [sys.executable, "-m", "frankenstein", "plan", "config/paper.yaml", "--gpu-memory", "24"],
         cwd=repository, env={**os.environ, "PYTHONPATH": str(repository / "workflow")}, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert re.search(r"^generate +13 ", made, re.M)
@@ -119,5 +119,6 @@ def test_the_plan_of_the_paper(tmp_path):
     assert "Basis, assumed for one H100" in made
     assert "downloads: 13 checkpoints, 161 GB" in made
     assert "disk for 18 hybrids: none, merged in memory" in made
-    assert "! openmm-in: generation takes about 39 GB of GPU memory, and there are 24" in made
+    assert "qwen-7b, revisual-in, revisual-rl: a probe takes about 41 GB of GPU memory, 21 of them for weights" in made
+    assert "probes.gpus: 1 gives 24 GB: lower probes.memory_mb, or set probes.gpus to 2" in made
     assert "! not pinned: mmr1-in" in made

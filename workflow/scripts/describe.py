@@ -6,8 +6,7 @@ from frankenstein.inference import cache, descriptions, engines, prompts
 from frankenstein.models import gpu
 
 logs.redirect(snakemake.log[0])
-if snakemake.resources.gpu:
-    gpu.claim()
+gpu.claim(snakemake.resources.gpu)
 path, by = Path(snakemake.input.examples), snakemake.params.by
 examples = tasks.read_examples(path)
 if by["file"]:

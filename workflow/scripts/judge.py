@@ -9,8 +9,7 @@ from frankenstein.inference import cache, engines, prompts, responses
 from frankenstein.models import gpu
 
 logs.redirect(snakemake.log[0])
-if snakemake.resources.gpu:
-    gpu.claim()
+gpu.claim(snakemake.resources.gpu)
 examples = [example for path in snakemake.input.examples for example in tasks.read_examples(path)]
 engine, settings = engines.helper(snakemake.params.by, snakemake.input.get("manifest"), snakemake.params.engine)
 store = cache.ResponseCache(Path(snakemake.params.store), settings | {"prompts": prompts.code()})

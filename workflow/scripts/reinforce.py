@@ -18,6 +18,7 @@ directory = Path(snakemake.output.weights).parent
 frozen = range(0)
 if settings["frozen"]:
     frozen = Regions.of_manifest(snakemake.input.start, snakemake.params.cuts).range(settings["frozen"])
+same = ("steps", "prompts_per_step", "num_generations", "max_new_tokens", "learning_rate", "temperature", "beta")
 history = grpo.grpo(
     start,
     directory,
@@ -27,17 +28,10 @@ history = grpo.grpo(
         settings["questions"],
         snakemake.params.system_prompt,
     ),
-    steps=settings["steps"],
-    prompts_per_step=settings["prompts_per_step"],
-    num_generations=settings["num_generations"],
-    max_new_tokens=settings["max_new_tokens"],
-    learning_rate=settings["learning_rate"],
-    rewards=settings["rewards"],
-    seed=settings["seed"],
+    **{key: settings[key] for key in (*same, "rewards", "seed")},
     frozen=frozen,
-    temperature=settings["temperature"],
-    beta=settings["beta"],
     save_steps=snakemake.resources.save_steps or None,
+    report_to=snakemake.resources.report_to,
     scratch=Path(snakemake.params.state),
     template=templates.named(snakemake.input.get("prompt")),
 )

@@ -29,6 +29,7 @@ history = prompt_files.launched(
     {
         **{key: settings[key] for key in (*same, "micro_batch", "bf16")},
         "save_steps": snakemake.resources.save_steps or None,
+        "report_to": snakemake.resources.report_to,
         "start": str(start),
         "out": str(directory),
         "prompt_file": snakemake.input.prompt_file,

@@ -7,10 +7,10 @@ from frankenstein.core import logs
 from frankenstein.data import tasks
 from frankenstein.inference import cache
 from frankenstein.models import gpu, loading, manifests
-from frankenstein.probes import interventions
+from frankenstein.probes import decoder, interventions
 
 logs.redirect(snakemake.log[0])
-gpu.claim()
+gpu.claim(snakemake.resources.gpu)
 torch.set_num_threads(snakemake.threads)
 params, folder = snakemake.params, Path(snakemake.input.examples[0]).parent
 examples = [
@@ -18,7 +18,8 @@ examples = [
     for path in snakemake.input.examples
     for example in tasks.read_examples(path)[: params.examples][int(snakemake.wildcards.shard) :: params.shards]
 ]
-model, processor = loading.load_model(manifests.directory_of(snakemake.input.manifest))
+directory = decoder.checked(manifests.directory_of(snakemake.input.manifest))
+model, processor = loading.load_model(directory, gpus=snakemake.resources.gpu)
 settings = {key: params[key] for key in ("system_prompt", "max_new_tokens", "code", "family")}
 store = cache.probe_store(params.store, snakemake.input.manifest, settings)
 

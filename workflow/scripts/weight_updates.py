@@ -16,7 +16,8 @@ for stage, record, sigma, space in matrices.updates(*mine):
     values = {"rank": range(1, len(sigma) + 1), "sigma": sigma, "log_ratio": matrices.log_spectrum(sigma)}
     spectra.append(pd.DataFrame({**label, **named, **values}))
     for side in ("left", "right") if space else ():
-        subspaces[f"{stage}/{record['parameter']}/{side}"] = getattr(space, side).astype("float32")
+        key = "/".join(map(str, (stage, *named.values(), record["parameter"], side)))
+        subspaces[key] = getattr(space, side).astype("float32")
 for stage, record in vectors.updates(*mine):
     records.append({"recipe": snakemake.wildcards.recipe, "stage": stage, **record})
 pd.DataFrame(records).to_csv(snakemake.output.records, index=False)

@@ -46,9 +46,10 @@ class Progress:
 def described(done: int, total: int, seconds: float) -> str:
     """ "40 %, 3 min left", or "done in 45 s"; the rest is taken to go as fast as what is done."""
     if done >= total:
-        return f"done in {_spelled(seconds)}"
-    return f"{100 * done // total} %, {_spelled(seconds / done * (total - done))} left"
+        return f"done in {spelled(seconds)}"
+    return f"{100 * done // total} %, {spelled(seconds / done * (total - done))} left"
 
 
-def _spelled(seconds: float) -> str:
+def spelled(seconds: float) -> str:
+    """ "45 s", "12 min"."""
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..core import jsonl
 from ..core.errors import InputError
 from ..core.intervals import wilson
+from ..core.terminal import columns
 from ..data.benchmarks import BENCHMARKS
 from . import graders
 from .latex import TIME_LIMIT
@@ -56,17 +57,21 @@ def read_responses(path: Path, examples: Path | None) -> list[dict]:
     return records
 
 
-def summary(grades: list[Grade]) -> str:
-    """Counts, overall accuracy, and the ungraded answers by reason."""
+def summary(grades: list[Grade]) -> list[str]:
+    """Counts and shares by verdict, accuracy with its interval, and the ungraded answers by reason: lines to print."""
+    if not grades:
+        return ["no answers"]
     counts = Counter(grade.verdict for grade in grades)
-    lines = [f"{len(grades)} answers: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)]
-    if grades:
-        rate, interval = counts[RIGHT] / len(grades), wilson(counts[RIGHT], len(grades))
-        lines.append(
-            f"accuracy over all: {rate:.1%} [{interval['low']:.1%}, {interval['high']:.1%}] (95 % Wilson interval)"
-        )
+    rows = [[f"{len(grades)} answers", "", ""]]
+    rows += [[verdict, str(counts[verdict]), f"{counts[verdict] / len(grades):.1%}"] for verdict in VERDICTS]
+    interval = wilson(counts[RIGHT], len(grades))
+    accuracy = f"accuracy: {counts[RIGHT] / len(grades):.1%} [{interval['low']:.1%}, {interval['high']:.1%}]"
     reasons = Counter(grade.reason for grade in grades if grade.verdict == UNGRADED)
-    return "\n".join([*lines, *(f"ungraded, {reason}: {count}" for reason, count in reasons.most_common())])
+    return [
+        *columns(rows),
+        f"{accuracy} of all answers (95 % Wilson interval)",
+        *(f"ungraded, {reason}: {count}" for reason, count in reasons.most_common()),
+    ]
 
 
 def check(path: Path, jobs: int | None = None, time_limit: float = TIME_LIMIT) -> tuple[list[str], bool]:

@@ -27,7 +27,7 @@ from .vllm_engine import Vllm
 
 
 class Transformers:
-    """A checkpoint through transformers, on one GPU or the CPU."""
+    """A checkpoint through transformers, on all GPUs that this process sees (a layer is on one of them), or the CPU."""
 
     def __init__(
         self, directory: Path, max_new_tokens: int, max_pixels: int | None = None, template: str | None = None
@@ -42,11 +42,15 @@ class Transformers:
 
     @cached_property
     def loaded(self):
-        from ..models import loading
+        from ..models import gpu, loading
 
         state_dict = self.weights.state_dict() if self.weights else None
         return loading.load_model(
-            self.directory, max_pixels=self.max_pixels, template=self.template, state_dict=state_dict
+            self.directory,
+            max_pixels=self.max_pixels,
+            template=self.template,
+            state_dict=state_dict,
+            gpus=max(1, gpu.count()),
         )
 
     def prepare(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .prompts import Prompt, encode
+from .prompts import Prompt, encode, tokenizer_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def stop_tokens(generation_config) -> set[int]:
 
 def text_of(processor, tokens: list[int]) -> str:
     """Decode generated tokens, without special tokens or surrounding whitespace."""
-    return processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    return tokenizer_of(processor).decode(tokens, skip_special_tokens=True).strip()
 
 
 @torch.inference_mode()

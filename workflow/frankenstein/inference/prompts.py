@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..core.errors import InputError
 from ..core.provenance import code_hash
 from ..data.metrics import SHUFFLED
 from ..data.tasks import Example, open_image, text_in
@@ -111,42 +112,79 @@ def build_prompt(example: Example, condition: str, folder: Path, system: str) ->
     return Prompt(text, image, system)
 
 
+def tokenizer_of(processor):
+    """A processor's tokenizer; a text-only model's processor is its tokenizer itself."""
+    return getattr(processor, "tokenizer", processor)
+
+
+def _written(processor, prompt: Prompt) -> str:
+    """The prompt as the chat template writes it, ending with the generation prompt."""
+    seeing = hasattr(processor, "image_processor")
+    if prompt.image is not None and not seeing:
+        raise InputError(f"{type(processor).__name__}: this model takes no images; ask it under the condition text")
+    content = [{"type": "image"}] if prompt.image is not None else []
+    messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt.text}]}]
+    if prompt.system:
+        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
+    if not seeing:
+        messages = [message | {"content": message["content"][-1]["text"]} for message in messages]
+    return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+
+
 def render(processor, prompt: Prompt) -> str:
     """The prompt rendered by the chat template, ending with the generation prompt.
 
     Without the token that begins a text where the tokenizer puts one in front itself: Gemma's template writes a second one.
     """
-    content = [{"type": "image"}] if prompt.image is not None else []
-    messages = [{"role": "user", "content": [*content, {"type": "text", "text": prompt.text}]}]
-    if prompt.system:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": prompt.system}]})
-    rendered, tokenizer = (
-        processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False),
-        processor.tokenizer,
-    )
+    rendered, tokenizer = _written(processor, prompt), tokenizer_of(processor)
     begins = tokenizer.bos_token is not None and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
     return rendered.removeprefix(tokenizer.bos_token) if begins else rendered
 
 
-def tokens_at_most(processor, asked: list[tuple[str, tuple[int, int] | None]], system: str) -> int | None:
-    """Upper bound of the tokens of any of these prompts (`shape`); None if the processor does not tell an image's tokens."""
+def tokens_at_most(processor, asked: list[tuple[str, tuple[int, int] | None]], system: str) -> int:
+    """Upper bound of the tokens of any of these prompts (`shape`)."""
     shown = Image.new("RGB", (SMALLEST, SMALLEST))
     texts = {render(processor, Prompt(text, shown if size else None, system)) for text, size in asked}
-    longest = max((len(ids) for ids in processor.tokenizer(list(texts)).input_ids), default=0)
+    longest = max((len(ids) for ids in tokenizer_of(processor)(list(texts)).input_ids), default=0)
     sizes = {size for _, size in asked if size}
-    if sizes and not hasattr(processor, "_get_num_multimodal_tokens"):
-        return None
-    of_images = processor._get_num_multimodal_tokens(image_sizes=[(h, w) for w, h in sizes]) if sizes else None
-    return longest + max(of_images.num_image_tokens, default=0) if of_images else longest
+    if not sizes:
+        return longest
+    if not hasattr(processor, "_get_num_multimodal_tokens"):  # SmolVLM, Mllama: it has to be tried
+        return longest + max(_tokens_of_image(processor, size) for size in sizes)
+    sizes = [shown.size, *sizes]
+    told = processor._get_num_multimodal_tokens(image_sizes=[(h, w) for w, h in sizes]).num_image_tokens
+    # Gemma's processors do not tell the tokens around an image, which are always as many.
+    around = _tokens_of_image(processor, shown.size) - told[0]
+    return longest + max(told[1:]) + max(around, 0)
+
+
+def _tokens_of_image(processor, size: tuple[int, int]) -> int:
+    """Tokens that an image of this size adds to a prompt rendered with its placeholder."""
+    prompt = Prompt("", Image.new("RGB", size))
+    placed = tokenizer_of(processor)(render(processor, prompt)).input_ids
+    return encode(processor, [prompt])["input_ids"].shape[1] - len(placed)
 
 
 def encode(processor, prompts: list[Prompt], device="cpu"):
-    """Left-padded model inputs for a batch: input_ids and attention_mask [batch, tokens], pixel_values, ..."""
-    processor.tokenizer.padding_side = "left"
-    images = [prompt.image for prompt in prompts if prompt.image is not None]
+    """Left-padded model inputs for a batch: input_ids and attention_mask [batch, tokens], pixel_values, ...
+
+    Raises InputError if the model takes no images but a prompt has one, or for prompts with and without an image in one
+    batch of a model with cross-attention.
+    """
+    tokenizer = tokenizer_of(processor)
+    tokenizer.padding_side = "left"
+    texts = [_written(processor, prompt) for prompt in prompts]
+    # Each prompt's own list: of a flat one, some processors take all for the images of one prompt.
+    images = [[prompt.image] if prompt.image is not None else [] for prompt in prompts]
+    if any(images) and not all(images) and "cross_attention_mask" in processor.model_input_names:
+        # transformers' Mllama fails on them, or answers the prompts without an image differently.
+        raise InputError(f"{type(processor).__name__}: prompts with and without an image are in one batch; split it")
+    # As transformers does it: a template that writes the first token leaves the tokenizer none to add.
+    begun = tokenizer.bos_token is not None and texts[0].startswith(tokenizer.bos_token)
     return processor(
-        text=[render(processor, prompt) for prompt in prompts],
-        images=images or None,
+        text=texts,
+        **({"images": images} if any(images) else {}),
+        add_special_tokens=not begun,
         padding=True,
         return_tensors="pt",
     ).to(device)

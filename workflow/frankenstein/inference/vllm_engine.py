@@ -102,6 +102,7 @@ class Vllm:
     ):
         self.max_new_tokens, self.max_pixels = max_new_tokens, max_pixels
         self._llm = self._processor = self._answering = self._started = None
+        self._limit: dict[str, object] = {}  # settings of the image processor
         self._length, self._images = 0, False  # what the running engine was planned for
         self.turn_to(directory, template)
 
@@ -132,8 +133,7 @@ class Vllm:
         from ..models.loading import cap_pixels
 
         self._processor = AutoProcessor.from_pretrained(self.directory, local_files_only=True)
-        if self.max_pixels:
-            cap_pixels(self._processor, self.max_pixels)
+        self._limit = cap_pixels(self._processor, self.max_pixels) if self.max_pixels else {}
         if self.template:
             self._processor.chat_template = self.template
         self._stops = _stops(self.directory)
@@ -156,9 +156,10 @@ class Vllm:
         options: dict = {}
         if length is not None:
             options["max_model_len"] = length + self.max_new_tokens
-        if self.max_pixels:
-            size = self._processor.image_processor.size
-            options["mm_processor_kwargs"] = {"size": {key: size[key] for key in ("shortest_edge", "longest_edge")}}
+        if self._limit:
+            options["mm_processor_kwargs"] = self._limit
+        if "image_grid_pinpoints" in self._limit:  # by which the model tells an image's tiles apart
+            options["hf_overrides"] = self._limit
         with _no_main_file():
             self._llm = LLM(
                 model=str(self.directory),

@@ -38,6 +38,8 @@ def write_rest(made: Plan, out: Path, shards: list[Shard], hashes: dict, layout:
         "config_from": made.config_from,
         "layout": layout,
         "parents": {label: _origin(weights.directory) for label, weights in made.parents.items()},
+        "language_models": made.language_models,
+        "notes": made.notes,
         "warnings": made.warnings,
         "dropped": made.dropped,
         "frankenstein": version("frankenstein-vlm"),
@@ -84,6 +86,7 @@ def _card(made: Plan, record: dict) -> str:
         "Made by Frankenstein (after arXiv 2602.12395, Section 3.3): whole parts of trained checkpoints, no training.", "",
         "| part | from |", "| --- | --- |", *rows, "", "Parents:", "", *parents, "",
         *(["Command:", "", f"    {record['command']}", ""] if record["command"] else []),
+        *(f"{note}." for note in record["notes"]),
         *(f"Warning: {warning}." for warning in record["warnings"]),
         f"`{MERGE_MANIFEST}` names the donor and the sha256 of each of the {len(record['tensors'])} tensors; "
         "`frankenstein verify` reads them back.", "",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ..core.errors import InputError
 from ..models.architecture import Part
@@ -14,8 +15,9 @@ HYBRIDS = ("IN:RL:RL", "IN:IN:RL", "RL:RL:IN", "RL:IN:IN", "IN:RL:IN", "RL:IN:RL
 # Hybrids copy their parents' tensors, or hard-link files that are written once per parent.
 LAYOUTS = ("copy", "link")
 BLOCKS = ("attention", "mlp")
-# Parts outside the decoder layers.
+# Parts outside the decoder layers, and among them those that a language model lacks.
 REST = ("vision_tower", "projector", "embeddings", "final_norm", "head")
+SEEING = ("vision_tower", "projector")
 EARLY = "early"
 
 _NUMBER = re.compile(r"(?:0|1|0?\.\d+|1\.0+)")
@@ -92,6 +94,24 @@ class Assignment:
             spec, layers, cuts, regions, tuple(_overlay(text, spec, layers) for text in overlays),
             _rest(rest_from, regions[0], spec),
         )  # fmt: skip
+
+    def seeing_from(self, language_models: Sequence[str], others: Sequence[str], named: Sequence[str]) -> Assignment:
+        """The assignment with vision tower and projector from a donor that has them.
+
+        language_models: donors that lack them; others: all other donors; named: parts whose donor was named one by one. The other
+        end of an interpolation gives them, else IN, else the first donor that can. Raises InputError if a language model was named.
+        """
+        rest = dict(self.rest)
+        for part in SEEING:
+            choice = rest[part]
+            if lacking := {choice.donor, choice.towards} & set(language_models):
+                if part in named:
+                    raise InputError(
+                        f"rest_from: {part}={choice}: {min(lacking)} is a language model and has none; name one of {', '.join(others)}"
+                    )
+                able = [label for label in (choice.donor, choice.towards, "IN", *others) if label in others]
+                rest[part] = Choice(able[0])
+        return replace(self, rest=rest)
 
     def choice(self, part: Part) -> Choice:
         if part.layer is None:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.terminal import columns, size
 from .atomic import whole_or_not
 from .card import write_rest
 from .links import link, linked, mixed
@@ -74,17 +75,19 @@ def _by_size(made: Plan) -> list[Shard]:
 
 
 def summary(made: Plan, layout: str) -> str:
-    """Human-readable summary of a plan: how much each donor supplies, and the disk space needed."""
-    shares: dict[str, list[str]] = {}
+    """A plan as a table of what each donor gives, and the disk space that it takes."""
+    given: dict[str, list[str]] = {}
     for name, choice in made.choices.items():
-        shares.setdefault(str(choice), []).append(name)
-    lines = [
-        f"{choice}: {len(names)} tensors, {made.nbytes(names) / 1e9:.2f} GB" for choice, names in sorted(shares.items())
-    ]
-    lines.append(f"config, tokenizer, processor: {made.config_from}")
-    if layout == "copy":
-        lines.append(f"disk: {made.nbytes(made.choices) / 1e9:.2f} GB")
-    else:
-        blends = made.nbytes(mixed(made))
-        lines.append(f"disk: {blends / 1e9:.2f} GB, and once per parent its size")
-    return "\n".join([*lines, *(f"dropped, for embeddings are tied: {name}" for name in made.dropped)])
+        given.setdefault(str(choice), []).append(name)
+    rows = [["from", "tensors", "size"]]
+    rows += [[choice, str(len(names)), size(made.nbytes(names))] for choice, names in sorted(given.items())]
+    links = f"{size(made.nbytes(mixed(made)))}, and each parent once"
+    return "\n".join(
+        [
+            *columns(rows),
+            f"config, tokenizer and processor: {made.config_from}",
+            *made.notes,
+            f"disk: {size(made.nbytes(made.choices)) if layout == 'copy' else links}",
+            *(f"left out, as the embeddings are tied: {name}" for name in made.dropped),
+        ]
+    )

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..models.architecture import part_of
+from ..models.architecture import Part
 from ..models.manifests import check_unchanged
 from ..models.weights import Weights
 from .atomic import whole_or_not
@@ -19,9 +19,8 @@ from .plan import SHARDS, Content, Plan
 from .tensors import Shard, threads, write
 
 
-def file_key(name: str) -> str:
+def file_key(part: Part) -> str:
     """The shard of a store that holds a tensor: one per decoder layer and per other part."""
-    part = part_of(name)
     return part.component if part.layer is None else f"layer-{part.layer:03}"
 
 
@@ -37,7 +36,7 @@ def store(directory: Path, out: Path) -> None:
     ordered = dict.fromkeys(sorted(weights, key=lambda name: (weights.stored[name].file, weights.stored[name].start)))
     names: dict[str, list[str]] = {}
     for name in ordered:
-        names.setdefault(file_key(name), []).append(name)
+        names.setdefault(file_key(weights.part(name)), []).append(name)
     with whole_or_not(out, own.nbytes(weights), again=True) as part:
         with threads() as pool:
             hashes: dict[str, Future[str]] = {}
@@ -69,7 +68,7 @@ def stored_in(directory: Path, parent: Path) -> Path:
 def _by_key(made: Content) -> dict[str, list[str]]:
     shards: dict[str, list[str]] = {}
     for name in made.choices:
-        shards.setdefault(file_key(name), []).append(name)
+        shards.setdefault(file_key(made.part(name)), []).append(name)
     return shards
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..models.architecture import layer_count, part_of, read_config
+from ..models.architecture import Part, is_language_model, layer_count, read_config
 from ..models.manifests import check_unchanged
 from ..models.weights import DTYPES, Stored, Weights, check_same_shapes, drop_tied_heads
-from .hybrid_spec import Assignment, Choice
+from .hybrid_spec import EARLY, SEEING, Assignment, Choice
 
 MERGE_MANIFEST = "merge_manifest.json"
 SHARDS = "shards.json"
@@ -50,6 +50,9 @@ class Content:
         """Location of a tensor in its donor's files."""
         return self.parents[self.choices[name].donor].stored[name]
 
+    def part(self, name: str) -> Part:
+        return self.parents[self.choices[name].donor].part(name)
+
     def nbytes(self, names: Iterable[str]) -> int:
         return sum(self.stored(name).stop - self.stored(name).start for name in names)
 
@@ -59,27 +62,47 @@ class Plan(Content):
     """The complete plan of a hybrid.
 
     dropped: stored names omitted from the output (the head, if embeddings are tied); config_from: the donor of config,
-    tokenizer and processor; warnings: harmless differences between the donors.
+    tokenizer and processor; warnings: harmless differences between the donors; language_models: donors without vision.
     """
 
     assignment: Assignment
     dropped: list[str]
     config_from: str
     warnings: list[str]
+    language_models: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """For each donor without vision: who gives what it lacks."""
+        seeing = ", ".join(f"{part.replace('_', ' ')} from {self.assignment.rest[part]}" for part in SEEING)
+        return [
+            f"{label} ({self.parents[label].directory}) is a language model: {seeing}; config, tokenizer and processor from "
+            f"{self.config_from}"
+            for label in self.language_models
+        ]
 
 
 def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", config_from: str | None = None) -> Plan:
     """Check the donors and determine the source of each tensor of a hybrid; writes nothing.
 
     donors: name -> checkpoint directory; spec, cuts, rest_from: see Assignment.parse; config_from: the donor of
-    config.json, tokenizer and processor (default: the embeddings' donor). Raises InputError if the donors differ in
-    depth, tensor names, shapes, dtypes or a relevant config key, if one has changed since its manifest was written, or
-    if a tensor belongs to no known part of a model.
+    config.json, tokenizer and processor (default: the embeddings' donor). A donor may be a language model alone, of the
+    same decoder as a VLM among the donors, which then gives config, vision tower and projector. Raises InputError if the
+    donors differ in depth, tensor names, shapes, dtypes or a relevant config key, if one has changed since its manifest
+    was written, or if a tensor belongs to no known part of a model.
     """
     depths = {label: layer_count(path) for label, path in donors.items()}
     (first, depth), *_ = depths.items()
     assignment = Assignment.parse(spec, depth, cuts, rest_from)
-    config_from = config_from or assignment.rest["embeddings"].donor
+    texts = _language_models(donors)
+    if texts:
+        given = rest_from.items() if isinstance(rest_from, dict) else ()
+        named = [part for part, donor in given if donor != EARLY]
+        assignment = assignment.seeing_from(texts, [label for label in donors if label not in texts], named)
+        if config_from in texts:
+            raise InputError(f"config_from: {config_from} ({donors[config_from]}) is a language model; name a VLM")
+    by_default = assignment.rest["embeddings"].donor
+    config_from = config_from or (assignment.rest["vision_tower"].donor if by_default in texts else by_default)
     for label in (*assignment.donors, config_from):
         if label not in donors:
             raise InputError(f"hybrid {spec!r}: no donor {label!r}; given: {', '.join(donors)}")
@@ -87,14 +110,20 @@ def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", confi
     for label in used:
         if depths[label] != depth:
             raise InputError(
-                f"{first} ({donors[first]}) has {depth} decoder layers, {label} ({donors[label]}) {depths[label]}"
+                f"{first} ({donors[first]}) has {depth} decoder layers, {label} ({donors[label]}) {depths[label]}: donors must have "
+                "the same depth"
             )
         check_unchanged(donors[label])
     parents = {label: Weights(path) for label, path in used.items()}
-    warnings = _same_configs(used)
+    whole = {label: weights for label, weights in parents.items() if label not in texts}
+    (label, reference), *others = whole.items()
+    warnings = _same_configs({label: used[label] for label in whole})
+    texts = [text for text in texts if text in used]
+    warnings += [warning for text in texts for warning in _same_decoder(used, label, text)]
     dropped = drop_tied_heads(parents)  # a tied head equals the embeddings, but some files store it again
-    check_same_shapes(parents)
-    (label, reference), *others = parents.items()
+    check_same_shapes(whole)
+    for text in texts:
+        _check_given(assignment, parents, label, text)
     for other, weights in others:
         for name in reference:
             if reference.dtype(name) != weights.dtype(name):
@@ -104,12 +133,72 @@ def plan(donors: dict[str, Path], spec: str, cuts=None, rest_from="early", confi
                 )
     choices = {}
     for name, stored in sorted(reference.stored.items(), key=lambda item: (item[1].file, item[1].start)):
-        choices[name] = assignment.choice(part_of(name))
+        choices[name] = assignment.choice(reference.part(name))
         if choices[name].towards and stored.dtype not in DTYPES:
             raise InputError(f"{name!r} is {stored.dtype}, which cannot be interpolated; give it one donor")
     warnings += _same_texts(used)
     names = {name: stored.name for name, stored in reference.stored.items()}
-    return Plan(parents, choices, names, assignment, dropped, config_from, warnings)
+    return Plan(parents, choices, names, assignment, dropped, config_from, warnings, texts)
+
+
+def _language_models(donors: dict[str, Path]) -> list[str]:
+    """Donors that are language models alone, of which VLMs among the donors are made; none if all donors are."""
+    found = [label for label, path in donors.items() if is_language_model(read_config(path))]
+    return found if len(found) < len(donors) else []
+
+
+def _check_given(assignment: Assignment, parents: dict[str, Weights], vlm: str, text: str) -> None:
+    """Raise InputError unless every tensor that a language model gives is one of the VLM's, in shape and dtype."""
+    reference, weights = parents[vlm], parents[text]
+    where = f"{vlm} ({reference.directory})", f"{text} ({weights.directory}, a language model)"
+    for name in sorted({*reference, *weights}):
+        part = (reference if name in reference.stored else weights).part(name)
+        choice = assignment.choice(part)
+        if text not in (choice.donor, choice.towards):
+            continue
+        of_words = part.component in ("embeddings", "head")
+        keep = f"take {vlm}'s with --rest embeddings={vlm},head={vlm}"
+        if name not in weights.stored or name not in reference.stored:
+            holder = where[name not in reference.stored]
+            raise InputError(
+                f"only {holder} has {name!r}, of {where[0]} and {where[1]}: {keep if of_words else 'not the same decoder'}"
+            )
+        shapes = reference.shape(name), weights.shape(name)
+        if shapes[0] != shapes[1]:
+            vocabulary = of_words and shapes[0][1:] == shapes[1][1:]
+            raise InputError(
+                f"{name!r} is {shapes[0]} in {where[0]} but {shapes[1]} in {where[1]}: "
+                + (f"another vocabulary; {keep}" if vocabulary else "a donor must be of the VLM decoder's own size")
+            )
+        if reference.dtype(name) != weights.dtype(name):
+            raise InputError(
+                f"{name!r} is {reference.dtype(name)} in {where[0]} but {weights.dtype(name)} in {where[1]}: save both in one dtype"
+            )
+
+
+# Keys that no tensor's shape shows, and without which the same weights compute something else.
+_COMPUTED = ("num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act")
+
+
+def _same_decoder(donors: dict[str, Path], vlm: str, text: str) -> list[str]:
+    """Warnings for what a language model's config says otherwise than the text config of a VLM; InputError for what it computes."""
+    from transformers import AutoConfig
+
+    ours, theirs = (
+        _flat(AutoConfig.from_pretrained(donors[label], local_files_only=True).get_text_config().to_dict())
+        for label in (vlm, text)
+    )
+    # The VLM's rotary embedding has sections for space and time, which are one for text; and layers have no other names.
+    known = [key for key in ours if key in theirs and not key.endswith("_type") and key != "layer_types"]
+    odd = [key for key in known if ours[key] != theirs[key]]
+    for key in odd:
+        if key in _COMPUTED:
+            raise InputError(
+                f"config.json: {key} is {ours[key]!r} in {vlm} ({donors[vlm]}) but {theirs[key]!r} in {text} ({donors[text]}): not the "
+                "same decoder"
+            )
+    said = "; ".join(f"{key} is {ours[key]!r} in {vlm} but {theirs[key]!r} in {text}" for key in odd)
+    return [f"the decoders' configs differ, and the hybrid has {vlm}'s: {said}"] if odd else []
 
 
 def _flat(config: dict, prefix: str = "") -> dict[str, object]:

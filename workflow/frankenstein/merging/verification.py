@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
-from ..models.architecture import layer_count, part_of, read_config
+from ..models.architecture import layer_count, read_config
 from ..models.weights import Weights
 from .hybrid_spec import Choice
 from .links import file_key
@@ -33,6 +33,7 @@ def verify(out: Path) -> list[str]:
         raise InputError(
             f"{out}: {odd[0]!r} is in the weights or in {MERGE_MANIFEST}, but not in both ({len(odd)} such)"
         )
+    tensors = {by_stored[stored]: entry for stored, entry in record["tensors"].items()}
     warnings, parents = [], {}
     for label, parent in record["parents"].items():
         if Path(parent["directory"]).is_dir():
@@ -41,23 +42,29 @@ def verify(out: Path) -> list[str]:
             warnings.append(f"{label} ({parent['directory']}) is gone: its tensors are checked by sha256 alone")
     for label, weights in parents.items():
         names = {name for name in weights if weights.stored[name].name not in record["dropped"]}
-        if odd := sorted(names ^ set(hybrid)):
+        if label in record.get("language_models", ()):  # which need have no more than it gave
+            given = {name for name, entry in tensors.items() if label in (entry["donor"], entry.get("towards"))}
+            odd = sorted(given - names)
+        else:
+            odd = sorted(names ^ set(hybrid))
+        if odd:
             raise InputError(f"{out}: {odd[0]!r} is not in both the hybrid and {label} ({len(odd)} such)")
 
-    def check(stored: str) -> None:
-        entry, name = record["tensors"][stored], by_stored[stored]
+    def check(name: str) -> None:
+        entry = tensors[name]
         choice = Choice(entry["donor"], entry.get("towards", ""), entry.get("alpha", 0.0))
-        where = f"{hybrid.path(name)}: {stored!r}"
+        where = f"{hybrid.path(name)}: {hybrid.stored[name].name!r}"
         if (found := digest(pieces_of(hybrid, name))) != entry["sha256"]:
             raise InputError(f"{where} is not what {MERGE_MANIFEST} says (sha256): changed since it was merged")
-        if set(filter(None, (choice.donor, choice.towards))) <= set(parents):
+        donors = {label for label in (choice.donor, choice.towards) if label}
+        if donors <= set(parents):
             source = Content(parents, {name: choice}, {})
-            of_donor = {weights.stored[name].dtype for weights in parents.values()}, digest(pieces(source, name))
+            of_donor = {parents[label].dtype(name) for label in donors}, digest(pieces(source, name))
             if of_donor != ({hybrid.dtype(name)}, found):
                 raise InputError(f"{where} differs from its donor {choice} ({parents[choice.donor].directory})")
 
     with threads() as pool:
-        list(pool.map(check, record["tensors"]))
+        list(pool.map(check, tensors))
     return warnings
 
 
@@ -66,7 +73,7 @@ def describe(directory: Path) -> str:
     weights, config = Weights(directory), read_config(directory)
     sizes: dict[str, int] = {}
     for name in weights:
-        part = part_of(name).component
+        part = weights.part(name).component
         sizes[part] = sizes.get(part, 0) + int(np.prod(weights.shape(name)))
     dtypes = sorted({weights.dtype(name) for name in weights})
     files = {stored.file for stored in weights.stored.values()}
@@ -83,7 +90,8 @@ def describe(directory: Path) -> str:
         given: dict[str, set[str]] = {}
         for name, entry in record["tensors"].items():
             choice = Choice(entry["donor"], entry.get("towards", ""), entry.get("alpha", 0.0))
-            given.setdefault(file_key(stored[name]), set()).add(str(choice))
+            given.setdefault(file_key(weights.part(stored[name])), set()).add(str(choice))
         lines += [f"  {key:14}{', '.join(sorted(who))}" for key, who in sorted(given.items())]
+        lines += [f"  {note}" for note in record.get("notes", ())]
         lines += [f"  warning: {warning}" for warning in record["warnings"]]
     return "\n".join(lines)

@@ -27,7 +27,7 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     directory, manifest = Path(directory), Path(manifest)
     family, layers = architecture.read_config(directory)["model_type"], architecture.layer_count(directory)
     weights = Weights(directory)
-    if found := ({architecture.part_of(name).layer for name in weights} - {None}) ^ set(range(layers)):
+    if found := ({weights.part(name).layer for name in weights} - {None}) ^ set(range(layers)):
         raise InputError(
             f"{directory}: config.json declares {layers} decoder layers, but layer {min(found)} is in only one of "
             "config.json and the weights: the checkpoint is incomplete"

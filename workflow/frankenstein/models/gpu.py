@@ -57,6 +57,13 @@ def device() -> str:
     return "cpu"
 
 
+def count() -> int:
+    """Number of GPUs that this process sees, which in a job are those that it claimed or was allotted; 0 on the CPU."""
+    import torch
+
+    return torch.cuda.device_count() if device() == "cuda" else 0
+
+
 def claim(count: int = 1, poll: float = 1.0) -> str | None:
     """Claim `count` GPUs for this process, waiting until they are free, and hide all others from CUDA.
 

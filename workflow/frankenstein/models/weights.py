@@ -34,9 +34,10 @@ class Stored:
 
 
 class Weights:
-    """The tensors of a checkpoint directory by canonical name (architecture.canonical), read one at a time.
+    """The tensors of a checkpoint directory by canonical name (architecture.canonical_parts), read one at a time.
 
-    Raises InputError if the directory is missing, contains no safetensors, or is incomplete.
+    Raises InputError if the directory is missing, contains no safetensors, is incomplete, or is of a model that transformers does not
+    have.
     """
 
     def __init__(self, directory: Path):
@@ -56,14 +57,16 @@ class Weights:
         if not files:
             raise InputError(f"{directory}: no .safetensors file (pickled weights are not read)")
         self.stored: dict[str, Stored] = {}
-        for file in files:
-            for stored in self._read_header(file):
-                name = architecture.canonical(stored.name)
-                if name in self.stored:
-                    raise InputError(
-                        f"{directory}: tensor {stored.name!r} is in both {self.stored[name].file} and {file}"
-                    )
-                self.stored[name] = stored
+        headers = [stored for file in files for stored in self._read_header(file)]
+        known = architecture.canonical_parts(self.directory, [stored.name for stored in headers])
+        self.parts: dict[str, architecture.Part | None] = {}
+        for stored in headers:
+            name, part = known[stored.name]
+            if name in self.stored:
+                raise InputError(
+                    f"{directory}: tensor {stored.name!r} is in both {self.stored[name].file} and {stored.file}"
+                )
+            self.stored[name], self.parts[name] = stored, part
         if missing := sorted(set(promised) - {stored.name for stored in self.stored.values()}):
             raise InputError(f"{index}: {missing[0]!r} is not in {promised[missing[0]]}; download or save it again")
 
@@ -99,6 +102,15 @@ class Weights:
         """The torch tensor in its stored dtype."""
         return self._open(self.stored[name].file, "pt").get_tensor(self.stored[name].name)
 
+    def part(self, name: str) -> architecture.Part:
+        """The part of the model that a tensor belongs to. Raises InputError if the model has no such tensor."""
+        if self.parts[name] is None:
+            kind = architecture.read_config(self.directory)["model_type"]
+            raise InputError(
+                f"{self.path(name)}: {self.stored[name].name!r} is no tensor of a {kind} model; is config.json its own?"
+            )
+        return self.parts[name]
+
     def path(self, name: str) -> Path:
         """The file that contains a tensor."""
         return self.directory / self.stored[name].file
@@ -110,15 +122,20 @@ class Weights:
         """Storage dtype in safetensors notation: F32, BF16, ..."""
         return self.stored[name].dtype
 
-    def strip(self, name: str, axis: int, start: int, stop: int) -> np.ndarray:
+    def strip(self, name: str, axis: int, start: int, stop: int, index: int | None = None) -> np.ndarray:
         """Rows (axis 0) or columns (axis 1) of a matrix; tensors with more axes are flattened to two.
+
+        index: of one matrix in a tensor of stacked matrices [n, rows, columns].
 
         Returns float32, or float64 if stored as float64: no value is rounded. Reads rather than memory-maps, since
         mapped pages would count towards this process's memory.
         """
         dtype, at, file = DTYPES[self.dtype(name)], self.stored[name].start, self.path(name)
-        rows, *rest = self.shape(name) or (1,)
-        columns = math.prod(rest)
+        shape = self.shape(name) or (1,)
+        if index is not None:
+            shape = shape[1:]
+            at += index * math.prod(shape) * dtype.itemsize
+        rows, columns = shape[0], math.prod(shape[1:])
         stop = min(stop, columns if axis else rows)
         shape = (rows, stop - start) if axis else (stop - start, columns)
         size = dtype.itemsize
@@ -165,7 +182,7 @@ def drop_tied_heads(weights: dict[str, Weights]) -> list[str]:
         return []
     dropped = set()
     for checkpoint in weights.values():
-        for name in [name for name in checkpoint if architecture.part_of(name).component == "head"]:
+        for name in [name for name in checkpoint if (part := checkpoint.parts[name]) and part.component == "head"]:
             dropped.add(checkpoint.stored.pop(name).name)
     return sorted(dropped)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from ..core.errors import InputError
 from ..data.tasks import Example
 from ..inference.generation import text_of
 from ..inference.prompts import Prompt, build_prompt, encode
@@ -50,7 +52,9 @@ _measure = None  # callback for the queries and keys of the layer being run
 
 
 def _measured(module, query, key, value, attention_mask, scaling=None, **kwargs):
-    _measure(query, key, scaling)
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
+        raise InputError(f"{type(module).__name__}: capped scores or attention sinks, of which no mass is defined here")
+    _measure(query, key, attention_mask, scaling)
     inner = ALL_ATTENTION_FUNCTIONS["sdpa"]
     return inner(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
 
@@ -59,11 +63,12 @@ AttentionInterface.register("frankenstein_measured", _measured)
 AttentionMaskInterface.register("frankenstein_measured", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 
 
-def weights_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int | None = None) -> torch.Tensor:
-    """Causal softmax attention weights on a set of keys, averaged over query tokens, one example: float32 [heads, keys].
+def weights_on(query, key, asked, keys, visible, scaling: float, chunk_bytes: int | None = None) -> torch.Tensor:
+    """Softmax attention weights on a set of keys, averaged over query tokens, one example: float32 [heads, keys].
 
     query: [heads, tokens, d] and key: [kv heads, tokens, d], rotary embeddings applied; asked: int [n], the query
-    tokens; keys: bool [tokens], the tokens whose attention weights are returned; seen: bool [tokens], False at padding.
+    tokens; keys: bool [tokens], the tokens whose attention weights are returned; visible: bool [n, tokens], which tokens each
+    query attends to.
     Queries are processed in chunks: scores and weights take at most chunk_bytes (default: by device), or what one query needs if
     more.
     """
@@ -71,12 +76,12 @@ def weights_on(query, key, asked, keys, seen, scaling: float, chunk_bytes: int |
     kv_heads = key.shape[0]
     chunk_bytes = chunk_bytes or _CHUNK_BYTES.get(query.device.type, 64 << 20)
     size = max(1, chunk_bytes // (2 * 4 * heads * tokens))
-    place = torch.arange(tokens, device=query.device)
+    asked, keys, visible = (part.to(query.device) for part in (asked, keys, visible))
     total = torch.zeros(heads, int(keys.sum()), device=query.device)
-    for some in asked.split(size):
+    for some, seen in zip(asked.split(size), visible.split(size), strict=True):
         folded = query[:, some].reshape(kv_heads, -1, d).float()  # heads of a group share keys, unrepeated
         scores = (folded @ key.float().transpose(1, 2)).reshape(heads, len(some), tokens).mul_(scaling)
-        scores.masked_fill_((place > some[:, None]) | ~seen, -torch.inf)
+        scores.masked_fill_(~seen, -torch.inf)
         total += torch.softmax(scores, -1).sum(1)[:, keys]
     return total / len(asked)
 
@@ -101,9 +106,18 @@ def masses(decoder: Decoder, inputs, asked: list[torch.Tensor], keys: torch.Tens
     global _measure
     found: list[list[Attended]] = []
     seen = inputs["attention_mask"].bool()
+    place = torch.arange(seen.shape[1], device=seen.device)
 
-    def measure(query, key, scaling):
-        weights = [weights_on(query[i], key[i], asked[i], keys[i], seen[i], scaling) for i in range(len(query))]
+    def visible(mask, i: int):
+        """The model's own mask; where it has none, attention is causal."""
+        if mask is None:
+            return (place <= asked[i][:, None]) & seen[i]
+        return mask[i % len(mask), 0, asked[i].to(mask.device)]
+
+    def measure(query, key, mask, scaling):
+        weights = [
+            weights_on(query[i], key[i], asked[i], keys[i], visible(mask, i), scaling) for i in range(len(query))
+        ]
         found.append([Attended(of.sum(-1), of.mean(0)) for of in weights])
 
     _measure = measure
@@ -222,5 +236,6 @@ def attend(decoder: Decoder, processor, prompts: list[Prompt], responses: list[l
     found = []
     for row in range(len(prompts)):
         layers = [Attended(*(part.cpu() for part in layer[row])) for layer in by_layer]
-        found.append((layers, len(spans[row]), int(keys[row].sum()), shapes[row]))
+        vision, grid = int(keys[row].sum()), shapes[row]
+        found.append((layers, len(spans[row]), vision, grid if grid and math.prod(grid) == vision else None))
     return found

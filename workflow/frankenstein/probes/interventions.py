@@ -12,7 +12,7 @@ from ..inference.generation import text_of
 from ..inference.prompts import Prompt, build_prompt, encode
 from . import sweep
 from .batches import Size, in_batches
-from .decoder import Decoder, boxes_to_canvas, vision_spans
+from .decoder import Decoder, boxes_to_canvas, vision_tokens
 from .modes import UNEQUAL
 
 RESIZE, INTERPOLATE = UNEQUAL
@@ -63,13 +63,15 @@ def swap_sweep(
         prompts = [Prompt(pair.prompt, image, system) for image in (target, source)]
         inputs = encode(processor, prompts[:1])
         ids = inputs["input_ids"][0]
-        spans = vision_spans(model, ids)
-        if len(spans) != 1:
-            raise InputError(f"{pair.id}: {len(spans)} runs of vision tokens in the prompt, but one image was given")
-        span, asked = spans[0], _Asked(*prompts, resized, boxes_to_canvas(model, inputs, target.size))
-        sizes = [Size(span.stop, len(ids) - span.stop, max_new_tokens, rows)]
-        if long := count if unequal == INTERPOLATE else decoder.deepstack_layers:
-            sizes.append(Size(span.start, len(ids) - span.start, max_new_tokens, 1 + long))
+        images = vision_tokens(model, ids)
+        if len(images) != 1:
+            raise InputError(f"{pair.id}: {len(images)} runs of vision tokens in the prompt, but one image was given")
+        first, last = images[0][[0, -1]].tolist()
+        asked = _Asked(*prompts, resized, boxes_to_canvas(model, inputs, target.size))
+        sizes = [Size(last + 1, len(ids) - last - 1, max_new_tokens, rows)]
+        whole = last - first + 1 == len(images[0]) and unequal != INTERPOLATE
+        if long := decoder.deepstack_layers if whole else count:
+            sizes.append(Size(first, len(ids) - first, max_new_tokens, 1 + long))
         return asked, sizes
 
     def run(batch: list[_Asked]):

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..core import jsonl
 from ..core.logs import RAN_ON, machine
+from ..data import paper_tasks
 from ..data.tasks import fingerprint, read_examples
 from ..grading.outcome import UNGRADED, VERDICTS
 from ..inference.cache import model_digest
@@ -58,7 +59,7 @@ def datasets(results: Path, config: dict) -> pd.DataFrame:
         task = path.stem
         if task.endswith(".descriptions"):
             continue
-        public = (config.get("datasets") or {}).get(task)
+        public = (paper_tasks.TASKS | (config.get("datasets") or {})).get(task)
         account = results / "downloads" / f"{task}.json"
         origin = "the mini study"
         if public and public.get("path"):

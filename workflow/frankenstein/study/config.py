@@ -19,9 +19,12 @@ from .schema import SOURCES, Study
 def read(path: Path) -> dict:
     """The configuration in a file. One without `checkpoints` changes keys of the mini study, `config.yaml` beside it.
 
-    Raises InputError if there is no such file beside it.
+    Raises InputError if there is no such file beside it, or the file is not YAML.
     """
-    given = yaml.safe_load(Path(path).read_text())
+    try:
+        given = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(given, dict) or "checkpoints" in given:
         return given
     mini = Path(path).parent / "config.yaml"

@@ -35,6 +35,7 @@ class Basis:
 
 
 basis = Basis()
+_UNKNOWN = 8.29e9  # parameters: Qwen2.5-VL-7B's
 _BYTES = 2  # per parameter: checkpoints of this size are published in bfloat16
 _HOST_MB = 3500  # Python, torch and a processor; the mini study's largest job used 2 GB
 _MARGIN = 1.25  # overhead while moving weights to the GPU
@@ -52,14 +53,14 @@ _DEPTHS = ((6, 36), (20, 28), (50, 64), (float("inf"), 80))
 
 
 def parameters(study: Study, checkpoint: str) -> float:
-    """Parameter count of a checkpoint, from the config, its files, or its parent checkpoint; 8.29e9 if unknown."""
+    """Parameter count of a checkpoint, from the config, its files, or its parent checkpoint; _UNKNOWN if it is not there to be asked."""
     if "." in checkpoint:  # a hybrid
         return parameters(study, study.recipes[checkpoint.split(".")[0]].instruct)
     source = study.checkpoints[checkpoint]
     if isinstance(source, FromHub):
-        return source.parameters or 8.29e9
+        return source.parameters or _UNKNOWN
     if isinstance(source, LocalCheckpoint):
-        return sum(path.stat().st_size for path in Path(source.path).glob("*.safetensors")) / _BYTES
+        return sum(path.stat().st_size for path in Path(source.path).glob("*.safetensors")) / _BYTES or _UNKNOWN
     if isinstance(source, Finetuned | Reinforced):
         return parameters(study, source.start)
     assert isinstance(source, Pretrained)
@@ -172,14 +173,23 @@ def hybrids_mb(study: Study, run: str) -> int:
 
 
 def generate_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of generation: weights, plus the KV cache of a batch at full length."""
-    tokens = study.evaluation.batch * (_PROMPT + study.evaluation.max_new_tokens)
-    return ceil(weights_mb(study, checkpoint) * _MARGIN + tokens * _KV * parameters(study, checkpoint) / 1e6)
+    """GPU memory of generation, on all GPUs of a job: weights, plus the KV cache of what is answered at a time, at full length.
+
+    That is a batch with transformers; vLLM has as many requests in its cache as there is room for, and needs room for one.
+    """
+    rows = 1 if study.evaluation.engine == "vllm" else study.evaluation.batch
+    tokens = rows * (_PROMPT + study.evaluation.max_new_tokens)
+    return ceil(loaded_gpu_mb(study, checkpoint) + tokens * _KV * parameters(study, checkpoint) / 1e6)
+
+
+def loaded_gpu_mb(study: Study, checkpoint: str) -> int:
+    """GPU memory of a checkpoint's weights and of what a forward pass over a few tokens needs."""
+    return ceil(weights_mb(study, checkpoint) * _MARGIN)
 
 
 def probe_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of a probe: weights, plus the batch memory allowed by probes.memory_mb."""
-    return ceil(weights_mb(study, checkpoint) * _MARGIN) + study.probes.memory_mb
+    """GPU memory of a probe, on all GPUs of a job: weights, plus the batch memory allowed by probes.memory_mb."""
+    return loaded_gpu_mb(study, checkpoint) + study.probes.memory_mb
 
 
 def probe_mb(study: Study, checkpoint: str) -> int:

@@ -25,11 +25,16 @@ def _read(path: Path, key: str) -> str | None:
 
 
 class Jobs:
-    """The jobs of a study and the locations of their files (`paths`)."""
+    """The jobs of a study and the locations of their files (`paths`).
 
-    def __init__(self, study: Study):
-        self.study = study
+    reference: the paper's numbers; results: the study's folder on disk, where that is not `paths.results` (in a Snakemake module
+    with a prefix, which Snakemake puts before the files of rules by itself).
+    """
+
+    def __init__(self, study: Study, reference: str = REFERENCE, results: str = ""):
+        self.study, self.reference = study, reference
         self.paths = Layout(study.study)
+        self.on_disk = Layout(study.study, results)
 
     @property
     def base(self) -> str | None:
@@ -137,7 +142,7 @@ class Jobs:
             return _read(Path(source.path) / "config.json", "model_type")
         if isinstance(source, FromHub):
             # The manifest outlives the cache, and the cache outlives a manifest deleted to have it written again.
-            recorded = _read(Path(self.manifest(checkpoint)), "family")
+            recorded = _read(Path(self.on_disk.manifest.format(checkpoint=checkpoint)), "family")
             return recorded or _read(hub.cached(source.hub, source.revision, "config.json"), "model_type")
         return self.family(source.start)
 
@@ -153,6 +158,10 @@ class Jobs:
     def helper_input(self, helper) -> str | list[str]:
         """Input of a job that queries a helper model (descriptions, judge): the checkpoint's manifest; empty for an endpoint."""
         return self.manifest(helper.checkpoint) if helper and helper.checkpoint else []
+
+    def helper_gpus(self, helper) -> int:
+        """GPUs of such a job: those of a job that generates, or none for an endpoint."""
+        return self.study.evaluation.gpus if helper and helper.checkpoint else 0
 
     def prompts(self, checkpoint: str) -> list[str]:
         """Prompt files of the recipes that prompt a checkpoint; empty for a Base, which uses its own prompt."""
@@ -243,7 +252,7 @@ class Jobs:
         if "grades" in parts:
             found |= {f"grades.{name}": paths.grades.format(checkpoint=name) for name in self.roles()}
         if "scores" in parts:
-            found |= {"scores": paths.table.format(table="scores"), "reference": REFERENCE}
+            found |= {"scores": paths.table.format(table="scores"), "reference": self.reference}
         if "attention" in parts:
             for recipe in study.of("attention"):
                 for stage in roles.ATTENDED:

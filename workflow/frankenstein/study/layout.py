@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of the study named `study`, in the form that Snakemake's rules need."""
+    """Paths of the study named `study`, in the form that Snakemake's rules need; results: its folder (default: results/{study})."""
 
     study: str
-    results: str = field(init=False)
+    results: str = ""
 
     def __post_init__(self):
-        object.__setattr__(self, "results", f"results/{self.study}")
+        object.__setattr__(self, "results", self.results or f"results/{self.study}")
 
     def __getattr__(self, name: str) -> str:
         if name not in _PATHS:

@@ -15,33 +15,42 @@ from ..models import hub
 from . import config, costs, schema
 from .jobs import Jobs
 
+_PROBES = ("attention", "attention_on_text", "swap_vision_tokens", "skip_layers")
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)*)", re.M)
 
 
-def jobs(path: Path, snakefile: Path) -> pd.DataFrame:
-    """Jobs listed by a dry run, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes), disk_mb.
+def dry_run(path: Path, snakefile: Path, *arguments: str, root: Path | None = None) -> str:
+    """What Snakemake's dry run prints of a study. arguments: further ones for Snakemake; root: the directory to run it in.
 
-    Raises InputError with Snakemake's output if the dry run fails.
+    Raises InputError with the output if the dry run fails.
     """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--configfile", str(path), "--dry-run"]
     command += ["--quiet", "host"]  # in place of the profile's, which leaves out the jobs
-    made = subprocess.run([*command, "--cores", "1"], capture_output=True, text=True, check=False)
+    made = subprocess.run([*command, "--cores", "1", *arguments], cwd=root, capture_output=True, text=True, check=False)
     if made.returncode:
         raise InputError(f"{path}: the dry run fails:\n{(made.stdout + made.stderr)[-2000:]}")
+    return made.stdout + made.stderr
+
+
+def jobs(printed: str) -> pd.DataFrame:
+    """Jobs that a dry run printed, one row per job: rule, checkpoint (the wildcard), wildcards, gpu, mem_mb, runtime (minutes),
+    disk_mb, output, log (lists of paths)."""
     rows = []
-    for rule, body in _JOB.findall(made.stdout + made.stderr):
+    for rule, body in _JOB.findall(printed):
         found = re.search(r"^    resources: (.*)$", body, re.M)
         amounts = dict(re.findall(r"(\w+)=(\d+)(?:,|$)", found[1] if found else ""))
         kinds = ("gpu", "mem_mb", "runtime", "disk_mb")
         named = re.search(r"^    wildcards: (.*)$", body, re.M)
+        files = {key: re.search(rf"^    {key}: (.*)$", body, re.M) for key in ("output", "log")}
         wildcards = dict(re.findall(r"(\w+)=([\w.-]+)", named[1] if named else ""))
         rows.append(
             {"rule": rule, "checkpoint": wildcards.get("checkpoint", ""), "wildcards": wildcards}
             | {kind: int(amounts.get(kind, 0)) for kind in kinds}
+            | {key: found[1].split(", ") if found else [] for key, found in files.items()}
         )
     return pd.DataFrame(
         [row for row in rows if row["rule"] != "all"],
-        columns=["rule", "checkpoint", "wildcards", "gpu", "mem_mb", "runtime", "disk_mb"],
+        columns=["rule", "checkpoint", "wildcards", "gpu", "mem_mb", "runtime", "disk_mb", "output", "log"],
     )
 
 
@@ -55,7 +64,7 @@ def plan(path: Path, snakefile: Path, gpu_mb: int = 80_000, measure: bool = Fals
         from . import measure as machine
 
         costs.basis = machine.measure(study.evaluation.batch)
-    table = jobs(path, snakefile)
+    table = jobs(dry_run(path, snakefile))
     if table.empty:
         return "nothing to be done"
     table["limit"] = table.gpu * table.runtime / 60
@@ -123,6 +132,34 @@ def _storage(study: schema.Study, table: pd.DataFrame) -> list[str]:
     ]
 
 
+def _too_large(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
+    """Checkpoints that the GPUs of a job cannot hold, by what they are needed for, and the key that helps."""
+    vllm = study.evaluation.engine == "vllm"
+    smaller = "" if vllm else "lower evaluation.batch or evaluation.max_new_tokens, or "
+    generating = table[(table.rule == "generate") & ~table.checkpoint.isin(study.evaluation.servers)]
+    probing = table[table.rule.isin(_PROBES)]
+    work = (  # what, its jobs, GPUs per job, memory, what else helps
+        ("generation", generating, "evaluation.gpus", costs.generate_gpu_mb, smaller),
+        ("a probe", probing, "probes.gpus", costs.probe_gpu_mb, "lower probes.memory_mb, or "),
+    )
+    notes = []
+    for what, rows, key, memory, otherwise in work:
+        section, _, name = key.partition(".")
+        gpus = getattr(getattr(study, section), name)
+        needs: dict[tuple[int, int], list[str]] = {}
+        for checkpoint in sorted(set(rows.checkpoint)):
+            if (need := memory(study, checkpoint)) > gpu_mb * gpus:
+                needs.setdefault((need, costs.loaded_gpu_mb(study, checkpoint)), []).append(checkpoint)
+        for (need, weights), checkpoints in needs.items():
+            # A power of two: tensor parallelism divides the attention heads, which come in multiples of one.
+            enough = next(count for count in (2**power for power in range(32)) if need <= gpu_mb * count)
+            notes.append(
+                f"! {', '.join(checkpoints)}: {what} takes about {need / 1000:.0f} GB of GPU memory, {weights / 1000:.0f} of them for "
+                f"weights, and {key}: {gpus} gives {gpus * gpu_mb / 1000:.0f} GB: {otherwise * (weights <= gpu_mb * gpus)}set {key} to {enough}"
+            )
+    return notes
+
+
 def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
     notes, fetched = [], sorted(table[table.rule == "fetch_checkpoint"].checkpoint)
     for name in sorted(set(table[table.rule == "reinforce_prompts"].checkpoint)):
@@ -130,21 +167,7 @@ def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
             notes.append(
                 f"! {name}: RL takes about {need / 1000:.0f} GB on each of its GPUs: more `gpus`, and FSDP by `accelerate`"
             )
-    asked = {
-        checkpoint
-        for recipe in study.evaluated()
-        for checkpoint in (study.recipes[recipe].instruct, study.recipes[recipe].rl)
-    }
-    for name in sorted(asked):
-        if (need := costs.generate_gpu_mb(study, name)) > gpu_mb:
-            notes.append(
-                f"! {name}: generation takes about {need / 1000:.0f} GB of GPU memory, and there are {gpu_mb / 1000:.0f}: lower "
-                "evaluation.batch or evaluation.max_new_tokens"
-            )
-    probed = {study.recipes[name].base for name in study.of("localization")}
-    for name in sorted(probed):
-        if (need := costs.probe_gpu_mb(study, name)) > gpu_mb:
-            notes.append(f"! {name}: a probe takes about {need / 1000:.0f} GB of GPU memory: lower probes.memory_mb")
+    notes += _too_large(study, table, gpu_mb)
     for what, place, need in (
         ("downloads", hub.cache(), sum(costs.weights_mb(study, name) for name in fetched)),
         ("hybrids", Path.cwd(), int(table.disk_mb.sum())),
@@ -152,6 +175,9 @@ def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
         free = shutil.disk_usage(next(path for path in (place, *place.parents) if path.exists())).free / 1e6
         if need > free:
             notes.append(f"! {what}: {need / 1000:.0f} GB, and {place} has {free / 1000:.0f} GB free")
+    for name in sorted(set(table[table.rule == "adopt_checkpoint"].checkpoint)):
+        if not (place := Path(study.checkpoints[name].path)).is_dir():
+            notes.append(f"! {name}: {place} is not there yet; taken to be as large as Qwen2.5-VL-7B")
     unpinned = [name for name in fetched if study.checkpoints[name].revision is None]
     unpinned += [
         name

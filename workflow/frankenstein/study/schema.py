@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator
 
 from ..core import regions
 from ..core.roles import NULL_HYBRID, Run
-from ..data import metrics, tasks
+from ..data import metrics, paper_tasks, tasks
 from ..data.benchmarks import BENCHMARKS
 from ..merging import hybrid_spec
 from ..mini import questions
@@ -291,11 +291,14 @@ class Regions(Closed):
 class Abilities(Closed):
     """The task that measures each ability of the paper's Table 1."""
 
-    vision: Task = _key("task for M_vis: correct with the image and not with a black image")
-    vision_to_reasoning: Task = _key(
-        "task for M_v2r: correct with the image and also with a text description in its place"
+    vision: Task = _key(
+        "task for M_vis: correct with the image and not with a black image", default=paper_tasks.ABILITIES["vision"]
     )
-    reasoning: Task = _key("task for M_rea: correct from text alone")
+    vision_to_reasoning: Task = _key(
+        "task for M_v2r: correct with the image and also with a text description in its place",
+        default=paper_tasks.ABILITIES["vision_to_reasoning"],
+    )
+    reasoning: Task = _key("task for M_rea: correct from text alone", default=paper_tasks.ABILITIES["reasoning"])
 
 
 class Public(Closed):
@@ -392,7 +395,11 @@ class Evaluation(Closed):
         "inference engine: `transformers`, or `vllm` (several times as fast on a GPU; installed by one line of the README)",
         default="transformers",
     )
-    gpus: Count = _key("GPUs per generation job: with `vllm`, one model on all of them (tensor parallel)", default=1)
+    gpus: Count = _key(
+        "GPUs per generation job, one model on all of them: with `vllm` each layer (tensor parallel), with `transformers` some "
+        "layers on each; `frankenstein plan` says how many a checkpoint needs",
+        default=1,
+    )
     servers: dict[str, Server] = _key(
         "OpenAI-compatible servers (`vllm serve`, SGLang, an API) that answer for checkpoints, as `checkpoint: server`, hybrids by "
         "the names of their files (`one.IN-RL-RL`); the others are answered for by `engine`",
@@ -408,7 +415,7 @@ class Evaluation(Closed):
         default=False,
     )
     benchmarks: Annotated[list[Task], Field(min_length=1)] = _key(
-        "tasks averaged in Figure 2 and shown as columns of Table 3"
+        "tasks averaged in Figure 2 and shown as columns of Table 3", default=paper_tasks.BENCHMARKS
     )
 
 
@@ -443,6 +450,7 @@ class Probes(Closed):
     skip_examples: Count = _key("number of examples per task for layer skipping", default=100)
     attention_examples: Count = _key("number of examples for the attention analysis", default=100)
     shards: Count = _key("number of jobs that each probe of a checkpoint is split into", default=1)
+    gpus: Count = _key("GPUs per probe job, with some layers on each, for a model that is too large for one", default=1)
     memory_mb: Count = _key(
         "memory limit per batch in MB, for KV cache and activations (excluding weights); determines the batch size",
         default=8000,
@@ -452,6 +460,14 @@ class Probes(Closed):
 
 class Updates(Closed):
     shards: Count = _key("number of single-threaded jobs that each recipe's weight matrices are split into", default=1)
+
+
+class Training(Closed):
+    report_to: Literal["trackio", "wandb"] | None = _key(
+        "experiment tracker that RL's trainer also logs to, if it is installed where the training runs: `trackio` (local, unless "
+        "`TRACKIO_SPACE_ID` is set) or `wandb` (by `WANDB_PROJECT`, `WANDB_MODE`); omit for none. Changes no result",
+        default=None,
+    )
 
 
 class Merging(Closed):
@@ -498,17 +514,28 @@ class Study(Closed):
     recipes: Annotated[dict[Name, Recipe], Field(min_length=1)] = _key(
         "post-training recipes, as `name: recipe`: which checkpoints belong together"
     )
-    datasets: dict[Task, Public] = _key("tasks built from public benchmarks, as `name: task`", default={})
-    abilities: Abilities = _key("tasks behind the metrics M_vis, M_v2r and M_rea")
+    datasets: dict[Task, Public] = _key(
+        "tasks built from public benchmarks, as `name: task`, in addition to the paper's (or in place of one of the same name): "
+        f"{', '.join(f'`{name}`' for name in paper_tasks.TASKS)} (`workflow/frankenstein/data/paper_tasks.py`)",
+        default={},
+        validate_default=True,
+    )
+    abilities: Abilities = _key("tasks behind the metrics M_vis, M_v2r and M_rea", default=Abilities())
     descriptions: Descriptions | None = _key("source of the image descriptions for M_v2r", default=None)
-    evaluation: Evaluation = _key("generation and evaluation settings")
+    evaluation: Evaluation = _key("generation and evaluation settings", default=Evaluation())
     judge: Judge | None = _key("model that judges responses the rules cannot grade; omit for none", default=None)
     probes: Probes = _key("settings of vision-token swapping, layer skipping and attention", default=Probes())
     updates: Updates = _key("settings of the weight-update analysis", default=Updates())
+    training: Training = _key("settings of the training by the workflow", default=Training())
     claims: list[str] = _key(
         "files of claims to test (`workflow/claims/paper.yaml` documents the format)",
         default=["workflow/claims/paper.yaml"],
     )
+
+    @field_validator("datasets")
+    @classmethod
+    def _with_the_papers(cls, given: dict[str, Public]) -> dict[str, Public]:
+        return {name: Public(**keys) for name, keys in paper_tasks.TASKS.items()} | given
 
     # Run name -> the run. Set when runs are expanded (study.runs): `recipes` then has one entry per run, named after its
     # recipe for the first, RECIPE-2 for the second, and so on.

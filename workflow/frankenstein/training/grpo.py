@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ from ..core.errors import InputError
 from ..grading import short
 from ..grading.outcome import RIGHT
 from ..inference.cache import digest
+from ..models.architecture import read_config
+from ..models.family import family_of
 from .sft import RLPrompt, Told, check_frozen, freeze, load, log_table, quiet, save, stored_dtype
 
 
@@ -69,6 +72,7 @@ def grpo(
     bf16: bool = False,
     answer: Callable = answer_reward,
     template: str | None = None,
+    report_to: str = "none",
 ) -> pd.DataFrame:
     """GRPO with verifiable rewards and `prompts_per_step` x `num_generations` rollouts per step; saves to `out`.
 
@@ -78,9 +82,10 @@ def grpo(
     weights and optimizer state in float32. answer: the reward function for answers. template: a chat template
     replacing that of `start`; it is saved with the checkpoint, whose dtype is the one `start` is stored in. save_steps:
     interval in steps for saving the full state (weights, optimizer, RNG) to the folder `scratch`, from which an
-    interrupted run resumes; the folder is deleted at the end. Returns the log: step, loss, reward, reward_answer,
+    interrupted run resumes; the folder is deleted at the end. report_to: "trackio" or "wandb" to log there as well. Returns the log: step, loss, reward, reward_answer,
     reward_format, completion_length (tokens), kl (empty if beta = 0).
     """
+    reporting = _reporting(report_to, out)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     begun = None
     if save_steps:
@@ -100,6 +105,9 @@ def grpo(
         with PartialState().main_process_first() if processes > 1 else contextlib.nullcontext():
             begun = _begun(scratch, start, prompts, settings)
     print(f"going on from {begun}" if begun else "from the start", flush=True)
+    kind = read_config(begun or start)["model_type"]
+    if why := family_of(kind).refused.get("frozen_rl"):
+        raise InputError(f"{start}: {kind}: {why}")
     # The trainer would look for weights under names that transformers 5 does not save, and silently load nothing.
     model, processor = load(Path(begun or start), template)
     processor.tokenizer.padding_side = "left"
@@ -128,7 +136,8 @@ def grpo(
             beta=beta,
             reward_weights=[rewards[name] for name in functions],
             **quiet(steps, seed)
-            | ({"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {}),
+            | ({"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {})
+            | reporting,
             shuffle_dataset=False,
             bf16=bf16,
             gradient_checkpointing=bf16,  # a model large enough for bf16 needs this as well
@@ -161,6 +170,17 @@ def grpo(
             "kl": "kl",
         },
     )
+
+
+def _reporting(to: str, out: Path) -> dict:
+    """Trainer arguments that also log to trackio or wandb, as a run named after the checkpoint. Raises InputError if it is not
+    installed, before any training."""
+    if to == "none":
+        return {}
+    if importlib.util.find_spec(to) is None:
+        raise InputError(f"training.report_to: {to} is not installed here: `pip install {to}`, or leave the key out")
+    name = out.parent.name if out.name == "model" else out.name
+    return {"report_to": [to], "run_name": name, "project": "frankenstein"}
 
 
 def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:

@@ -83,8 +83,9 @@ def freeze(model, layers: range, components: tuple[str, ...] = ()) -> list[str]:
     Frozen parameters are not given to the optimizer. Returns their names.
     """
     frozen = []
+    parts = architecture.parts_of(model)
     for name, parameter in model.named_parameters():
-        part = architecture.part_of(name)
+        part = parts[name]
         if part.layer in layers or part.component in components:
             parameter.requires_grad_(False)
             frozen.append(name)
@@ -94,7 +95,7 @@ def freeze(model, layers: range, components: tuple[str, ...] = ()) -> list[str]:
 def check_frozen(before: Path, after: Path, layers: range, components: tuple[str, ...] = ()) -> int:
     """Number of tensors of these layers and components, all byte-identical; raises InputError naming one that is not."""
     old, new = Weights(before), Weights(after)
-    parts = {name: architecture.part_of(name) for name in old}
+    parts = {name: old.part(name) for name in old}
     names = [name for name, part in parts.items() if part.layer in layers or part.component in components]
     if len(layers) and not names:
         raise InputError(f"{before}: no tensor of layers {layers.start} to {layers.stop - 1}: nothing was frozen")

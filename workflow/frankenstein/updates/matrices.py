@@ -7,6 +7,7 @@ holds at most one strip per checkpoint and one Gram matrix per stage.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -20,7 +21,7 @@ from scipy.linalg import blas, eigh_tridiagonal, eigvalsh_tridiagonal, lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..core.errors import InputError
-from ..models.architecture import Part, part_of
+from ..models.architecture import Part
 from ..models.weights import DTYPES, Weights, as_stored, check_same_shapes, drop_tied_heads, from_stored
 from . import RANKS
 
@@ -32,12 +33,20 @@ EPS = {"F64": 2.0**-52, "F32": 2.0**-23, "F16": 2.0**-10, "BF16": 2.0**-7}
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight matrix of a checkpoint: [rows, columns]; convolution kernels are flattened, one output channel per row."""
+    """A weight matrix of a checkpoint: [rows, columns]; convolution kernels are flattened, one output channel per row.
 
-    name: str
+    tensor: the name it is stored under; expert: its index in a tensor of stacked experts [experts, rows, columns], else None.
+    """
+
+    tensor: str
     part: Part
     rows: int
     columns: int
+    expert: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.tensor if self.expert is None else f"{self.tensor}.{self.expert}"
 
     @property
     def wide(self) -> bool:
@@ -51,8 +60,11 @@ def matrices(checkpoints: dict[str, Weights]) -> list[Matrix]:
     """
     reference, found = checked(checkpoints), []
     for name in reference:
-        shape, part = reference.shape(name), part_of(name)
-        if len(shape) >= 2:
+        shape, part = reference.shape(name), reference.part(name)
+        if len(shape) == 3 and "experts" in part.matrix:
+            of = [dataclasses.replace(part, matrix=f"{part.matrix}.{expert}") for expert in range(shape[0])]
+            found += [Matrix(name, part, *shape[1:], expert) for expert, part in enumerate(of)]
+        elif len(shape) >= 2:
             found.append(Matrix(name, part, shape[0], int(np.prod(shape[1:]))))
     return sorted(found, key=lambda matrix: (matrix.part.component, matrix.part.depth, matrix.name))
 
@@ -92,7 +104,10 @@ def _check_plain(label: str, weights: Weights) -> None:
 def _strips(matrix: Matrix, *checkpoints: Weights) -> Iterator[list[np.ndarray]]:
     """The matrix in each checkpoint, strip by strip: [strip, columns], or [rows, strip] for a wide matrix."""
     for start in range(0, max(matrix.rows, matrix.columns), STRIP):
-        yield [weights.strip(matrix.name, int(matrix.wide), start, start + STRIP) for weights in checkpoints]
+        yield [
+            weights.strip(matrix.tensor, int(matrix.wide), start, start + STRIP, matrix.expert)
+            for weights in checkpoints
+        ]
 
 
 def difference(before: np.ndarray, after: np.ndarray, stored: set[str]) -> np.ndarray:
@@ -309,7 +324,7 @@ class _Update:
 
     def __init__(self, matrix: Matrix, before: Weights, after: Weights):
         self.matrix, self.before, self.after = matrix, before, after
-        self.stored = {before.dtype(matrix.name), after.dtype(matrix.name)}
+        self.stored = {before.dtype(matrix.tensor), after.dtype(matrix.tensor)}
         self.gram: _Gram | _DeviceGram | None = None
         self.changed = self.visible = 0
         self.weight = self.dot = self.inside = 0.0
@@ -333,7 +348,9 @@ class _Update:
         matrix, weight, energy = self.matrix, self.weight, self.gram.trace()
         for value, weights in ((weight, self.before), (energy, self.after)):
             if not np.isfinite(value):
-                raise InputError(f"{weights.path(matrix.name)}: {matrix.name!r} holds NaN or infinity; fetch it again")
+                raise InputError(
+                    f"{weights.path(matrix.tensor)}: {matrix.name!r} holds NaN or infinity; fetch it again"
+                )
         size = min(matrix.rows, matrix.columns)
         if energy:
             self.sigma, self.short = self.gram.spectrum(min(top, size))
@@ -342,7 +359,7 @@ class _Update:
         del self.gram
         self.energy, entries = energy, matrix.rows * matrix.columns
         # Each stored entry is off by up to half a unit in the last place, which is at most eps times its own value.
-        squares = sum(EPS[weights.dtype(matrix.name)] ** 2 for weights in (self.before, self.after))
+        squares = sum(EPS[weights.dtype(matrix.tensor)] ** 2 for weights in (self.before, self.after))
         noise = np.sqrt(weight * squares / 12)
         self.record = {
             "parameter": matrix.name,
@@ -395,7 +412,7 @@ def _top_of(matrix: Matrix, weights: Weights, top: int) -> Subspace | None:
         gram.add(strip.astype(np.float64), matrix.wide)
     energy = gram.trace()
     if not np.isfinite(energy):
-        raise InputError(f"{weights.path(matrix.name)}: {matrix.name!r} holds NaN or infinity; fetch it again")
+        raise InputError(f"{weights.path(matrix.tensor)}: {matrix.name!r} holds NaN or infinity; fetch it again")
     if not energy:
         return None
     short = gram.top(min(top, matrix.rows, matrix.columns))
@@ -476,15 +493,14 @@ def updates(base: Path, instruct: Path, reinforced: Path | None, block: int = 0,
 def overlaps(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[dict]:
     """Overlap between two recipes' top update subspaces (same Base): one record per key present in both.
 
-    Keys are stage/parameter/side, values [rows or columns, k]. overlap: see the function; by_chance: its value for
+    Keys are stage/component/layer/matrix/parameter/side, values [rows or columns, k]. overlap: see the function; by_chance: its value for
     random subspaces.
     """
     records = []
     for key in one:
         if key in other:
-            stage, parameter, side = key.split("/")
-            part = part_of(parameter)
+            stage, component, layer, matrix, _, side = key.split("/")
             chance = one[key].shape[1] / len(one[key])
-            label = {"stage": stage, "component": part.component, "layer": part.depth, "matrix": part.matrix}
+            label = {"stage": stage, "component": component, "layer": int(layer), "matrix": matrix}
             records.append({**label, "side": side, "overlap": overlap(one[key], other[key]), "by_chance": chance})
     return records

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from ..core.errors import InputError
+from ..core.progress import Progress
 from ..models.weights import Weights
 from . import RANKS, matrices, vectors
 
@@ -61,15 +62,15 @@ def updates_table(base: Path, instruct: Path, reinforced: Path | None, jobs: int
     found.sort(key=lambda matrix: -matrix.rows * matrix.columns * min(matrix.rows, matrix.columns))
     work = [(matrix, directories) for matrix in found]
     with _processes(jobs) as spread:
-        names = [(name, directories) for name in [*(matrix.name for matrix in found), *small]]
+        names = [(name, directories) for name in dict.fromkeys([*(matrix.tensor for matrix in found), *small])]
         if bad := [found for some in spread(_not_finite, names) for found in some]:
             directory, name = bad[0]
             raise InputError(
                 f"{directory}: {name!r} holds NaN or infinity ({len(bad)} such tensors); download it again"
             )
-        rows = []
-        for number, (matrix, made) in enumerate(zip(found, spread(_of_matrix, work), strict=True), 1):
-            print(f"{number} of {len(found)}: {matrix.name}", flush=True)
+        rows, done = [], Progress(len(found))
+        for number, made in enumerate(spread(_of_matrix, work), 1):
+            done(number)
             rows += made
     import pandas as pd  # imported here only, to save memory in the worker processes
 

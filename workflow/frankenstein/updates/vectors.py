@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import InputError
-from ..models.architecture import part_of
 from ..models.weights import Weights
 from . import matrices
 
@@ -17,7 +16,7 @@ from . import matrices
 def vectors(checkpoints: dict[str, Weights]) -> list[str]:
     """Names of all tensors with fewer than two axes, by component and depth, after the checks of matrices.checked."""
     reference = matrices.checked(checkpoints)
-    found = {name: part_of(name) for name in reference if len(reference.shape(name)) < 2}
+    found = {name: reference.part(name) for name in reference if len(reference.shape(name)) < 2}
     return sorted(found, key=lambda name: (found[name].component, found[name].depth, name))
 
 
@@ -40,7 +39,7 @@ def analyze_vector(name: str, base: Weights, instruct: Weights, reinforced: Weig
         values.append(weights.strip(name, 0, 0, entries).ravel())
         if not np.isfinite(values[-1]).all():
             raise InputError(f"{weights.path(name)}: {name!r} holds NaN or infinity; fetch it again")
-    part, records, earlier = part_of(name), {}, np.zeros(entries)
+    part, records, earlier = base.part(name), {}, np.zeros(entries)
     for stage, sides, pair in zip(
         ("IN", "RL"), itertools.pairwise(checkpoints), itertools.pairwise(values), strict=False
     ):

@@ -1,5 +1,5 @@
-"""LLaVA-OneVision."""
+"""LLaVA-OneVision, whose boxes are in [0, 1]."""
 
-from ..family import Family
+from ..family import FRACTIONS, Family
 
-FAMILY = Family(vision=("vision_tower.",), projector=("multi_modal_projector.", "image_newline"))
+FAMILY = Family("LLaVA-OneVision", boxes=FRACTIONS)

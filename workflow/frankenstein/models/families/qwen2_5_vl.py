@@ -2,4 +2,4 @@
 
 from ..family import RESIZED, Family
 
-FAMILY = Family(vision=("visual.",), projector=("visual.merger.",), boxes=RESIZED)
+FAMILY = Family("Qwen2.5-VL", boxes=RESIZED)

@@ -2,4 +2,4 @@
 
 from ..family import THOUSANDTHS, Family
 
-FAMILY = Family(vision=("visual.",), projector=("visual.merger.", "visual.deepstack_merger_list."), boxes=THOUSANDTHS)
+FAMILY = Family("Qwen3-VL", boxes=THOUSANDTHS)

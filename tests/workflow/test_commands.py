@@ -1,0 +1,68 @@
+"""`frankenstein run` and `frankenstein status` on a real study, and a study that `frankenstein init` wrote."""
+
+import os
+import re
+import subprocess
+import sys
+
+from study import snakemake
+
+
+def frankenstein(repository, *arguments: str, ok: bool = True) -> str:
+    """Run the command in a copy of the repository, with that copy's library; what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "frankenstein", *arguments], cwd=repository, capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PYTHONPATH": str(repository / "workflow"), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    output = result.stdout + result.stderr
+    assert (result.returncode == 0) == ok, output[-6000:]
+    return output
+
+
+def test_a_failure_is_shown_by_run_and_status_and_the_same_command_goes_on(micro, results):
+    image = results / "data" / "math_vqa" / "math_vqa-0003.png"
+    saved, times = image.read_bytes(), image.stat()
+    target = "results/micro/responses/one-in.0.jsonl"
+    log = "results/micro/logs/generate/one-in.0.log"
+    command = ["run", "config/micro.yaml", "--cores", "1", "--forcerun", "generate", "--", target]
+    try:
+        image.write_bytes(saved[:40])
+        said = frankenstein(micro, *command, ok=False)
+        told = frankenstein(micro, "status", "config/micro.yaml")
+    finally:
+        image.write_bytes(saved)
+        os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    shown = said.splitlines()
+    at = shown.index("failed  generate one-in 0")
+    assert "image cannot be opened" in shown[at + 1]
+    assert shown[at + 2] == f"        log: {log}"
+    assert "0 of 1 job done" in said
+    assert "run the same command again" in said
+    assert "Traceback" not in said
+    assert re.search(
+        r"^failed, or interrupted:\n  generate one-in 0, .*\n.*image cannot be opened.*\n      log: .*one-in",
+        told,
+        re.M,
+    )
+    assert re.search(r"^evaluation +\d+ +\d+$", told, re.M)
+    said = frankenstein(micro, *command)
+    assert "1/1  evaluation    generate one-in 0" in said
+    snakemake(micro)
+    told = frankenstein(micro, "status", "results/micro")
+    every = re.search(r"^results/micro: (\d+) of (\d+) jobs done$", told, re.M)
+    assert every[1] == every[2]
+    assert "failed" not in told
+    assert "report: results/micro/report.html, of 20" in told
+
+
+def test_a_study_from_init_dry_runs(micro, results):
+    given = [
+        f"--{role}=results/micro/checkpoints/{name}"
+        for role, name in (("base", "base"), ("in", "one-in"), ("rl", "one-rl"))
+    ]
+    frankenstein(micro, "init", *given, "--name", "fromhere")
+    said = frankenstein(micro, "run", "config/fromhere.yaml", "-n")
+    assert re.search(r"would run \d+ jobs: \d+ checkpoints, \d+ datasets, ", said)
+    said = snakemake(micro, "-n", config="config/fromhere.yaml")
+    for rule in ("swap_vision_tokens", "generate_hybrids", "weight_updates", "write_report"):
+        assert f"rule {rule}:" in said
