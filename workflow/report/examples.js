@@ -203,7 +203,7 @@ class Examples {
       button.disabled = Number(button.dataset.pages) < 0 ? !first : first + ON_PAGE >= this.places.length;
     this.section.querySelector(".page").textContent = places.length ? `${first + 1} to ${first + places.length}` : "";
     const current = this.list.querySelector("[aria-current]");
-    if (current) this.list.scrollTop = Math.max(0, current.offsetTop - this.list.offsetTop - 40);
+    if (current) this.list.scrollTop = Math.max(0, current.offsetTop - 40);
     if (this.focusList) current?.focus({ preventScroll: true });
     this.focusList = false;
   }
