@@ -34,11 +34,20 @@ UNNAMED = """[...document.querySelectorAll("select, input, button, canvas, svg, 
 TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
-@pytest.fixture
-def browser(tmp_path):
-    with Browser(tmp_path / "profile") as started:
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as started:
         yield started
-        assert started.said() == []
+
+
+@pytest.fixture
+def browser(chromium):
+    """An empty window on a desk; a test fails if its pages wrote anything to the console."""
+    chromium.resize(1280, 900)
+    chromium.open("about:blank")
+    chromium.events.clear()
+    yield chromium
+    assert chromium.said() == []
 
 
 def begun(browser, url: str) -> None:
