@@ -347,6 +347,16 @@ def test_attention_on_the_image_is_the_files(browser, viewer, address):
     assert browser.evaluate("document.querySelector('#attention-maps .value').textContent") == "mean of Mid"
 
 
+def test_a_viewer_that_was_stopped_is_said(chromium, viewer):
+    results, settings, _ = viewer.made
+    with Viewer(results, settings, None) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        begun(chromium, f"http://127.0.0.1:{other.server_port}/#examples")
+        other.shutdown()
+    choose(chromium, "examples", "task", "sums")
+    chromium.wait("document.querySelector('#examples [role=status]').textContent.startsWith('Cannot be shown: ')")
+
+
 def test_on_a_phone_nothing_is_wider_than_the_page(browser, address):
     browser.resize(390, 844)
     begun(browser, f"{address}#examples")
