@@ -251,3 +251,8 @@ def test_updates_print_a_table_and_write_a_page(updated, tmp_path, capsys):
     assert "<svg" in page
     assert not re.search(r"(src|href)=.http", page.replace("xlink:href", ""))
     assert str(stages[2]) in page
+
+
+def test_view_of_what_is_no_study_is_one_line(tmp_path):
+    with pytest.raises(SystemExit, match=r"error: .*no file `config`: not a study's folder"):
+        cli.main(["view", str(tmp_path)])

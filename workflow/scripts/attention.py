@@ -42,4 +42,5 @@ else:
     heads = frame[["checkpoint", "id", "layer", "heads"]].explode("heads").rename(columns={"heads": "attention_mass"})
     heads.insert(3, "head", heads.groupby(["id", "layer"]).cumcount())
     heads.to_csv(snakemake.output.heads, index=False)
-frame.drop(columns="heads").to_csv(snakemake.output.records, index=False)
+attention.maps(frame).to_parquet(snakemake.output.maps, index=False)
+frame.drop(columns=["heads", "map", "grid"]).to_csv(snakemake.output.records, index=False)
