@@ -161,7 +161,7 @@ def _init(parsed) -> None:
         print(f"  {facts}")
     if not known and layers is None:
         print(f"{paint('!', 'note')} no config.json could be read: check regions.cuts in {out}")
-    print(f"{out}: written. Look at system_prompt and datasets in it, then:")
+    print(f"{out}: written. Look at its system_prompt, then:")
     if study.sources("hub"):
         print(f"  frankenstein pin {out}")
     print(f"  frankenstein plan {out}\n  frankenstein run {out}")
