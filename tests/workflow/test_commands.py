@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+from conftest import ROOT
 from study import snakemake
 
 
@@ -49,7 +50,7 @@ def test_a_failure_is_shown_by_run_and_status_and_the_same_command_goes_on(micro
     assert "1/1  evaluation    generate one-in 0" in said
     snakemake(micro)
     told = frankenstein(micro, "status", "results/micro")
-    every = re.search(r"^results/micro: (\d+) of (\d+) jobs done$", told, re.M)
+    every = re.search(r"^results/micro: (\d+) of (\d+) jobs are done and up to date$", told, re.M)
     assert every[1] == every[2]
     assert "failed" not in told
     assert "report: results/micro/report.html, of 20" in told
@@ -66,3 +67,15 @@ def test_a_study_from_init_dry_runs(micro, results):
     said = snakemake(micro, "-n", config="config/fromhere.yaml")
     for rule in ("swap_vision_tokens", "generate_hybrids", "weight_updates", "write_report"):
         assert f"rule {rule}:" in said
+
+
+def test_the_example_of_the_readme_runs_as_it_stands(micro, results, tmp_path):
+    """After the mini study, in whose place stands the micro study: the same names of checkpoints and pairs."""
+    code = re.search(r"```python\n(import frankenstein as fk\n.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mini").symlink_to(results)
+    (tmp_path / "config").symlink_to(micro / "config")
+    subprocess.run(
+        [sys.executable, "-c", f"{code}\nassert fk.verify('hybrid') == []"], cwd=tmp_path, check=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(micro / "workflow")},
+    )  # fmt: skip
