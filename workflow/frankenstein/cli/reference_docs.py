@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import parser
+from . import commands, parser
 
 _HEAD = """\
 # The command line
@@ -15,12 +15,6 @@ the same, `python -m frankenstein` is the same command, and `frankenstein comple
 completion script. Errors are one line, and the exit status is 1. Output is colored on a terminal only, and not with
 `NO_COLOR` set.
 """
-
-
-def commands() -> dict[str, argparse.ArgumentParser]:
-    """Every command's parser by name."""
-    (action,) = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    return action.choices
 
 
 def _names(action: argparse.Action) -> str:
@@ -39,7 +33,7 @@ def _value(action: argparse.Action) -> str:
 def reference() -> str:
     """The page: of each command, description, examples and arguments."""
     parts = [_HEAD]
-    for name, made in commands().items():
+    for name, made in commands(parser()).items():
         examples = made.epilog.split("\n", 1)[1]
         rows = [
             f"| {_names(action)} | {(action.help or '').replace('|', '&#124;')}{' (required)' * _must(action)} |"
