@@ -11,7 +11,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from frankenstein import cli
 from frankenstein.core.errors import InputError
 from frankenstein.inference.prompts import Prompt, encode
-from frankenstein.merging import hybrids, links, memory, plan, verification
+from frankenstein.merging import hybrids, links, memory, plan, summary, verification
 from frankenstein.models import checkpoints, loading
 from frankenstein.models.weights import Weights
 
@@ -115,7 +115,7 @@ def test_what_a_language_model_gives_and_what_stays(vlm, text, tmp_path, spec, l
     assert record["notes"] == [note]
     assert note in (tmp_path / "hybrid" / "README.md").read_text()
     assert note in verification.describe(tmp_path / "hybrid")
-    assert note in hybrids.summary(made, layout)
+    assert note in summary.summary(made, layout)
 
 
 def test_the_hybrid_answers_about_images_as_what_it_is_made_of(vlm, text, tmp_path):

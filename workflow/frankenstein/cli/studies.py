@@ -80,7 +80,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "run a study, with readable progress",
         """
         Run a study with Snakemake: a line per finished job, the time left, and the end of the log of a job that
-        failed. What stands behind CONFIG goes to Snakemake as it is. Finished results are kept: after a failure or
+        failed. Arguments after CONFIG go to Snakemake as they are. Finished results are kept: after a failure or
         an edit, run the same command again. (`snakemake --configfile CONFIG` runs the same, in Snakemake's words.)
         """,
         """
@@ -97,10 +97,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         commands,
         "status",
         _status,
-        "what of a study is done, what is missing, and what failed last",
+        "what of a study is done, what is to be done, and what failed last",
         """
-        Jobs done and missing by stage, the jobs that failed last with the end of their logs, and the report. Works
-        while the study runs.
+        Jobs done and to be done by stage, the jobs that failed last with the end of their logs, and the report. Done
+        again is what rests on something that has changed: the study file, an input, or the code. Works during a run.
         """,
         """
         frankenstein status config/mine.yaml
@@ -176,7 +176,7 @@ def _init(parsed) -> None:
         print(f"  {facts}")
     if not known and layers is None:
         print(f"{paint('!', 'note')} no config.json could be read: check regions.cuts in {out}")
-    print(f"{out}: written. Look at system_prompt and datasets in it, then:")
+    print(f"{out}: written. Look at its system_prompt, then:")
     if study.sources("hub"):
         print(f"  frankenstein pin {out}")
     print(f"  frankenstein plan {out}\n  frankenstein run {out}")
