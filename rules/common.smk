@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 from frankenstein.core.errors import InputError
 from frankenstein.core.provenance import code_hash
+from frankenstein.report.templates import PAGE
 from frankenstein.study import config as schema
 from frankenstein.study import costs
 from frankenstein.study.jobs import PARTS, REFERENCE, Jobs

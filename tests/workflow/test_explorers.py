@@ -325,6 +325,17 @@ def test_attention_on_the_image_is_the_files(browser, viewer, address):
     mass = float(browser.evaluate(captions)[0].split("image ")[1].split(";")[0])
     assert mass == pytest.approx(maps["one.IN", "one.RL"]["sums/0"].astype(float)[4:8].mean(0).sum(), abs=0.02)
     assert browser.evaluate("document.querySelector('#attention-maps input[type=range]').disabled")
+    # A view has an address.
+    choose(browser, "attention-maps", "example", "2")
+    browser.wait("document.querySelector('#attention-maps img').alt === 'Image of sums/2'")
+    link, seen = browser.evaluate("document.querySelector('#attention-maps a').href"), browser.evaluate(captions)
+    browser.open("about:blank")
+    browser.open(link)
+    browser.wait("document.querySelector('#attention-maps img')?.alt === 'Image of sums/2'")
+    assert browser.evaluate(captions) == seen
+    browser.evaluate("location.hash = '#attention-maps?run=constructor&example=none&text=toString&over=x&layer=99'")
+    browser.wait("document.querySelector('#attention-maps img').alt === 'Image of sums/0'")
+    assert browser.evaluate("document.querySelector('#attention-maps .value').textContent") == "mean of Mid"
 
 
 def test_on_a_phone_nothing_is_wider_than_the_page(browser, address):

@@ -20,14 +20,28 @@ class AttentionMaps {
     for (const control of [text, over, layer]) control.addEventListener("input", () => this.drawMaps());
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.cell = 0;
-    this.choose();
+    addEventListener("hashchange", () => this.read());
+    if (!this.read()) this.choose();
+  }
+  // #attention-maps?run=...&example=...&text=...&over=...&layer=...
+  read() {
+    const [place, query] = location.hash.split("?");
+    if (place !== "#attention-maps" || query === undefined) return false;
+    const asked = Object.fromEntries(new URLSearchParams(query));
+    for (const name of ["run", "text", "over", "layer"]) {
+      const control = this.form.elements[name];
+      if (!control.options || [...control.options].some(({ value }) => value === asked[name])) control.value = asked[name] ?? control.value;
+    }
+    this.choose(asked.example);
+    return true;
   }
   get chosen() {
     return this.data.runs[this.form.elements.run.value].examples[this.form.elements.example.value];
   }
-  choose() {
+  choose(id = null) {
     const { examples } = this.data.runs[this.form.elements.run.value];
     this.form.elements.example.replaceChildren(...examples.map((one, i) => make("option", { value: i }, `${one.id}: ${one.prompt}`)));
+    this.form.elements.example.value = Math.max(0, examples.findIndex((one) => one.id === id));
     this.drawExample();
   }
   async drawExample() {
@@ -91,6 +105,9 @@ class AttentionMaps {
       canvas.setAttribute("aria-label", `${name}: ${caption.textContent}. Arrow keys read the cells.`);
     });
     this.point(this.cell);
+    const { run } = this.form.elements;
+    const query = { run: run.value, example: this.chosen.id, text: text.value, over: over.value, layer: layer.value };
+    this.section.querySelector("a").href = `#attention-maps?${new URLSearchParams(query)}`;
   }
   point(cell) {
     this.cell = cell;

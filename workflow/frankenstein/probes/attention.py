@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -236,5 +237,6 @@ def attend(decoder: Decoder, processor, prompts: list[Prompt], responses: list[l
     found = []
     for row in range(len(prompts)):
         layers = [Attended(*(part.cpu() for part in layer[row])) for layer in by_layer]
-        found.append((layers, len(spans[row]), int(keys[row].sum()), shapes[row]))
+        vision, grid = int(keys[row].sum()), shapes[row]
+        found.append((layers, len(spans[row]), vision, grid if grid and math.prod(grid) == vision else None))
     return found

@@ -128,7 +128,7 @@ def write(
         configfile=named.read_text().strip()
         if (named := results / "config").exists()
         else f"config/{config['study']}.yaml",
-        **templates.assets(captions, ("tables", *templates.EXPLORERS, "layers")),
+        **templates.assets(captions, templates.REPORT),
     )
     folder = Path(out).with_suffix("")  # beside the page, where it would be too large
     page = render(parts=parts.inside(), folder="") if parts.size < packing.LIMIT else ""

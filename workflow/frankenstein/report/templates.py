@@ -11,6 +11,8 @@ import jinja2
 
 FOLDER = Path(__file__).parents[2] / "report"
 EXPLORERS = ("source", "examples", "chart", "swaps", "attention")  # scripts of the explorers, in this order
+REPORT = ("tables", *EXPLORERS, "layers")  # and of the report
+PAGE = ("report.html.jinja", "explorer.html.jinja", "report.css", *(f"{name}.js" for name in REPORT))  # all its files
 
 
 def template(folder: Path, name: str, **filters: Callable) -> jinja2.Template:
