@@ -215,5 +215,5 @@ def test_the_command_says_what_stays(vlm, text, tmp_path, capsys):
 
 
 def test_a_language_model_is_no_checkpoint_of_a_study(text, tmp_path):
-    with pytest.raises(InputError, match="model_type 'qwen2'; supported: "):
+    with pytest.raises(InputError, match="a qwen2 language model, which sees nothing"):
         checkpoints.write_manifest(tmp_path / "manifest.json", text, {})
