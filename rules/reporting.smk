@@ -308,7 +308,7 @@ rule write_report:
         examples=expand(paths.examples, task=study.tasks()),
         responses=[path for name in jobs.roles() for path in jobs.responses(name)],
         maps=jobs.attention_maps(),
-        page=[of_workflow(f"workflow/report/{name}") for name in PAGE],
+        page=PAGE,
         words=[
             of_workflow(f"workflow/report/{name}")
             for name in ("columns.yaml", *(f"{name}.rst" for name in FIGURES + TABLES))

@@ -162,11 +162,11 @@ def test_masses_of_a_padded_batch_against_output_attentions(family, implementati
     model.set_attn_implementation(implementation)
     found = attention.masses(Decoder(model), inputs, asked, keys)
     assert model.model.language_model.config._attn_implementation == implementation
-    expected = naive_sweep.attention_weights(model, inputs, asked, keys)
-    for layer, weights in zip(found, expected, strict=True):
-        for of, twin in zip(layer, weights, strict=True):
-            torch.testing.assert_close(of.heads, twin.sum(-1), rtol=1e-4, atol=1e-6)
-            torch.testing.assert_close(of.keys, twin.mean(0), rtol=1e-4, atol=1e-6)
+    twins = naive_sweep.attention_weights(model, inputs, asked, keys)
+    for by_example, expected in zip(found, twins, strict=True):
+        for one, weights in zip(by_example, expected, strict=True):  # heads, asked tokens, keys
+            torch.testing.assert_close(one.heads, weights.sum(-1).mean(-1), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(one.keys, weights.mean((0, 1)), rtol=1e-4, atol=1e-6)
 
 
 def test_chunks_of_queries_change_nothing():

@@ -125,15 +125,12 @@ def test_a_merge_imports_neither_torch_nor_pandas(tiny, moved, tmp_path):
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def commands() -> dict:
-    """Every command's parser by name."""
-    (action,) = [action for action in cli.parser()._actions if hasattr(action, "choices") and action.choices]
-    return action.choices
+COMMANDS = cli.commands(cli.parser())
 
 
-@pytest.mark.parametrize("name", commands())
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_describes_itself_and_its_examples_parse(name):
-    made = commands()[name]
+    made = COMMANDS[name]
     assert len(made.description.split()) > 8
     title, *examples = made.epilog.splitlines()
     assert title in ("example:", "examples:")
@@ -256,3 +253,13 @@ def test_updates_print_a_table_and_write_a_page(updated, tmp_path, capsys):
 def test_view_of_what_is_no_study_is_one_line(tmp_path):
     with pytest.raises(SystemExit, match=r"error: .*no file `config`: not a study's folder"):
         cli.main(["view", str(tmp_path)])
+
+
+def test_the_completion_knows_every_command(tmp_path, capsys):
+    cli.main(["completion", "bash"])
+    (tmp_path / "completion").write_text(capsys.readouterr().out)
+    for typed, completed in (("mer", "merge"), (f"verify {tmp_path}/compl", f"{tmp_path}/completion")):
+        words = f"COMP_WORDS=(frankenstein {typed}); COMP_CWORD={len(typed.split())}"
+        script = f"source {tmp_path}/completion; {words}; _shtab_frankenstein; echo ${{COMPREPLY[@]}}"
+        said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+        assert said.split() == [completed]

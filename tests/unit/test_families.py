@@ -334,9 +334,16 @@ def test_attention_is_that_of_output_attentions(directory, family):
     found = attention.masses(Decoder(model), inputs, reasoning, keys)
     twins = naive_sweep.attention_weights(model, inputs, reasoning, keys)
     for layer, expected in zip(found, twins, strict=True):
-        for of, twin in zip(layer, expected, strict=True):
-            torch.testing.assert_close(of.heads, twin.sum(-1), rtol=1e-4, atol=1e-6)
-            torch.testing.assert_close(of.keys, twin.mean(0), rtol=1e-4, atol=1e-6)
+        for ours, twin in zip(layer, expected, strict=True):
+            torch.testing.assert_close(ours.heads, twin.sum(-1).mean(-1), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(ours.keys, twin.mean((0, 1)), rtol=1e-4, atol=1e-6)
+    responses = [[70, 71, 72, 73], [80, 81]]
+    together = attention.attend(Decoder(model), processor, PROMPTS[:2], responses)
+    for number, (layers, reasoning, vision, _) in enumerate(together):
+        [(alone, *counts, _)] = attention.attend(Decoder(model), processor, [PROMPTS[number]], [responses[number]])
+        assert counts == [reasoning, vision] == [len(responses[number]), int(keys[number].sum())]
+        for one, other in zip(layers, alone, strict=True):
+            torch.testing.assert_close(one.heads, other.heads, rtol=1e-4, atol=1e-6)
     if family == "gemma3":  # the text after the image is longer than a window
         kinds = model.get_decoder().config.layer_types
         assert [float(layer[0].heads.max()) > 0 for layer in found] == [kind == "full_attention" for kind in kinds]

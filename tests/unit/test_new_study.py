@@ -18,8 +18,8 @@ from frankenstein.study import config, new
 def checkpoint(path, **changes):
     """A directory that says what it is: a Qwen2.5-VL of 36 layers."""
     path.mkdir(parents=True)
-    text = {"num_hidden_layers": 36, "hidden_size": 2048} | changes
-    (path / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl", **text}))
+    config = {"model_type": "qwen2_5_vl", "num_hidden_layers": 36, "hidden_size": 2048, "vision_config": {}} | changes
+    (path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
     (path / "model.safetensors").touch()
     return str(path)
 
@@ -85,7 +85,8 @@ def test_a_config_in_the_hubs_cache_is_found(tmp_path, monkeypatch):
         ({"in": "nowhere"}, "error: 'nowhere': neither a directory nor a Hub id"),
         ({"in": "empty"}, "error: empty: no .safetensors file"),
         ({"in": "deep"}, "deep and models/rl are not stages of one model: layers is 40 and 36"),
-        ({"in": "other"}, r"other/config.json: model_type 'llama'; supported: "),
+        ({"in": "other"}, "error: other and models/rl are not stages of one model: family is glm4v and qwen2_5_vl"),
+        ({"in": "text"}, "error: text: llama is a language model, and this is about vision-language models"),
         ({"layers": "40"}, "error: --layers 40: models/sft has 36"),
         ({"name": "my study"}, "error: config: study: String should match pattern"),
     ],
@@ -93,7 +94,8 @@ def test_a_config_in_the_hubs_cache_is_found(tmp_path, monkeypatch):
 def test_what_can_not_be_a_study_is_said_and_nothing_is_written(here, tmp_path, given, says):
     (tmp_path / "empty").mkdir()
     checkpoint(tmp_path / "deep", num_hidden_layers=40)
-    checkpoint(tmp_path / "other", model_type="llama")
+    checkpoint(tmp_path / "other", model_type="glm4v")
+    checkpoint(tmp_path / "text", model_type="llama", vision_config=None)
     options = {"in": "models/sft", "rl": "models/rl", **given}
     with pytest.raises(SystemExit, match=says):
         cli.main(["init", *(part for key, value in options.items() for part in (f"--{key}", value))])

@@ -277,9 +277,9 @@ def test_the_conda_environments_agree_with_pyproject(name, extra):
 def test_the_lock_files_meet_the_bounds(lock, tests):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    also = [*(extras[name] for name in ("api", "slurm", "cluster-generic", "xlsx")), extras["test"][1:]]
+    also = [*(extras[name] for name in ("api", "slurm", "cluster-generic", "docs", "xlsx")), extras["test"][1:]]
     wanted = [*project["dependencies"], *itertools.chain(*(also if tests else [extras["vllm"]]))]
-    assert extras["test"][0] == "frankenstein-vlm[api,cluster-generic,slurm,xlsx]"
+    assert extras["test"][0] == "frankenstein-vlm[api,cluster-generic,docs,slurm,xlsx]"
     lines = [line for line in (ROOT / lock).read_text().splitlines() if "==" in line]
     locked = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in lines)}
     for requirement in wanted:

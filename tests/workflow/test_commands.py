@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+from conftest import ROOT
 from study import snakemake
 
 
@@ -21,10 +22,12 @@ def frankenstein(repository, *arguments: str, ok: bool = True) -> str:
 
 def test_a_failure_is_shown_by_run_and_status_and_the_same_command_goes_on(micro, results):
     image = results / "data" / "math_vqa" / "math_vqa-0003.png"
+    target = results / "responses" / "one-in.0.jsonl"
     saved, times = image.read_bytes(), image.stat()
-    target = "results/micro/responses/one-in.0.jsonl"
-    log = "results/micro/logs/generate/one-in.0.log"
-    command = ["run", "config/micro.yaml", "--cores", "1", "--forcerun", "generate", "--", target]
+    # What rests on the responses has to be missing too, or Snakemake would not ask for them.
+    gone = [target, results / "grades" / "one-in.csv", results / "report.html"]
+    kept = [path.rename(path.with_suffix(".kept")) for path in gone]
+    command = ["run", "config/micro.yaml", "--cores", "1", "--", str(target.relative_to(micro))]
     try:
         image.write_bytes(saved[:40])
         said = frankenstein(micro, *command, ok=False)
@@ -35,22 +38,19 @@ def test_a_failure_is_shown_by_run_and_status_and_the_same_command_goes_on(micro
     shown = said.splitlines()
     at = shown.index("failed  generate one-in 0")
     assert "image cannot be opened" in shown[at + 1]
-    assert shown[at + 2] == f"        log: {log}"
+    assert shown[at + 2] == "        log: results/micro/logs/generate/one-in.0.log"
     assert "0 of 1 job done" in said
     assert "run the same command again" in said
     assert "Traceback" not in said
     assert re.search(
-        r"^failed, or interrupted:\n  generate one-in 0, .*\n.*image cannot be opened.*\n      log: .*one-in",
-        told,
-        re.M,
+        r"^failed, or interrupted:\n  generate one-in 0, .*\n.*cannot be opened.*\n +log: .*one-in", told, re.M
     )
-    assert re.search(r"^evaluation +\d+ +\d+$", told, re.M)
-    said = frankenstein(micro, *command)
-    assert "1/1  evaluation    generate one-in 0" in said
-    snakemake(micro)
+    assert "1/1  evaluation    generate one-in 0" in frankenstein(micro, *command)
+    for path, was in zip(gone, kept, strict=True):  # with their times, or all that rests on them would be made again
+        was.rename(path)
     told = frankenstein(micro, "status", "results/micro")
-    every = re.search(r"^results/micro: (\d+) of (\d+) jobs done$", told, re.M)
-    assert every[1] == every[2]
+    assert re.search(r"^results/micro: (\d+) of \1 jobs are done and up to date$", told, re.M)
+    assert re.search(r"^evaluation +\d+ +0$", told, re.M)
     assert "failed" not in told
     assert "report: results/micro/report.html, of 20" in told
 
@@ -66,3 +66,15 @@ def test_a_study_from_init_dry_runs(micro, results):
     said = snakemake(micro, "-n", config="config/fromhere.yaml")
     for rule in ("swap_vision_tokens", "generate_hybrids", "weight_updates", "write_report"):
         assert f"rule {rule}:" in said
+
+
+def test_the_example_of_the_readme_runs_as_it_stands(micro, results, tmp_path):
+    """After the mini study, in whose place stands the micro study: the same names of checkpoints and pairs."""
+    code = re.search(r"```python\n(import frankenstein as fk\n.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mini").symlink_to(results)
+    (tmp_path / "config").symlink_to(micro / "config")
+    subprocess.run(
+        [sys.executable, "-c", f"{code}\nassert fk.verify('hybrid') == []"], cwd=tmp_path, check=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(micro / "workflow")},
+    )  # fmt: skip

@@ -40,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Every command's parser by name."""
+    (action,) = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    return action.choices
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line (default: this process's). Exits with 1 and one line on stderr where the input is at fault."""
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -255,7 +255,7 @@ def _what_works(directory: Path) -> str:
 
 
 def _merge(parsed) -> None:
-    from ..merging import hybrids, links, plan
+    from ..merging import hybrids, links, plan, summary
 
     donors = _donors(parsed)
     try:
@@ -265,7 +265,7 @@ def _merge(parsed) -> None:
     options = {"cuts": cuts, "rest_from": _rest_of(parsed.rest), "config_from": parsed.config_from}
     made = plan.plan(donors, parsed.spec, **options)
     layout = "link" if parsed.link else "copy"
-    print(hybrids.summary(made, layout))
+    print(summary.summary(made, layout))
     if parsed.dry_run:
         print(f"dry run: {parsed.out} was not written")
         return

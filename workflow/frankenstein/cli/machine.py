@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from ..core.errors import InputError
 from ..core.terminal import paint
 from .command import command
 
@@ -54,10 +54,13 @@ def _doctor(_) -> None:
 
 
 def _completion(parsed) -> None:
-    from . import parser
+    import shtab
 
-    try:
-        import shtab
-    except ImportError:
-        raise InputError("completion: needs the package shtab: pip install shtab") from None
-    print(shtab.complete(parser(), parsed.shell))
+    from . import commands, parser
+
+    top = parser()
+    for made in commands(top).values():
+        for action in made._actions:
+            if action.type is Path:
+                action.complete = shtab.FILE
+    print(shtab.complete(top, parsed.shell))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -79,7 +80,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "run a study, with readable progress",
         """
         Run a study with Snakemake: a line per finished job, the time left, and the end of the log of a job that
-        failed. What stands behind CONFIG goes to Snakemake as it is. Finished results are kept: after a failure or
+        failed. Arguments after CONFIG go to Snakemake as they are. Finished results are kept: after a failure or
         an edit, run the same command again. (`snakemake --configfile CONFIG` runs the same, in Snakemake's words.)
         """,
         """
@@ -96,10 +97,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         commands,
         "status",
         _status,
-        "what of a study is done, what is missing, and what failed last",
+        "what of a study is done, what is to be done, and what failed last",
         """
-        Jobs done and missing by stage, the jobs that failed last with the end of their logs, and the report. Works
-        while the study runs.
+        Jobs done and to be done by stage, the jobs that failed last with the end of their logs, and the report. Done
+        again is what rests on something that has changed: the study file, an input, or the code. Works during a run.
         """,
         """
         frankenstein status config/mine.yaml
@@ -113,16 +114,15 @@ def add(commands: argparse._SubParsersAction) -> None:
         commands,
         "view",
         _view,
-        "look at a study's examples, swaps and attention maps in the browser",
+        "look at a study's examples in the browser",
         """
-        Serve the examples behind a study's numbers to the browser of this machine, and to nothing else: each question
-        with its image and what every model answered, filters, search, the swap explorer and the attention maps. They
-        are read from the results as they are asked for, so that large studies open at once. Ctrl-C ends it.
+        Serve the browser of examples, swaps and attention maps of a study of any size, read from its files. Only this
+        machine can reach it (127.0.0.1), and it only reads. Ctrl-C ends it.
         """,
         "frankenstein view results/mini",
     )
-    made.add_argument("results", type=Path, help="the study's results folder (results/NAME)")
-    made.add_argument("--port", type=int, default=0, metavar="N", help="port on 127.0.0.1 (default: any free one)")
+    made.add_argument("results", type=Path, help="the study's folder, results/STUDY")
+    made.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
 
 
 def _add_snakefile(made: argparse.ArgumentParser) -> None:
@@ -176,7 +176,7 @@ def _init(parsed) -> None:
         print(f"  {facts}")
     if not known and layers is None:
         print(f"{paint('!', 'note')} no config.json could be read: check regions.cuts in {out}")
-    print(f"{out}: written. Look at system_prompt and datasets in it, then:")
+    print(f"{out}: written. Look at its system_prompt, then:")
     if study.sources("hub"):
         print(f"  frankenstein pin {out}")
     print(f"  frankenstein plan {out}\n  frankenstein run {out}")
@@ -224,8 +224,10 @@ def _view(parsed) -> None:
     from ..study.jobs import PARTS, Jobs
 
     results = parsed.results.resolve()
-    jobs = Jobs(config.of_results(results, results.parent.parent))
-    swaps = results.parent.parent / jobs.paths.swaps.format(checkpoint=jobs.base) if jobs.base else None
+    root = results.parent.parent
+    jobs = Jobs(config.of_results(results, root))
+    swaps = root / jobs.paths.swaps.format(checkpoint=jobs.base) if jobs.base else None
     with Viewer(results, jobs.settings(*PARTS), swaps, parsed.port) as viewer:
         print(f"http://127.0.0.1:{viewer.server_port}/ (Ctrl-C ends it)", flush=True)
-        viewer.serve_forever()
+        with contextlib.suppress(KeyboardInterrupt):
+            viewer.serve_forever()

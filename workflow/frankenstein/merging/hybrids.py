@@ -7,10 +7,9 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..core.terminal import columns, size
 from .atomic import whole_or_not
 from .card import write_rest
-from .links import link, linked, mixed
+from .links import link, linked
 from .plan import Plan, plan
 from .tensors import Shard, threads, write
 
@@ -72,22 +71,3 @@ def _by_size(made: Plan) -> list[Shard]:
     if len(shards) == 1:
         return [Shard("model.safetensors", shards[0])]
     return [Shard(f"model-{n:05}-of-{len(shards):05}.safetensors", names) for n, names in enumerate(shards, 1)]
-
-
-def summary(made: Plan, layout: str) -> str:
-    """A plan as a table of what each donor gives, and the disk space that it takes."""
-    given: dict[str, list[str]] = {}
-    for name, choice in made.choices.items():
-        given.setdefault(str(choice), []).append(name)
-    rows = [["from", "tensors", "size"]]
-    rows += [[choice, str(len(names)), size(made.nbytes(names))] for choice, names in sorted(given.items())]
-    links = f"{size(made.nbytes(mixed(made)))}, and each parent once"
-    return "\n".join(
-        [
-            *columns(rows),
-            f"config, tokenizer and processor: {made.config_from}",
-            *made.notes,
-            f"disk: {size(made.nbytes(made.choices)) if layout == 'copy' else links}",
-            *(f"left out, as the embeddings are tied: {name}" for name in made.dropped),
-        ]
-    )

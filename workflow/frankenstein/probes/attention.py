@@ -144,8 +144,8 @@ def reasoning_to_vision(
     The model reads responses that it or another checkpoint gave (given: example id -> its record, with response, token_ids and
     error; see inference.respond); the response's reasoning tokens R are the queries and the image's tokens V the keys.
     attention_mass: summed over V, averaged over heads and R (0 to 1); attention_mean: Eq. 1 as written, i.e. the mass divided by
-    |V|; heads: the mass per head; map, grid: the mass per vision token, and the image's rows and columns of them (see maps); tokens, reasoning_tokens, vision_tokens: numbers of tokens of the response, in R and in V. NaN,
-    with `error` set, if there is no response, it has no reasoning token, or its tokens mean another text to this model's tokenizer.
+    |V|; heads: the mass per head; map, grid: the mass per vision token, and the image's rows and columns of them (see maps);
+    tokens, reasoning_tokens, vision_tokens: numbers of tokens of the response, in R and in V. NaN, with `error` set, if there is no response, it has no reasoning token, or its tokens mean another text to this model's tokenizer.
     A response without token ids (of a server) is tokenized here.
     """
     decoder = Decoder(model)
@@ -221,14 +221,15 @@ def attend(decoder: Decoder, processor, prompts: list[Prompt], responses: list[l
     width = inputs["input_ids"].shape[1]
     longest = max(map(len, responses))
     # Responses follow the left-padded prompts and are themselves right-padded.
+    shape = inputs["input_ids"].shape
     tail = torch.full((len(prompts), longest), processor.tokenizer.pad_token_id, device=model.device)
-    seen = torch.zeros_like(tail)
+    seen, text = torch.zeros_like(tail), torch.zeros_like(tail)
     for row, tokens in enumerate(responses):
         tail[row, : len(tokens)] = torch.tensor(tokens, device=model.device)
         seen[row, : len(tokens)] = 1
-    for name, part in (("input_ids", tail), ("attention_mask", seen), ("mm_token_type_ids", torch.zeros_like(tail))):
-        if name in inputs:
-            inputs[name] = torch.cat([inputs[name], part], 1)
+    for name, part in inputs.items():
+        if part.shape == shape:  # and the types of tokens that some families have
+            inputs[name] = torch.cat([part, {"input_ids": tail, "attention_mask": seen}.get(name, text)], 1)
     keys = vision_mask(model, inputs["input_ids"])
     asked = [torch.arange(width + span.start, width + span.stop, device=model.device) for span in spans]
     by_layer = masses(decoder, inputs, asked, keys)

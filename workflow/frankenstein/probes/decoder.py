@@ -188,7 +188,7 @@ class Decoder:
         while added and not added[-1].any():
             added.pop()
 
-        shapes, pixels = iter(grids(self.model, inputs)), iter(_pixels(inputs))
+        shapes, pixels = iter(_shapes(self.model, inputs)), iter(_pixels(inputs))
         prompts = []
         for row, kept in enumerate(inputs["attention_mask"].bool()):
             own = kept[:tokens]
@@ -286,11 +286,16 @@ def _pixels(inputs) -> list[torch.Tensor]:
 
 
 def grids(model, inputs) -> list[tuple[int, int]]:
-    """(rows, columns) of vision tokens of every image in a batch, or its size where its tokens form no plain grid; [] if unknown."""
-    if "image_grid_thw" in inputs:
-        merge = model.config.vision_config.spatial_merge_size
-        return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
-    return [tuple(size.tolist()) for size in inputs.get("image_sizes", [])]
+    """(rows, columns) of vision tokens of every image in a batch; empty for families that do not report them."""
+    if "image_grid_thw" not in inputs:
+        return []
+    merge = model.config.vision_config.spatial_merge_size
+    return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
+
+
+def _shapes(model, inputs) -> list[tuple[int, int]]:
+    """The grid of every image in a batch, or its size in pixels where its tokens form no plain grid; [] if neither is reported."""
+    return grids(model, inputs) or [tuple(size.tolist()) for size in inputs.get("image_sizes", [])]
 
 
 def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]:

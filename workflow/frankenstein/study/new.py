@@ -10,13 +10,15 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..merging.hybrid_spec import even_cuts
-from ..models.architecture import layer_count, read_config
+from ..models.architecture import is_language_model, layer_count, read_config
 
 SYSTEM_PROMPT = "Think in <think></think>, answer in <answer></answer>."
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 _STUDY = """\
-# Made by `frankenstein init`: {checkpoints_in_words}.
+# Made by `frankenstein init` of
+{checkpoints_in_words}
+# The tasks are the paper's, from the Hub; `datasets`, `abilities` and `evaluation.benchmarks` choose others.
 # Every key is documented in config/README.md; an unknown key stops the run with a message that names it.
 study: {name}
 
@@ -32,19 +34,10 @@ recipes:
     # What IN and RL were trained with. It decides whether they reason at all.
     system_prompt: {system_prompt}
 
-# Benchmarks as published, from the Hub; `path: FILE` reads a local copy, `sample: 100` takes a part.
-datasets:
-  general: {{benchmark: mathvista, category: general-vqa}}
-  math: {{benchmark: mathvista, category: math-targeted-vqa}}
-  text: {{benchmark: math500}}
-
-abilities: {{vision: general, vision_to_reasoning: math, reasoning: text}}
-
 # Who writes the image descriptions that M_v2r needs.
 descriptions: {{checkpoint: {describer}}}
 
 evaluation:
-  benchmarks: [general, math]
   max_new_tokens: 2048
   engine: {engine} # or {other_engine}
 
@@ -73,7 +66,7 @@ class Facts:
 def look(source: str) -> Facts:
     """Facts of a checkpoint from its config.json: a directory's, or that of a Hub id (owner/name) from the cache or the Hub.
 
-    Raises InputError if there is no such directory or repository, or the model's family is not supported.
+    Raises InputError if there is no such directory or repository, or it holds a language model alone.
     """
     directory = Path(source).expanduser()
     if directory.is_dir():
@@ -88,6 +81,10 @@ def look(source: str) -> Facts:
 
 def _facts(source: str, local: bool, directory: Path) -> Facts:
     config = read_config(directory)
+    if is_language_model(config):
+        raise InputError(
+            f"{source}: {config['model_type']} is a language model, and this is about vision-language models"
+        )
     width = config.get("text_config", config).get("hidden_size")
     return Facts(source, local, config["model_type"], layer_count(directory), width)
 
@@ -136,7 +133,7 @@ def compose(
     if depth is not None and depth < 3:
         raise InputError(f"{depth} decoder layers: too few for the regions Early, Mid and Late")
     cuts = list(even_cuts(depth or 28, 3))
-    words = ", ".join(f"{key.upper() if key != 'base' else 'Base'} {facts}" for key, facts in given.items())
+    words = "\n".join(f"# {'Base' if key == 'base' else key.upper()}: {facts}" for key, facts in given.items())
     local = {
         key: f"{'path' if facts.local else 'hub'}: {json.dumps(facts.source, ensure_ascii=False)}"
         for key, facts in given.items()

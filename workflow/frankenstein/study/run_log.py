@@ -65,7 +65,7 @@ class Run:
             stage = self.of.get(rule, "other")
             by_stage[stage] = by_stage.get(stage, 0) + self.jobs[rule]
         self.show(
-            f"{'would run ' if self.dry else ''}{self.total} jobs: "
+            f"{'would run ' if self.dry else ''}{_jobs(self.total)}: "
             + ", ".join(f"{count} {stage}" for stage, count in by_stage.items())
         )
 
@@ -116,7 +116,7 @@ class Run:
             if self.report:
                 self.show(f"The report: {self.report}")
             return
-        self.show(f"{self.done} of {self.total} jobs done in {took}, {len(self.failed)} failed")
+        self.show(f"{self.done} of {_jobs(self.total)} done in {took}, {len(self.failed)} failed")
         rows = [[name, *logs] for name, logs in self.failed.items() if len(logs) == 1]
         for line in columns(rows, left=2) if rows else []:
             self.show(f"  {line}")

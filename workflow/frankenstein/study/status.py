@@ -1,4 +1,4 @@
-"""`frankenstein status`: what a study has, what it lacks, and what failed last."""
+"""`frankenstein status`: what a study has, what is to be done, and what failed last."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def study_file(given: Path) -> tuple[Path, Path]:
 
 
 def status(given: Path, snakefile: Path) -> str:
-    """Jobs done and missing by stage, the jobs that failed last with the end of their logs, and the report.
+    """Jobs done and to be done (again, where what they rest on has changed) by stage, the jobs that failed last with the end of their logs, and the report.
 
     given: a study file, or a study's results folder. Takes two dry runs. Raises InputError as config.load does.
     """
@@ -41,9 +41,9 @@ def status(given: Path, snakefile: Path) -> str:
             for arguments in ([], ["--forceall"])
         ]
         missing, every = (plan.jobs(run.result()) for run in runs)
-    lines = [f"{paths.results}: {len(every) - len(missing)} of {len(every)} jobs done", ""]
+    lines = [f"{paths.results}: {len(every) - len(missing)} of {len(every)} jobs are done and up to date", ""]
     of = stages(snakefile)
-    rows = [["stage", "done", "missing"]]
+    rows = [["stage", "done", "to do"]]
     for stage in dict.fromkeys(of.values()):
         total, left = (sum(of[rule] == stage for rule in table.rule) for table in (every, missing))
         rows += [[stage, str(total - left), str(left)]] if total else []
