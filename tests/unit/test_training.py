@@ -5,6 +5,8 @@ import sys
 import pandas as pd
 import pytest
 import torch
+import yaml
+from conftest import ROOT
 from safetensors.torch import load_file
 
 from frankenstein.core.errors import InputError
@@ -250,14 +252,17 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
 
 
 @pytest.mark.slow
-def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path):
+@pytest.mark.parametrize("kind", ["MULTI_CPU", "FSDP"])
+def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
+    """Data parallel; and sharded, with the settings that are shipped."""
     from frankenstein.training import prompt_files
 
     config = tmp_path / "two.yaml"
-    config.write_text(
-        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_processes: 2\nnum_machines: 1\n"
-        "machine_rank: 0\nmixed_precision: 'no'\nuse_cpu: true\nmain_training_function: main\n"
-    )
+    settings = {"compute_environment": "LOCAL_MACHINE", "distributed_type": kind, "main_training_function": "main"}
+    if kind == "FSDP":
+        settings = yaml.safe_load((ROOT / "profiles" / "accelerate" / "fsdp2.yaml").read_text())
+    here = {"num_processes": 2, "num_machines": 1, "machine_rank": 0, "mixed_precision": "no", "use_cpu": True}
+    config.write_text(yaml.safe_dump(settings | here))
     # Gold answers that only sympy can tell from others: its processes must live beside torch's.
     lines = [json.loads(line) for line in prompts.read_text().splitlines()]
     prompts.write_text(

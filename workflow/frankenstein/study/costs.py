@@ -279,21 +279,27 @@ def _trained_share(study: Study, checkpoint: str) -> float:
     return 1 - frozen
 
 
-def _sharded(accelerate: str | None) -> bool:
-    """Whether an accelerate configuration file shards the training state over the GPUs (FSDP, DeepSpeed); plain DDP does not."""
+def _sharded(accelerate: str | None) -> set[str]:
+    """What an accelerate configuration file shards over the GPUs, of weights, gradients and optimizer; plain DDP nothing."""
     try:
         settings = yaml.safe_load(Path(accelerate).read_text()) if accelerate else {}
     except (OSError, yaml.YAMLError):
-        return False  # the job itself says what is wrong with it
-    return str(settings.get("distributed_type")).upper() in ("FSDP", "DEEPSPEED")
+        return set()  # the job itself says what is wrong with it
+    kind = str(settings.get("distributed_type")).upper()
+    if kind == "DEEPSPEED":  # ZeRO-1, 2 and 3
+        stage = (settings.get("deepspeed_config") or {}).get("zero_stage", 3)
+        return set(("optimizer", "gradients", "weights")[:stage])
+    return {"weights", "gradients", "optimizer"} if kind == "FSDP" else set()
 
 
 def reinforce_gpu_mb(study: Study, checkpoint: str) -> int:
-    """GPU memory of GRPO on each GPU: float32 weights, and gradients and AdamW's two moments of those that are trained (4 + 12 bytes
-    per parameter), divided by the GPUs if accelerate shards them. Activations come on top."""
+    """GPU memory of GRPO on each GPU: float32 weights, and gradients and AdamW's two moments of those that are trained (4, 4 and 8
+    bytes per parameter), each divided by the GPUs if accelerate shards it. Activations come on top."""
     source = study.checkpoints[checkpoint]
-    state = parameters(study, checkpoint) * (4 + 12 * _trained_share(study, checkpoint))
-    return ceil(state / 1e6 / (source.gpus if _sharded(source.accelerate) else 1))
+    trained, sharded = _trained_share(study, checkpoint), _sharded(source.accelerate)
+    bytes_each = {"weights": 4, "gradients": 4 * trained, "optimizer": 8 * trained}
+    state = sum(size / (source.gpus if part in sharded else 1) for part, size in bytes_each.items())
+    return ceil(parameters(study, checkpoint) * state / 1e6)
 
 
 def copy_minutes(study: Study, checkpoint: str, passes: int = 2) -> int:

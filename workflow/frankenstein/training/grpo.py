@@ -185,9 +185,12 @@ def _reporting(to: str, out: Path) -> dict:
 
 def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
     """Save a model sharded over several processes, in its original dtype."""
-    if trainer.is_fsdp_enabled:
-        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
-    trainer.save_model(str(out))
+    if trainer.is_fsdp_enabled:  # whose second version has no full state dict in the trainer's own way of saving
+        whole = trainer.accelerator.get_state_dict(trainer.model)  # by all processes together
+        if trainer.accelerator.is_main_process:
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out, state_dict=whole)
+    else:
+        trainer.save_model(str(out))
     trainer.accelerator.wait_for_everyone()
     if not trainer.accelerator.is_main_process:
         return
