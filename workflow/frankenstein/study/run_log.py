@@ -117,9 +117,9 @@ class Run:
                 self.show(f"The report: {self.report}")
             return
         self.show(f"{self.done} of {_jobs(self.total)} done in {took}, {len(self.failed)} failed")
-        rows = [[name, *logs] for name, logs in self.failed.items() if len(logs) == 1]
-        for line in columns(rows, left=2) if rows else []:
-            self.show(f"  {line}")
+        if len(self.failed) > 1:
+            for line in columns([[name, " ".join(logs)] for name, logs in self.failed.items()], left=2):
+                self.show(f"  {line}")
         self.show("Finished results are kept: mend what failed, and run the same command again.")
 
 
@@ -159,8 +159,9 @@ class LogHandler(LogHandlerBase):
             run.fail(job.name if job else record.rule_name, record.log)
         elif record.levelno >= logging.WARNING or record.getMessage().startswith("Nothing to be done"):
             text = record.getMessage().strip()
-            # Which jobs failed, and why, was shown.
-            if text and text not in run.said and not (run.failed and event == LogEvent.ERROR):
+            # That a job failed, and why, is shown once: by its event.
+            again = getattr(record, "exception", "") == "RuleException" or text.startswith("Exiting because")
+            if text and text not in run.said and not again and not (run.failed and event == LogEvent.ERROR):
                 run.said.add(text)
                 run.show(text)
 
