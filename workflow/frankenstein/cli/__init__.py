@@ -49,6 +49,9 @@ def commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line (default: this process's). Exits with 1 and one line on stderr where the input is at fault."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        parser().print_help()
+        sys.exit(2)
     parsed = parser().parse_args(arguments)
     parsed.command = shlex.join(["frankenstein", *arguments])
     try:
