@@ -112,6 +112,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _grade(parsed) -> None:
     from ..core import jsonl
+    from ..data.benchmarks import BENCHMARKS
     from ..grading import graders, records
 
     if parsed.check:
@@ -121,6 +122,8 @@ def _grade(parsed) -> None:
     for option, given in (("--task", parsed.task), ("RESPONSES", parsed.responses), ("--out", parsed.out)):
         if given is None:
             raise InputError(f"grade: {option} is missing (or give --check CASES)")
+    if parsed.task not in BENCHMARKS:
+        raise InputError(f"--task {parsed.task}: unknown; known: {', '.join(BENCHMARKS)}")
     if not parsed.out.parent.is_dir():
         raise InputError(f"{parsed.out}: no directory {parsed.out.parent}")
     answered = records.read_responses(parsed.responses, parsed.examples)
