@@ -66,7 +66,7 @@ def measure(arguments) -> None:
     before, start = sweep.resident("VmHWM"), time.perf_counter()
     with torch.inference_mode():
         if arguments.way == "ours":
-            mass = [float(layer[0].mean()) for layer in attention.masses(Decoder(model), inputs, [asked], keys)]
+            mass = [float(layer[0].heads.mean()) for layer in attention.masses(Decoder(model), inputs, [asked], keys)]
         else:
             weights = model(**inputs, output_attentions=True, use_cache=False, logits_to_keep=1).attentions
             mass = [float(layer[0][:, asked][..., keys[0]].sum(-1).mean()) for layer in weights]

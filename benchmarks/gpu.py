@@ -121,7 +121,7 @@ class Suite:
         with torch.inference_mode():
             weights = model(**inputs, output_attentions=True).attentions
         expected = torch.stack([w[0, :, asked][..., keys[0]].sum(-1).mean(-1).float() for w in weights])
-        found = torch.stack([layer[0] for layer in attention.masses(Decoder(model), inputs, [asked], keys)])
+        found = torch.stack([layer[0].heads for layer in attention.masses(Decoder(model), inputs, [asked], keys)])
         worst = float((found - expected).abs().max())
         self.check("attention mass: largest difference from output_attentions", worst, "<= 1e-3", worst <= 1e-3)
         model = self.model(torch.bfloat16 if self.gpu else torch.float32, layers=2)

@@ -12,6 +12,7 @@ rule attention:
     output:
         records=paths.attention,
         heads=paths.heads,
+        maps=paths.attention_maps,
     log:
         f"{LOG}/attention/{{checkpoint}}.{{shard}}.log",
     benchmark:
@@ -49,6 +50,7 @@ use rule attention as attention_on_text with:
         responses=lambda wildcards: jobs.responses(wildcards.text),
     output:
         records=paths.attention_on_text,
+        maps=paths.attention_maps_on_text,
     log:
         f"{LOG}/attention/{{checkpoint}}.on.{{text}}.{{shard}}.log",
     benchmark:

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 from frankenstein.core.errors import InputError
 from frankenstein.core.provenance import code_hash
+from frankenstein.report.templates import PAGE
 from frankenstein.study import config as schema
 from frankenstein.study import costs
 from frankenstein.study.jobs import PARTS, REFERENCE, Jobs
@@ -46,6 +47,23 @@ ENGINE = (
 )
 # Claims of one's own lie where the workflow runs, the paper's lie here.
 CLAIMS = [path if Path(path).exists() else of_workflow(path) for path in study.claims]
+# The report's template, style and scripts.
+PAGE = [
+    of_workflow(f"workflow/report/{name}")
+    for name in (
+        "attention.js",
+        "chart.js",
+        "examples.js",
+        "explorer.html.jinja",
+        "layers.js",
+        "report.css",
+        "report.html.jinja",
+        "source.js",
+        "swaps.js",
+        "tables.js",
+        "viewer.html.jinja",
+    )
+]
 BEGAN = time()
 # Contents of the report, in the order in which the rules register them.
 FIGURES, TABLES = [], []

@@ -305,10 +305,10 @@ rule write_report:
         figures=expand(paths.figure, figure=FIGURES, kind=["pdf", "png", "csv"]),
         tables=expand(paths.table, table=TABLES),
         claims=CLAIMS,
-        page=[
-            of_workflow(f"workflow/report/{name}")
-            for name in ("report.html.jinja", "report.js")
-        ],
+        examples=expand(paths.examples, task=study.tasks()),
+        responses=[path for name in jobs.roles() for path in jobs.responses(name)],
+        maps=jobs.attention_maps(),
+        page=PAGE,
         words=[
             of_workflow(f"workflow/report/{name}")
             for name in ("columns.yaml", *(f"{name}.rst" for name in FIGURES + TABLES))

@@ -9,10 +9,11 @@ import torch
 import yaml
 from conftest import ROOT
 
+from frankenstein import api
 from frankenstein.claims import layer_samples, measurements
 from frankenstein.core.regions import Regions
 from frankenstein.core.roles import RETRAINED, Run
-from frankenstein.data.tasks import read_examples
+from frankenstein.data.tasks import open_image, read_examples
 from frankenstein.inference.generation import generate, text_of
 from frankenstein.inference.prompts import build_prompt, encode
 from frankenstein.mini import benchmarks
@@ -90,6 +91,34 @@ def test_equation_1_against_the_obvious_loop(loaded, tmp_path):
             assert (record["reasoning_tokens"], record["vision_tokens"]) == (len(span), len(vision))
 
 
+def test_maps_are_the_masses_by_vision_token(loaded, tmp_path):
+    benchmarks.write_examples("math_vqa", tmp_path / "m.jsonl", tmp_path / "m", n=3, seed=1)
+    examples = read_examples(tmp_path / "m.jsonl")
+    given = said(loaded, examples, tmp_path)
+    given[examples[1].id] |= {"response": None, "error": "no image"}
+    records = pd.DataFrame(reasoning_to_vision(loaded, examples, tmp_path, given=given))
+    table = attention.maps(records)
+    assert [(row.id, row.layer) for row in table.itertuples()] == [
+        (row.id, row.layer) for row in records.itertuples() if row.id != examples[1].id
+    ]
+    table.to_parquet(tmp_path / "maps.parquet", index=False)
+    read = pd.read_parquet(tmp_path / "maps.parquet").merge(records, on=["id", "layer"])
+    assert len(read) == 2 * 9
+    for row in read.itertuples():
+        assert row.attention.dtype == np.float16
+        assert (row.rows, row.columns) == tuple(row.grid)
+        assert len(row.attention) == row.rows * row.columns == row.vision_tokens
+        assert row.attention.astype(float).sum() == pytest.approx(row.attention_mass, rel=2e-3)
+    model, processor = loaded
+    image = open_image(tmp_path / examples[0].image)
+    text = given[examples[0].id]["response"]
+    whole = api.attention_map(model, processor, examples[0].prompt, image, text)
+    masses = api.attention(model, processor, examples[0].prompt, image, text).attention_mass
+    assert whole.sum((1, 2)) == pytest.approx(masses.to_numpy(), rel=1e-5)
+    first = table[table.id == examples[0].id].attention
+    np.testing.assert_allclose(whole.reshape(9, -1), np.stack(first.to_list()).astype(np.float32), rtol=2e-3, atol=1e-6)
+
+
 def test_a_response_without_reasoning_is_counted_as_failed(loaded, tmp_path, monkeypatch):
     benchmarks.write_examples("math_vqa", tmp_path / "m.jsonl", tmp_path / "m", n=2, seed=1)
     monkeypatch.setattr(attention, "reasoning_span", lambda tokenizer, tokens: range(0))
@@ -133,8 +162,11 @@ def test_masses_of_a_padded_batch_against_output_attentions(family, implementati
     model.set_attn_implementation(implementation)
     found = attention.masses(Decoder(model), inputs, asked, keys)
     assert model.model.language_model.config._attn_implementation == implementation
-    expected = naive_sweep.attention_masses(model, inputs, asked, keys)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    twins = naive_sweep.attention_weights(model, inputs, asked, keys)
+    for by_example, expected in zip(found, twins, strict=True):
+        for one, weights in zip(by_example, expected, strict=True):  # heads, asked tokens, keys
+            torch.testing.assert_close(one.heads, weights.sum(-1).mean(-1), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(one.keys, weights.mean((0, 1)), rtol=1e-4, atol=1e-6)
 
 
 def test_chunks_of_queries_change_nothing():
@@ -143,15 +175,16 @@ def test_chunks_of_queries_change_nothing():
     keys, seen = torch.arange(40) % 3 == 0, torch.arange(40) > 2
     asked = torch.arange(10, 37)
     visible = (torch.arange(40) <= asked[:, None]) & seen
-    whole, cut = (attention.mass_on(query, key, asked, keys, visible, 0.3, size) for size in (1 << 30, 1))
+    whole, cut = (attention.weights_on(query, key, asked, keys, visible, 0.3, size) for size in (1 << 30, 1))
     torch.testing.assert_close(whole, cut)
-    assert whole.shape == (6, 27)
+    assert whole.shape == (6, 14)
     for head in range(6):
-        for i, token in enumerate(asked.tolist()):
-            scores = [0.3 * float(query[head, token] @ key[head // 3, k]) for k in range(3, token + 1)]
-            total = sum(math.exp(x) for x in scores)
-            of_keys = sum(math.exp(x) for k, x in enumerate(scores, 3) if k % 3 == 0)
-            assert whole[head, i] == pytest.approx(of_keys / total, rel=1e-4)
+        expected = dict.fromkeys(range(0, 40, 3), 0.0)
+        for token in asked.tolist():
+            scores = {k: math.exp(0.3 * float(query[head, token] @ key[head // 3, k])) for k in range(3, token + 1)}
+            for k in expected.keys() & scores.keys():
+                expected[k] += scores[k] / sum(scores.values()) / len(asked)
+        assert whole[head].tolist() == pytest.approx(list(expected.values()), rel=1e-4)
 
 
 @pytest.fixture(scope="module")

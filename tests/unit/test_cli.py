@@ -250,6 +250,11 @@ def test_updates_print_a_table_and_write_a_page(updated, tmp_path, capsys):
     assert str(stages[2]) in page
 
 
+def test_view_of_what_is_no_study_is_one_line(tmp_path):
+    with pytest.raises(SystemExit, match=r"error: .*no file `config`: not a study's folder"):
+        cli.main(["view", str(tmp_path)])
+
+
 def test_the_completion_knows_every_command(tmp_path, capsys):
     cli.main(["completion", "bash"])
     (tmp_path / "completion").write_text(capsys.readouterr().out)

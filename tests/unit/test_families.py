@@ -13,6 +13,7 @@ from families import CHECKPOINTS, LAYERS, checkpoint
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from frankenstein import cli
 from frankenstein.core.errors import InputError
 from frankenstein.inference.generation import generate
 from frankenstein.inference.prompts import Prompt, encode, tokens_at_most
@@ -258,6 +259,16 @@ def test_the_families_listed_are_those_tested():
     assert all(set(family.refused) <= set(ABILITIES) for family in families().values())
 
 
+def test_the_command_lists_families_and_tells_of_a_checkpoint(directory, capsys, tmp_path):
+    cli.main(["families"])
+    said = capsys.readouterr().out
+    assert re.search(r"qwen3_vl +generation yes +swap yes", said)
+    assert "mllama, swap, skip, attention: images enter by cross-attention layers" in said
+    shutil.copy(directory("gemma4") / "config.json", tmp_path)
+    cli.main(["families", str(tmp_path)])
+    assert re.search(r"gemma4: 6 decoder layers; .*\n.*\n +swap +no: layers read", capsys.readouterr().out)
+
+
 def asked(processor, seed: int, text_only: bool = False):
     """Two prompts of different lengths in one batch; the seed decides what is seen."""
     images = [None if text_only else noise(84, 56, seed + number) for number in range(2)]
@@ -299,6 +310,21 @@ def test_swaps_are_those_of_hooks_and_of_an_edited_cache(load, family):
         assert (own - other).abs().max() > 1e-2
 
 
+@torch.inference_mode()
+def test_a_family_without_tests_is_proved_before_it_is_believed(load, monkeypatch):
+    """As if InternVL had no file, and did something to its logits that the engine does not."""
+    model, processor = load("internvl")
+    monkeypatch.setattr(sweep, "families", dict)
+    inputs = encode(processor, asked(processor, 1))
+    known = Decoder(model)
+    assert sweep.skip(known, inputs, [range(1)], 1)
+    assert known.proved
+    unknown = Decoder(model)
+    monkeypatch.setattr(unknown, "finish", lambda hidden: known.finish(hidden) * 1.01)
+    with pytest.raises(InputError, match="internvl: without any intervention"):
+        sweep.skip(unknown, inputs, [range(1)], 1)
+
+
 @pytest.mark.parametrize("family", able("attention"))
 def test_attention_is_that_of_output_attentions(directory, family):
     model, processor = load_model(directory(family))
@@ -306,19 +332,30 @@ def test_attention_is_that_of_output_attentions(directory, family):
     keys, width = naive_sweep.image_mask(model, inputs), inputs["input_ids"].shape[1]
     reasoning = [torch.arange(width - 3, width)] * 2
     found = attention.masses(Decoder(model), inputs, reasoning, keys)
-    twins = naive_sweep.attention_masses(model, inputs, reasoning, keys)
+    twins = naive_sweep.attention_weights(model, inputs, reasoning, keys)
     for layer, expected in zip(found, twins, strict=True):
-        for heads, twin in zip(layer, expected, strict=True):
-            torch.testing.assert_close(heads, twin, rtol=1e-4, atol=1e-6)
+        for ours, twin in zip(layer, expected, strict=True):
+            torch.testing.assert_close(ours.heads, twin.sum(-1).mean(-1), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(ours.keys, twin.mean((0, 1)), rtol=1e-4, atol=1e-6)
+    responses = [[70, 71, 72, 73], [80, 81]]
+    together = attention.attend(Decoder(model), processor, PROMPTS[:2], responses)
+    for number, (layers, reasoning, vision, _) in enumerate(together):
+        [(alone, *counts, _)] = attention.attend(Decoder(model), processor, [PROMPTS[number]], [responses[number]])
+        assert counts == [reasoning, vision] == [len(responses[number]), int(keys[number].sum())]
+        for one, other in zip(layers, alone, strict=True):
+            torch.testing.assert_close(one.heads, other.heads, rtol=1e-4, atol=1e-6)
     if family == "gemma3":  # the text after the image is longer than a window
         kinds = model.get_decoder().config.layer_types
-        assert [float(layer[0].max()) > 0 for layer in found] == [kind == "full_attention" for kind in kinds]
+        assert [float(layer[0].heads.max()) > 0 for layer in found] == [kind == "full_attention" for kind in kinds]
 
 
 @pytest.mark.parametrize("family", able("swap"))
 @torch.inference_mode()
 def test_in_bfloat16_the_error_is_transformers_own(directory, family):
-    """The root mean square error of the logits against float32, over all layers, is at most 1.5 times that of the twin with hooks."""
+    """The error of the logits against float32, over all layers, is at most 1.5 times that of the twin with hooks.
+
+    The median: in either way, rounding now and then sends a token to another expert, which moves one answer by more.
+    """
     exact, processor = load_model(directory(family))
     rounded = copy.deepcopy(exact).bfloat16()
     targets, sources = (encode(processor, asked(processor, seed)) for seed in (1, 11))
@@ -332,7 +369,7 @@ def test_in_bfloat16_the_error_is_transformers_own(directory, family):
     of_twin = [logits for layer in range(LAYERS) for _, logits in twin[layer]]
     ours = [rows[sweep.HIDDEN_STATE_AT_LAYER, layer].logits for layer in range(LAYERS) for rows in made]
     exactly = torch.stack([logits for layer in range(LAYERS) for _, logits in true[layer]])
-    errors = [(torch.stack(logits) - exactly).square().mean().sqrt() for logits in (ours, of_twin)]
+    errors = [(torch.stack(logits) - exactly).abs().median() for logits in (ours, of_twin)]
     assert 0 < errors[0] <= 1.5 * errors[1]
 
 
@@ -344,6 +381,9 @@ def test_what_a_probe_cannot_define_is_refused_before_weights_are_read(directory
             decoder.checked(tmp_path)
     with pytest.raises(InputError, match=re.escape(refused(family, "swap"))):
         Decoder(load_model(directory(family))[0])
+
+
+UNTRAINED = [family for family in SEEING if refused(family, "frozen_rl")]
 
 
 def one_step(start, out, frozen) -> None:
@@ -381,15 +421,17 @@ def test_rl_with_a_region_frozen_then_updates_and_hybrids(directory, tmp_path, f
     assert generate(*load_model(hybrid), PROMPTS[:1], 2)
 
 
-def test_rl_of_a_family_that_trl_cannot_train_is_refused(directory, tmp_path):
-    with pytest.raises(InputError, match=re.escape(refused("mllama", "frozen_rl"))):
-        one_step(directory("mllama"), tmp_path / "rl", range(0))
+@pytest.mark.parametrize("family", UNTRAINED)
+def test_rl_of_a_family_that_trl_cannot_train_is_refused(directory, tmp_path, family):
+    with pytest.raises(InputError, match=re.escape(refused(family, "frozen_rl"))):
+        one_step(directory(family), tmp_path / "rl", range(0))
 
 
 @pytest.mark.slow
-def test_updates_and_hybrids_of_a_family_without_rl(directory, tmp_path):
-    """Mllama: a copy in which layer 3 has changed."""
-    start, moved = directory("mllama"), tmp_path / "moved"
+@pytest.mark.parametrize("family", UNTRAINED)
+def test_updates_and_hybrids_of_a_family_without_rl(directory, tmp_path, family):
+    """With a copy in which layer 3 has changed."""
+    start, moved = directory(family), tmp_path / "moved"
     shutil.copytree(start, moved)
     tensors = load_file(moved / "model.safetensors")
     names = [stored.name for name, stored in Weights(start).stored.items() if Weights(start).part(name).layer == 3]

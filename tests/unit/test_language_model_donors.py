@@ -13,7 +13,7 @@ from frankenstein.core.errors import InputError
 from frankenstein.inference.prompts import Prompt, encode
 from frankenstein.merging import hybrids, links, memory, plan, summary, verification
 from frankenstein.models import checkpoints, loading
-from frankenstein.models.architecture import canonical, part_of
+from frankenstein.models.weights import Weights
 
 WORDS = ("embeddings", "head")
 
@@ -58,15 +58,17 @@ def text(vlm, tmp_path_factory):
 
 
 def tensors(directory):
-    return {canonical(name): tensor for name, tensor in load_file(directory / "model.safetensors").items()}
+    """By canonical name."""
+    weights = Weights(directory)
+    return {name: weights[name] for name in weights}
 
 
 def twin(vlm, text, choose):
     """The slow, obvious way. choose: a part -> the share of the language model in it; of vision, there is none."""
-    ours, theirs = tensors(vlm), tensors(text)
+    ours, theirs, parts = tensors(vlm), tensors(text), Weights(vlm)
     made = {}
     for name, tensor in ours.items():
-        share = choose(part_of(name)) if part_of(name).component not in ("vision_tower", "projector") else 0
+        share = choose(parts.part(name)) if parts.part(name).component not in ("vision_tower", "projector") else 0
         if share == 1:
             made[name] = theirs[name]
         else:
@@ -127,7 +129,8 @@ def test_the_hybrid_answers_about_images_as_what_it_is_made_of(vlm, text, tmp_pa
         torch.testing.assert_close(model(**ids).logits, alone(**ids).logits)
     hybrid = memory.Hybrid({"IN": str(vlm), "R1": str(text)}, "R1", None, "early")
     assert hybrid.directory == vlm
-    found = {canonical(name): tensor for name, tensor in hybrid.state_dict().items()}
+    stored, state = Weights(tmp_path / "hybrid").stored, hybrid.state_dict()
+    found = {name: state[where.name] for name, where in stored.items()}
     assert all(torch.equal(found[name], tensor) for name, tensor in tensors(tmp_path / "hybrid").items())
 
 
@@ -212,5 +215,5 @@ def test_the_command_says_what_stays(vlm, text, tmp_path, capsys):
 
 
 def test_a_language_model_is_no_checkpoint_of_a_study(text, tmp_path):
-    with pytest.raises(InputError, match="model_type 'qwen2'; supported: "):
+    with pytest.raises(InputError, match="a qwen2 language model, which sees nothing"):
         checkpoints.write_manifest(tmp_path / "manifest.json", text, {})

@@ -51,7 +51,11 @@ def test_nothing_is_left_to_the_cpu_or_the_disk():
 
 def test_gpus_that_are_too_small_are_found_before_any_weight_is_read(tiny, monkeypatch):
     monkeypatch.setattr(gpu, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (40_000, 50_000))
+    with pytest.raises(InputError, match="3 GPUs are wanted, and this process sees 2"):
+        loading.load_model(tiny, gpus=3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     with pytest.raises(InputError, match=r"do not fit 3 GPUs with 0\.0 GB"):
         loading.load_model(tiny, gpus=3)
 

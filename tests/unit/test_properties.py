@@ -16,7 +16,7 @@ from frankenstein.core.intervals import paired, wilson
 from frankenstein.grading.extraction import boxed
 from frankenstein.grading.numbers import number
 from frankenstein.merging.hybrid_spec import BLOCKS, Assignment
-from frankenstein.models.architecture import Part, part_of
+from frankenstein.models.architecture import Part
 from frankenstein.study import pin
 
 NAMES = st.sampled_from(["IN", "RL", "BASE", "R1"])
@@ -57,23 +57,6 @@ def test_a_hybrid_is_its_regions_under_its_overlays(hybrid):
 def test_a_specification_parses_or_is_refused(text, layers):
     with contextlib.suppress(InputError):
         assert len(Assignment.parse(text, layers).regions) == 1 + text.partition("+")[0].count(":")
-
-
-@given(
-    st.from_regex(
-        r"(visual\.|vision_tower\.)?(layers|blocks)\.\d{1,3}\.[a-z_]{1,12}(\.[a-z_0-9]{1,12}){0,2}\.(weight|bias)",
-        fullmatch=True,
-    )
-    | TEXT
-)
-def test_a_parameter_has_one_part_under_every_prefix(name):
-    """transformers has written the same parameter under several prefixes over the years."""
-    try:
-        part = part_of(name)
-    except InputError:
-        return
-    assert part_of(f"model.{name}") == part or name.startswith("model.")
-    assert (part.layer is None) == (part.component != "layer")
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(0, 4))

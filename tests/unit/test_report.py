@@ -13,7 +13,7 @@ from frankenstein.claims.measurements import Measurements
 from frankenstein.core.roles import RETRAINED
 from frankenstein.data import tasks
 from frankenstein.inference import responses
-from frankenstein.report import answers, figures, page, run_record
+from frankenstein.report import answers, figures, layer_series, page, run_record
 from frankenstein.report.figures import claims as chart
 
 PAPER = statements.read([ROOT / "workflow" / "claims" / "paper.yaml"])
@@ -173,7 +173,7 @@ def test_a_value_and_its_interval_are_one_cell():
     shown = page._page(frame)
     page._with_intervals(shown, list(frame.columns))
     assert [name for name, _ in shown.columns] == ["recipe", "IN"]
-    assert shown.rows[0] == [("one", "one"), ("47 [37.5, 56.7]", 47.0)]
+    assert shown.rows[0] == [("one", "one", ""), ("47 [37.5, 56.7]", 47.0, "")]
     assert shown.rows[1][1][0] == ""
 
 
@@ -236,3 +236,14 @@ def test_what_moves_m_vis_over_runs():
         "From IN to RL (recipe one, mean of 3 runs), M_vis changed by +20.0 points [+9.7, +30.3]: accuracy with the image by "
         "+20.0, answers that are also right on a black image by +0.0; the change is mostly in what the model sees."
     )
+
+
+def test_the_lines_of_a_layerwise_figure_are_its_table():
+    rows = [{"recipe": "one", "run": run, "stage": stage, "layer": layer, "rank": rank, "log_ratio": -layer - rank / 10, "low": -9, "high": np.nan} for run in (1, 2) for stage in ("IN", "RL") for layer in (1, 0) for rank in (1, 2, 10)]  # fmt: skip
+    found = layer_series.of("figure6", pd.DataFrame(rows))
+    assert list(found["charts"]) == ["recipe one, rank 2", "recipe one, rank 10"]
+    lines = found["charts"]["recipe one, rank 10"]
+    assert [line["name"] for line in lines] == ["IN, run 1", "RL, run 1", "IN, run 2", "RL, run 2"]
+    assert lines[0]["points"] == [[0, -1.0, -9.0, None], [1, -2.0, -9.0, None]]
+    assert layer_series.of("figure2", pd.DataFrame(rows)) is None
+    assert layer_series.of("figure3", pd.DataFrame()) is None

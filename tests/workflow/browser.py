@@ -86,10 +86,32 @@ class Browser:
             time.sleep(0.1)
 
     def evaluate(self, script: str):
-        """The value of a JavaScript expression in the page."""
-        found = self.send("Runtime.evaluate", expression=script, returnByValue=True)
+        """The value of a JavaScript expression in the page, or of the promise that it makes."""
+        found = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def wait(self, script: str, seconds: float = 30):
+        """The value of a JavaScript expression once it is one that counts as true."""
+        deadline = time.monotonic() + seconds
+        while not (found := self.evaluate(script)):
+            assert time.monotonic() < deadline, f"never true: {script}"
+            time.sleep(0.05)
+        return found
+
+    def press(self, key: str) -> None:
+        """Press a key, e.g. "ArrowDown" or "j"."""
+        text = {"text": key} if len(key) == 1 else {}
+        codes = {"Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+        code = {"windowsVirtualKeyCode": codes[key]} if key in codes else {}
+        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **code, **text)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, **code)
+
+    def resize(self, width: int, height: int) -> None:
+        """The window's size in CSS pixels; a phone's below 600."""
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
 
     def said(self) -> list[str]:
         """What the page wrote to the console, and what went wrong in it."""

@@ -11,6 +11,7 @@ __all__ = [
     "Measurements",
     "Regions",
     "attention",
+    "attention_map",
     "final_answer",
     "generate",
     "grade",

@@ -25,15 +25,17 @@ from .study.jobs import PARTS, Jobs
 from .updates.table import updates_table
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
     from .inference.generation import Response
 
 
-def load(checkpoint: str | Path, max_pixels: int | None = None):
+def load(checkpoint: str | Path, max_pixels: int | None = None, gpus: int = 1):
     """Load (model in eval mode, processor) from a local checkpoint: safetensors only, no remote code, on the GPU if available.
 
-    max_pixels: the processor downsizes images with more pixels. Raises InputError for missing or unexpected weights.
+    max_pixels: the processor downsizes images with more pixels; gpus: number of GPUs to spread the layers of a large model over.
+    Raises InputError for missing or unexpected weights, and where they do not fit.
 
     >>> model, processor = fk.load(checkpoint)
     >>> model.training
@@ -41,7 +43,7 @@ def load(checkpoint: str | Path, max_pixels: int | None = None):
     """
     from .models.loading import load_model
 
-    return load_model(Path(checkpoint), max_pixels=max_pixels)
+    return load_model(Path(checkpoint), max_pixels=max_pixels, gpus=gpus)
 
 
 def _prompts(questions: Sequence[str], images: Sequence[Image | None] | None, system: str) -> list:
@@ -134,16 +136,7 @@ def attention(
     >>> bool(masses.attention_mass.between(0, 1).all())
     True
     """
-    from .inference.generation import generate as run
-    from .probes.attention import attend
-    from .probes.decoder import Decoder
-
-    prompts = _prompts([question], [image], system)
-    if response is None:
-        tokens = run(model, processor, prompts, max_new_tokens)[0].tokens
-    else:
-        tokens = processor.tokenizer(response, add_special_tokens=False)["input_ids"]
-    by_layer, reasoning, vision = attend(Decoder(model), processor, prompts, [tokens])[0]
+    by_layer, reasoning, vision, _ = _attend(model, processor, question, image, response, system, max_new_tokens)
     return pd.DataFrame(
         {
             "layer": layer,
@@ -153,8 +146,45 @@ def attention(
             "reasoning_tokens": reasoning,
             "vision_tokens": vision,
         }
-        for layer, heads in enumerate(by_layer)
+        for layer, (heads, _) in enumerate(by_layer)
     )
+
+
+def attention_map(
+    model, processor, question: str, image: Image, response: str | None = None, *, system: str = "", max_new_tokens: int = 512
+) -> np.ndarray:  # fmt: skip
+    """Where on the image the reasoning attends, by decoder layer: float32 [layers, rows, columns] of attention weight on each vision
+    token, averaged over heads and reasoning tokens. A layer's sum is its attention_mass (see attention, also for response).
+
+    Rows and columns are those of the model's vision tokens; NaN if there is no reasoning. Raises InputError for a model whose
+    vision tokens form no plain grid over the image.
+
+    >>> text = "<think>red circle 1. 1+2=3</think><answer>3</answer>"
+    >>> fk.attention_map(model, processor, "what is this?", picture, text).shape
+    (9, 2, 2)
+    """
+    import numpy as np
+
+    by_layer, _, _, grid = _attend(model, processor, question, image, response, system, max_new_tokens)
+    if grid is None:
+        raise InputError(
+            f"{model.config.model_type}: its vision tokens form no plain grid over the image; use attention"
+        )
+    return np.stack([keys.numpy().reshape(grid) for _, keys in by_layer])
+
+
+def _attend(model, processor, question, image, response, system, max_new_tokens):
+    """What probes.attention.attend finds of one question and response, which is generated if there is none."""
+    from .inference.generation import generate as run
+    from .probes.attention import attend
+    from .probes.decoder import Decoder
+
+    prompts = _prompts([question], [image], system)
+    if response is None:
+        tokens = run(model, processor, prompts, max_new_tokens)[0].tokens
+    else:
+        tokens = processor.tokenizer(response, add_special_tokens=False)["input_ids"]
+    return attend(Decoder(model), processor, prompts, [tokens])[0]
 
 
 def weight_updates(
@@ -234,13 +264,8 @@ def read_study(study: str | Path, root: str | Path = ".") -> Measurements:
     >>> sorted(set(measured.outcomes.role))[:2]
     ['Base', 'IN']
     """
-    folder, root = Path(root) / study, Path(root)
-    named = folder / "config"
-    if not named.exists():
-        raise InputError(f"{folder}: no file `config`: not a study's folder, or the study was never run")
-    path = root / named.read_text().strip()
-    found = config.load(config.read(path))
-    jobs = Jobs(found)
+    root = Path(root)
+    jobs = Jobs(config.of_results(root / study, root))
     files = {
         name: [str(root / path) for path in ([paths] if isinstance(paths, str) else paths)]
         for name, paths in jobs.files(*PARTS).items()

@@ -14,7 +14,7 @@ gpu.claim(snakemake.resources.gpu)
 torch.set_num_threads(snakemake.threads)
 path = Path(snakemake.input.examples)
 params = snakemake.params
-examples = tasks.read_examples(path)[: params.examples]
+examples = tasks.read_examples(path)[: params.examples][int(snakemake.wildcards.shard) :: params.shards]
 directory, system = decoder.checked(manifests.directory_of(snakemake.input.manifest)), params.system_prompt
 template, prompt = templates.settle(directory, snakemake.wildcards.checkpoint, system, snakemake.input.prompts)
 model, processor = loading.load_model(
@@ -33,8 +33,7 @@ def attend(some):
     )
 
 
-mine = examples[int(snakemake.wildcards.shard) :: params.shards]
-frame = pd.DataFrame(cache.resumed(store, mine, path.parent, attend))
+frame = pd.DataFrame(cache.resumed(store, examples, path.parent, attend))
 frame.insert(0, "checkpoint", snakemake.wildcards.checkpoint)
 if text := snakemake.wildcards.get("text"):
     frame.insert(1, "text", text)
@@ -42,4 +41,5 @@ else:
     heads = frame[["checkpoint", "id", "layer", "heads"]].explode("heads").rename(columns={"heads": "attention_mass"})
     heads.insert(3, "head", heads.groupby(["id", "layer"]).cumcount())
     heads.to_csv(snakemake.output.heads, index=False)
-frame.drop(columns="heads").to_csv(snakemake.output.records, index=False)
+attention.maps(frame).to_parquet(snakemake.output.maps, index=False)
+frame.drop(columns=["heads", "map", "grid"]).to_csv(snakemake.output.records, index=False)

@@ -1,4 +1,4 @@
-"""Commands on checkpoints: updates, merge, verify, inspect, push."""
+"""Commands on checkpoints: updates, families, merge, verify, inspect, push."""
 
 from __future__ import annotations
 
@@ -62,6 +62,23 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--jobs", type=int, default=os.cpu_count(), metavar="N",
         help="single-threaded worker processes (default: all cores)",
     )  # fmt: skip
+
+    made = command(
+        commands,
+        "families",
+        _families,
+        "what works with which model family",
+        """
+        List the model families that the tests cover and what is done with each: generation, the probes (swap, skip,
+        attention), weight updates, merges and their verification, and RL, also with regions frozen. With DIR, what can be done
+        with that checkpoint, of whichever family: decided from its config.json alone.
+        """,
+        """
+        frankenstein families
+        frankenstein families path/to/checkpoint
+        """,
+    )
+    made.add_argument("directory", type=Path, nargs="?", metavar="DIR", help="a checkpoint (its config.json is enough)")
 
     made = command(
         commands,
@@ -198,6 +215,43 @@ def _rest_of(text: str) -> str | dict[str, str]:
     if odd := [part for part, equals, _ in parts if not equals]:
         raise InputError(f"--rest {text}: {odd[0]!r} should be part=donor")
     return {part: donor for part, _, donor in parts}
+
+
+def _families(parsed) -> None:
+    from ..models.family import ABILITIES, families
+
+    if parsed.directory:
+        print(_what_works(parsed.directory))
+        return
+    rows = [
+        [name, *(f"{ability} {paint('no', 'note') if ability in family.refused else 'yes'}" for ability in ABILITIES)]
+        for name, family in families().items()
+    ]
+    print("\n".join(columns(rows, left=len(rows[0]))))
+    for name, family in families().items():
+        for why in dict.fromkeys(family.refused.values()):
+            which = ", ".join(ability for ability, reason in family.refused.items() if reason == why)
+            print(f"\n{name}, {which}: {why}", end="")
+    print(
+        "\n\nOf any other family that transformers has, `frankenstein families DIR` tells what works; no test covers it."
+    )
+
+
+def _what_works(directory: Path) -> str:
+    from ..models.architecture import empty_model, parts_of, read_config
+    from ..models.family import ABILITIES, PROBES, families
+    from ..probes.decoder import refusal
+
+    model, kind = empty_model(directory), read_config(directory)["model_type"]
+    layers = {part.layer for part in parts_of(model).values()} - {None}
+    family = families().get(kind)
+    refused = dict(family.refused) if family else dict.fromkeys(PROBES, why) if (why := refusal(model)) else {}
+    lines = [
+        f"{kind}: {len(layers)} decoder layers; {'covered by the tests' if family else 'no test covers this family'}"
+    ]
+    return "\n".join(
+        [*lines, *(f"  {one:11} {'no: ' + refused[one] if one in refused else 'yes'}" for one in ABILITIES)]
+    )
 
 
 def _merge(parsed) -> None:

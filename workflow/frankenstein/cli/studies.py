@@ -1,8 +1,9 @@
-"""Commands on studies: init, plan, pin, run, status."""
+"""Commands on studies: init, plan, pin, run, status, view."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -109,6 +110,20 @@ def add(commands: argparse._SubParsersAction) -> None:
     _add_snakefile(made)
     made.add_argument("study", type=Path, help="the study file, or its results folder (results/NAME)")
 
+    made = command(
+        commands,
+        "view",
+        _view,
+        "look at a study's examples in the browser",
+        """
+        Serve the browser of examples, swaps and attention maps of a study of any size, read from its files. Only this
+        machine can reach it (127.0.0.1), and it only reads. Ctrl-C ends it.
+        """,
+        "frankenstein view results/mini",
+    )
+    made.add_argument("results", type=Path, help="the study's folder, results/STUDY")
+    made.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: any free one)")
+
 
 def _add_snakefile(made: argparse.ArgumentParser) -> None:
     made.add_argument("--snakefile", type=Path, metavar="FILE", help="the workflow (default: ./Snakefile)")
@@ -201,3 +216,18 @@ def _status(parsed) -> None:
     from ..study import status, workflow
 
     print(status.status(parsed.study, workflow.snakefile(parsed.snakefile)))
+
+
+def _view(parsed) -> None:
+    from ..report.server import Viewer
+    from ..study import config
+    from ..study.jobs import PARTS, Jobs
+
+    results = parsed.results.resolve()
+    root = results.parent.parent
+    jobs = Jobs(config.of_results(results, root))
+    swaps = root / jobs.paths.swaps.format(checkpoint=jobs.base) if jobs.base else None
+    with Viewer(results, jobs.settings(*PARTS), swaps, parsed.port) as viewer:
+        print(f"http://127.0.0.1:{viewer.server_port}/ (Ctrl-C ends it)", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            viewer.serve_forever()

@@ -25,7 +25,12 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     missing or incomplete file, an unknown parameter, or a non-finite weight.
     """
     directory, manifest = Path(directory), Path(manifest)
-    family, layers = architecture.read_config(directory)["model_type"], architecture.layer_count(directory)
+    config, layers = architecture.read_config(directory), architecture.layer_count(directory)
+    if architecture.is_language_model(config):
+        raise InputError(
+            f"{directory}: a {config['model_type']} language model, which sees nothing: it can be a donor of a merge (frankenstein "
+            "merge --donor), and no checkpoint of a study"
+        )
     weights = Weights(directory)
     if found := ({weights.part(name).layer for name in weights} - {None}) ^ set(range(layers)):
         raise InputError(
@@ -39,7 +44,7 @@ def write_manifest(manifest: Path, directory: Path, source: dict) -> None:
     record = {
         "directory": str(_from(manifest.parent, directory)),
         "source": source,
-        "family": family,
+        "family": config["model_type"],
         "layers": layers,
         "tensors": len(weights),
         "parameters": sum(math.prod(weights.shape(name)) for name in weights),

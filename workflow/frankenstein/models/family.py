@@ -9,6 +9,7 @@ from pathlib import Path
 
 # What is done with a model. frozen_rl: RL, also with regions frozen.
 ABILITIES = ("generation", "swap", "skip", "attention", "updates", "merge", "verify", "frozen_rl")
+UNPADDED = "TRL does not pad the prompts of a batch, and Pixtral's processor takes no others"
 PROBES = ("swap", "skip", "attention")
 PIXELS, RESIZED, THOUSANDTHS, FRACTIONS = "pixels", "resized", "thousandths", "fractions"
 FOLDER = Path(__file__).parent / "families"

@@ -88,6 +88,10 @@ def _device_map(kind, config, gpus: int) -> dict:
 
     if (device := gpu.device()) == "cpu" or gpus == 1:
         return {"": device}  # straight to the GPU, without a copy in host memory
+    if gpus > (seen := gpu.count()):
+        raise InputError(
+            f"{gpus} GPUs are wanted, and this process sees {seen} (CUDA_VISIBLE_DEVICES, or the scheduler)"
+        )
     with torch.device("meta"):
         empty = kind(config).to(config.dtype or config.get_text_config().dtype or torch.float32)
     return spread(empty, {number: int(0.9 * torch.cuda.mem_get_info(number)[0]) for number in range(gpus)})

@@ -103,7 +103,12 @@ class Decoder:
         if why := refusal(model):
             raise InputError(f"{model.config.model_type}: {why}")
         self.model, self.text = model, text_decoder(model)
+        self.proved = (
+            False  # whether a sweep without interventions was seen to be the model's own answer (sweep._prove)
+        )
         self.layers = list(self.text.layers)
+        # Layers may be spread over several GPUs (models.loading.spread); what a layer reads is brought to its own.
+        self.devices = [next(layer.parameters()).device for layer in self.layers]
         self.config = self.text.config
         types = getattr(self.config, "layer_types", None) or ["full_attention"] * len(self.layers)
         self.kinds = [sorted(set(types)).index(kind) for kind in types]
@@ -183,7 +188,7 @@ class Decoder:
         while added and not added[-1].any():
             added.pop()
 
-        grids, pixels = iter(_grids(self.model, inputs)), iter(_pixels(inputs))
+        shapes, pixels = iter(_shapes(self.model, inputs)), iter(_pixels(inputs))
         prompts = []
         for row, kept in enumerate(inputs["attention_mask"].bool()):
             own = kept[:tokens]
@@ -197,7 +202,7 @@ class Decoder:
                     tuple(tuple(_row(part, row)[..., kept, :] for part in parts) for parts in rotary),
                     tuple(None if mask is None or _causal(mask) else mask for mask in visible),
                     tuple(states[row, :tokens][own] for states in added),
-                    tuple(itertools.islice(grids, images)),
+                    tuple(itertools.islice(shapes, images)),
                     tuple(itertools.islice(pixels, images)),
                 )
             )
@@ -280,12 +285,17 @@ def _pixels(inputs) -> list[torch.Tensor]:
     return list(inputs.get("pixel_values", []))
 
 
-def _grids(model, inputs) -> list[tuple[int, int]]:
-    """(rows, columns) of vision tokens of every image in a batch, or its size where its tokens form no plain grid; [] if unknown."""
-    if "image_grid_thw" in inputs:
-        merge = model.config.vision_config.spatial_merge_size
-        return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
-    return [tuple(size.tolist()) for size in inputs.get("image_sizes", [])]
+def grids(model, inputs) -> list[tuple[int, int]]:
+    """(rows, columns) of vision tokens of every image in a batch; empty for families that do not report them."""
+    if "image_grid_thw" not in inputs:
+        return []
+    merge = model.config.vision_config.spatial_merge_size
+    return [(int(rows) // merge, int(columns) // merge) for _, rows, columns in inputs["image_grid_thw"]]
+
+
+def _shapes(model, inputs) -> list[tuple[int, int]]:
+    """The grid of every image in a batch, or its size in pixels where its tokens form no plain grid; [] if neither is reported."""
+    return grids(model, inputs) or [tuple(size.tolist()) for size in inputs.get("image_sizes", [])]
 
 
 def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from transformers import AttentionInterface
 
 from ..core.errors import InputError
 from ..inference.generation import stop_tokens
+from ..models.family import families
 from .decoder import Decoder, Embedded, vision_tokens
 from .modes import MODES
 
@@ -133,18 +134,19 @@ class _Layer:
         return gathered.reshape(caches, kv_heads, self.slots.shape[1], -1, x)[self.context, :, self.slot]
 
 
-def _plan(ops, example, row, group, kinds: int, device) -> tuple[list[_Layer], torch.Tensor]:
+def _plan(ops, example, row, group, kinds: int, devices) -> tuple[list[_Layer], torch.Tensor]:
     """The states at each layer, and a map from row to the state leaving the last layer.
 
     ops: int [rows per example, layers]; example, row, group: int [active rows], where rows of the same group enter
-    layer 0 as one state. kinds: number of shared prefix caches per example.
+    layer 0 as one state. kinds: number of shared prefix caches per example. devices: of each layer.
     """
 
-    def tensor(values):
-        return torch.as_tensor(np.asarray(values, dtype=np.int64), device=device)
-
     layers, state = [], group
-    for j in range(ops.shape[1]):
+    for j, device in enumerate(devices):
+
+        def tensor(values, device=device):
+            return torch.as_tensor(np.asarray(values, dtype=np.int64), device=device)
+
         op, entering = ops[row, j], int(state.max()) + 1
         runs = np.flatnonzero(op != SKIP)
         # A computed state is identified by its entering state and the operation applied to it.
@@ -190,6 +192,7 @@ def _stack(parts: list[torch.Tensor]) -> torch.Tensor:
 
 def _of(rotary, examples: torch.Tensor, tokens=slice(None)):
     """Position embeddings of states, selected by their example."""
+    rotary = [part.to(examples.device) for part in rotary]
     if rotary[0].shape[-3] == 1:
         return tuple(part[..., tokens, :] for part in rotary)
     return tuple(part.index_select(-3, examples)[..., tokens, :] for part in rotary)
@@ -228,14 +231,16 @@ def _prefill(decoder: Decoder, prompts: list[Embedded], ends: list[int], keep: l
             raise _Recorded
         if visible is None:
             return _causal(query, key, value, scaling)
-        return _grouped(query, key, value, visible, scaling)
+        return _grouped(query, key, value, visible.to(query.device), scaling)
 
     for j, layer in enumerate(decoder.layers):
         for states, row, places in zip(entered, hidden, keep, strict=True) if keep else ():
-            states.append(row[places].clone())
-        hidden = _run(layer, hidden, tokens.rotary[decoder.kinds[j]], attend)
+            states.append(row[places.to(row.device)].clone())
+        hidden = hidden.to(decoder.devices[j])
+        rotary = tuple(part.to(hidden.device) for part in tokens.rotary[decoder.kinds[j]])
+        hidden = _run(layer, hidden, rotary, attend)
         if j < min(last, len(tokens.added)):
-            hidden = hidden + tokens.added[j]
+            hidden = hidden + tokens.added[j].to(hidden.device)
     return caches, entered
 
 
@@ -385,7 +390,9 @@ class _BatchedSweep:
 
     def _prefill(self, max_new_tokens: int) -> torch.Tensor:
         """Final hidden states [rows, hidden] at each prompt's last token."""
-        self.layers, self.state = _plan(self.ops, self.example, self.row, self.example, self.kinds, self.device)
+        self.layers, self.state = _plan(
+            self.ops, self.example, self.row, self.example, self.kinds, self.decoder.devices
+        )
         tokens, hidden, last = self.tokens, self.tokens.hidden, len(self.layers) - 1
         for j, (layer, module) in enumerate(zip(self.layers, self.decoder.layers, strict=True)):
 
@@ -398,12 +405,12 @@ class _BatchedSweep:
                     raise _Recorded
                 return self._attend_many(j, layer, query, key, value, scaling)
 
-            entering, carried = layer.split(hidden)
+            entering, carried = layer.split(hidden.to(self.decoder.devices[j]))
             if layer.replaced:
                 entering = entering.clone()
                 for state, example in layer.replaced:
                     places, states = self.replacements[example]
-                    entering[state, places] = states[j]
+                    entering[state, places.to(entering.device)] = states[j]
             rotary = _of(tokens.rotary[self.decoder.kinds[j]], layer.example)
             computed = _run(module, entering, rotary, attend)
             if j == last:
@@ -411,13 +418,13 @@ class _BatchedSweep:
                 def attend_last(query, key, value, scaling, j=j, layer=layer):
                     return self._attend_one(j, layer, query, scaling, self.width, 0)
 
-                ends = self.lengths - 1
+                ends = self.lengths.to(entering.device) - 1
                 carried = _at(carried, ends[layer.leaving[len(entering) :]])
                 rotary = tuple(_at(part, ends[layer.example][: part.shape[-3]]) for part in rotary)
                 computed = _run(module, _at(entering, ends[layer.example]), rotary, attend_last)
             hidden = torch.cat([computed, carried])
             if j < len(tokens.added):
-                added = tokens.added[j][layer.leaving]
+                added = tokens.added[j].to(hidden.device)[layer.leaving]
                 hidden = hidden + (_at(added, ends[layer.leaving]) if j == last else added)
         return hidden[self.state, 0]
 
@@ -431,7 +438,7 @@ class _BatchedSweep:
                 self.keys[j][:, :, end], self.values[j][:, :, end] = key[:, :, 0], value[:, :, 0]
                 return self._attend_one(j, layer, query, scaling, end + 1, step + 1)
 
-            entering, carried = layer.split(hidden)
+            entering, carried = layer.split(hidden.to(self.decoder.devices[j]))
             if len(entering):
                 rotary = _of(self.rotary[self.decoder.kinds[j]], layer.example, slice(step, step + 1))
                 computed = _run(module, entering, rotary, attend)
@@ -441,11 +448,11 @@ class _BatchedSweep:
 
     def _regroup(self, rows: np.ndarray, group: np.ndarray, kept: np.ndarray) -> None:
         """Rebuild the states after rows have diverged or finished; each new state inherits its parent's KV cache."""
-        layers, state = _plan(self.ops, self.example[rows], self.row[rows], group, self.kinds, self.device)
+        layers, state = _plan(self.ops, self.example[rows], self.row[rows], group, self.kinds, self.decoder.devices)
         for j, (layer, old) in enumerate(zip(layers, self.layers, strict=True)):
             parents = old.rows[kept][layer.first]
             if not np.array_equal(parents, np.arange(len(self.keys[j]))):
-                parents = torch.as_tensor(parents, device=self.device)
+                parents = torch.as_tensor(parents, device=self.keys[j].device)
                 self.keys[j], self.values[j] = self.keys[j][parents], self.values[j][parents]
         self.layers, self.state = layers, state
 
@@ -456,17 +463,17 @@ class _BatchedSweep:
         if not self.before:
             if visible is None:
                 return _causal(query, key, value, scaling)
-            return _grouped(query, key, value, visible[layer.example], scaling)
+            return _grouped(query, key, value, visible.to(query.device)[layer.example], scaling)
         n, t = query.shape[0], query.shape[2]
         keys, values = (
             torch.cat([cache[layer.context], own], 2)
             for cache, own in zip(self.before.caches[j], (key, value), strict=True)
         )
         if visible is None:
-            own = _lower(t, self.device).expand(n, t, t)
-            seen = ~self.unseen[layer.example][:, None].expand(n, t, -1)
+            own = _lower(t, query.device).expand(n, t, t)
+            seen = ~self.unseen.to(query.device)[layer.example][:, None].expand(n, t, -1)
         else:
-            own, seen = visible[layer.example], self._seen(kind)[layer.example]
+            own, seen = (part.to(query.device)[layer.example] for part in (visible, self._seen(kind)))
         return _grouped(query, keys, values, torch.cat([seen, own], 2), scaling)
 
     def _seen(self, kind: int) -> torch.Tensor:
@@ -490,19 +497,21 @@ class _BatchedSweep:
         folded = query.reshape(n, kv_heads, -1, d)
         scores = folded.float() @ keys.float().transpose(2, 3) * scaling
         if self.padded:
-            scores[..., : self.width].masked_fill_(self.padding[layer.example][:, None, None], -torch.inf)
+            scores[..., : self.width].masked_fill_(
+                self.padding.to(query.device)[layer.example][:, None, None], -torch.inf
+            )
         kind = self.decoder.kinds[j]
         if (hidden := self.hidden_own[kind]) is not None:
-            scores.masked_fill_(hidden[layer.example, reader, :length][:, None, None], -torch.inf)
+            scores.masked_fill_(hidden.to(query.device)[layer.example, reader, :length][:, None, None], -torch.inf)
         if not self.before:
             return (torch.softmax(scores, -1).to(values.dtype) @ values).reshape(query.shape)
         before_keys, before_values = self.before.caches[j]
         before = layer.by_context(folded.float()) @ before_keys[: len(layer.slots)].float().transpose(2, 3)
         before = layer.by_state(before) * scaling
         if self.uneven:
-            before.masked_fill_(self.unseen[layer.example][:, None, None], -torch.inf)
+            before.masked_fill_(self.unseen.to(query.device)[layer.example][:, None, None], -torch.inf)
         if (hidden := self.hidden_before[kind]) is not None:
-            before.masked_fill_(hidden[layer.example, reader][:, None, None], -torch.inf)
+            before.masked_fill_(hidden.to(query.device)[layer.example, reader][:, None, None], -torch.inf)
         weights = torch.softmax(torch.cat([before, scores], -1), -1).to(values.dtype)
         width = before.shape[-1]
         read = layer.by_state(layer.by_context(weights[..., :width]) @ before_values[: len(layer.slots)])
@@ -527,6 +536,24 @@ def _check(max_new_tokens: int) -> None:
         raise InputError(f"max_new_tokens is {max_new_tokens}, but at least one token must be generated")
 
 
+def _prove(decoder: Decoder, inputs, unmodified: list[Answer]) -> None:
+    """Once per model of a family that no test covers: the unmodified rows are the model's own answers, or InputError.
+
+    The largest difference of the first logits, in standard deviations of the logits: 1e-3 in float32, 0.2 in half precision.
+    """
+    kind = decoder.model.config.model_type
+    if decoder.proved or kind in families():
+        return
+    own = decoder.model(**inputs, logits_to_keep=1).logits[:, -1].float().cpu()
+    off = float(((torch.stack([answer.logits for answer in unmodified]) - own).abs() / own.std()).max())
+    if off > (1e-3 if decoder.model.dtype == torch.float32 else 0.2):
+        raise InputError(
+            f"{kind}: without any intervention, the sweep's first logits differ from the model's own by {off:.2g} standard deviations: "
+            "this family does something that the sweep does not know, and its results would be wrong"
+        )
+    decoder.proved = True
+
+
 @torch.inference_mode()
 def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> list[list[Answer]]:
     """Greedy answers with layers skipped: [example][row]; row 0 skips nothing, row 1 + i skips layers ranges[i].
@@ -544,9 +571,11 @@ def skip(decoder: Decoder, inputs, ranges: list[range], max_new_tokens: int) -> 
         ops[row, layers.start : layers.stop] = SKIP
     prompts = decoder.embed(inputs, max_new_tokens)
     with decoder.attention("frankenstein"):
-        return _BatchedSweep(decoder, prompts, [0] * len(prompts), ops).run(
+        answers = _BatchedSweep(decoder, prompts, [0] * len(prompts), ops).run(
             max_new_tokens, stop_tokens(decoder.model.generation_config)
         )
+    _prove(decoder, inputs, [rows[0] for rows in answers])
+    return answers
 
 
 @torch.inference_mode()
@@ -599,7 +628,9 @@ def swap(
                 f"pair {number}: no text follows the image, so nothing reads it; only {HIDDEN_STATE_AT_LAYER}"
             )
     with decoder.attention("frankenstein"):
-        return _swap(decoder, pairs, modes, max_new_tokens)
+        answers = _swap(decoder, pairs, modes, max_new_tokens)
+    _prove(decoder, targets, [rows[NONE, -1] for rows in answers])
+    return answers
 
 
 @dataclass(frozen=True)
@@ -728,9 +759,10 @@ def _from_caches(decoder: Decoder, pairs: list[_Pair], ops, max_new_tokens: int,
     for part in (part for cache in caches for part in cache):
         for i, pair in enumerate(pairs):
             # The source cache: the target's own text and earlier images, with the source's vision tokens.
-            vision = part[2 * i + 1, :, pair.others].clone()
+            places, others = (at.to(part.device) for at in (pair.places, pair.others))
+            vision = part[2 * i + 1, :, others].clone()
             part[2 * i + 1, :, : pair.span.stop] = part[2 * i, :, : pair.span.stop]
-            part[2 * i + 1, :, pair.places] = vision
+            part[2 * i + 1, :, places] = vision
     starts = [pair.span.stop for pair in pairs]
     wave = _BatchedSweep(decoder, [pair.target for pair in pairs], starts, ops, _SharedPrefix(caches, starts, 2))
     return wave.run(max_new_tokens, stops)

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
 
 import yaml
 
 from . import figures
-
-_REPORT = Path(__file__).parents[2] / "report"
+from .templates import FOLDER
 
 
 @cache
@@ -22,7 +20,7 @@ def files() -> dict[str, dict]:
 
     A column name may be a pattern ("* low"); a trailing "?" marks an optional column.
     """
-    found = yaml.safe_load((_REPORT / "columns.yaml").read_text())
+    found = yaml.safe_load((FOLDER / "columns.yaml").read_text())
     common = found.pop("common")
     modules = {name: figures.load(name) for name in figures.names()}
     found = {f"figures/{name}.csv": {"rows": of.ROWS, "columns": of.COLUMNS} for name, of in modules.items()} | found
@@ -62,8 +60,8 @@ def markdown() -> str:
     lines = [
         "# What a study leaves here",
         "",
-        "All outputs of a study are in `results/{study}/`. `report.html` is a self-contained report that you can share; each figure is",
-        "also available as PDF, PNG and CSV. Intervals are 95 %. `python -m frankenstein.report.data_dictionary` generates this page, and a test",
+        "All outputs of a study are in `results/{study}/`. `report.html` is a self-contained report that you can share (above 25 MB with",
+        "the folder `report` beside it); each figure is also available as PDF, PNG and CSV. Intervals are 95 %. `python -m frankenstein.report.data_dictionary` generates this page, and a test",
         "checks it against the files of a real study.",
         "",
     ]
@@ -75,4 +73,4 @@ def markdown() -> str:
 
 
 if __name__ == "__main__":
-    (_REPORT.parents[1] / "results" / "README.md").write_text(markdown())
+    (FOLDER.parents[1] / "results" / "README.md").write_text(markdown())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,10 +19,13 @@ import yaml
 
 from ..claims import measurements, statements, verdicts
 from ..claims.measurements import Measurements
-from . import data_dictionary, run_record
+from ..core.errors import InputError
+from . import data_dictionary, layer_series, packing, run_record, templates
 from .answers import answer, limits, moves, number
+from .examples import Examples
 from .figures import alt_text
 from .figures import claims as chart
+from .links import Links
 
 _ROWS = 2000  # longer tables are not embedded, only available as files
 
@@ -65,24 +69,36 @@ def write(
     missing = [*measured.missing, *(str(path) for path in wanted if not path.exists())]
     grades, origins = run_record.grades(results, names), run_record.checkpoints(results, names)
     of_vision = [results / "tables" / f"{name}.csv" for name in ("vision", "paired")]
+
+    def part(what: str | Path, make: Callable):
+        """What a function makes; after a failed run, None if it cannot, which is then listed as missing."""
+        try:
+            return make()
+        except (KeyError, ValueError, OSError, InputError) as error:
+            if began is None:
+                raise
+            missing.append(f"{what} (cannot be shown: {type(error).__name__} {error})")
+
+    parts = packing.Parts(results)
+    runs, reasoned = settings["runs"], settings["abilities"]["vision_to_reasoning"]
+    if examples := part("examples", lambda: Examples(results, **settings)):
+        part("examples", lambda: packing.add_examples(parts, examples))
+        part("attention maps", lambda: packing.add_attention(parts, results, examples, reasoned, runs))
+    if (swaps := Path(str(files.get("swaps", "")))).is_file():
+        part("swaps", lambda: packing.add_swaps(parts, results, swaps))
+    roles = {role for played in settings["roles"].values() for _, role in played}
+    links = Links(runs if "index" in parts.texts else {}, settings["abilities"], roles)
     shown: dict[str, list] = {"figures": [], "tables": []}
     for kind, make, made_of in (("figures", _figure, figures), ("tables", _table, tables)):
         for name in made_of:
             path = results / kind / f"{name}.{'png' if kind == 'figures' else 'csv'}"
-            if not path.exists():
-                continue
-            try:
-                shown[kind].append(make(path, captions, name, config, began))
-            except (KeyError, ValueError, OSError) as error:
-                if began is None:
-                    raise
-                missing.append(f"{path} (cannot be shown: {type(error).__name__} {error})")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(captions), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"number": number}
-    script = (captions / "report.js").read_text()
-    page = environment.get_template("report.html.jinja").render(
+            if path.exists() and (made := part(path, partial(make, path, captions, name, config, began, links))):
+                shown[kind].append(made)
+    if layers := {figure.name: figure.layers for figure in shown["figures"] if figure.layers}:
+        parts.add("layers", layers)
+    template = templates.template(captions, "report.html.jinja", number=number)
+    render = partial(
+        template.render,
         study=config["study"],
         infinity=np.inf,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -112,12 +128,18 @@ def write(
         configfile=named.read_text().strip()
         if (named := results / "config").exists()
         else f"config/{config['study']}.yaml",
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **templates.assets(captions, templates.REPORT),
     )
+    folder = Path(out).with_suffix("")  # beside the page, where it would be too large
+    page = render(parts=parts.inside(), folder="") if parts.size < packing.LIMIT else ""
+    if 0 < len(page) <= packing.LIMIT:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        page = render(parts=parts.beside(folder), folder=folder.name)
     Path(out).write_text(page)
     if began is None:
         Path(out).with_suffix(".partial.html").unlink(missing_ok=True)
+        shutil.rmtree(Path(out).with_suffix(".partial"), ignore_errors=True)
     return missing
 
 
@@ -126,9 +148,9 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _page(frame: pd.DataFrame) -> SimpleNamespace:
-    """A table in the template's format: columns, their meanings, and rows of (text, sort key)."""
+    """A table in the template's format: columns, their meanings, and rows of (text, sort key, link)."""
     rows = [
-        [(number(value), value if isinstance(value, int | float) else str(value)) for value in row]
+        [(number(value), value if isinstance(value, int | float) else str(value), "") for value in row]
         for row in frame.itertuples(index=False, name=None)
     ]
     return SimpleNamespace(columns=[(str(name), "") for name in frame.columns], rows=rows, total=len(frame), path="")
@@ -141,7 +163,7 @@ def _with_intervals(shown: SimpleNamespace, columns: list[str]) -> None:
     for row in shown.rows:
         for at, (low, high) in bounds.items():
             if row[at][0]:
-                row[at] = (f"{row[at][0]} [{row[low][0]}, {row[high][0]}]", row[at][1])
+                row[at] = (f"{row[at][0]} [{row[low][0]}, {row[high][0]}]", *row[at][1:])
         row[:] = [cell for at, cell in enumerate(row) if at not in gone]
     shown.columns = [column for at, column in enumerate(shown.columns) if at not in gone]
 
@@ -207,23 +229,29 @@ def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> s
     return "; ".join(filter(None, parts))
 
 
-def _figure(png: Path, captions: Path, name: str, config: dict, began: float | None) -> SimpleNamespace:
+def _figure(png: Path, captions: Path, name: str, config: dict, began: float | None, links: Links) -> SimpleNamespace:
     table = png.with_suffix(".csv")
+    frame = _read(table)
     return SimpleNamespace(
         name=name,
         image=base64.b64encode(png.read_bytes()).decode(),
-        alt=alt_text(name, _read(table)),
+        alt=alt_text(name, frame),
+        layers=layer_series.of(name, frame),
         caption=_caption(captions, name, config),
         older=_older(png, began),
-        table=_table(table, captions, name, config, began),
+        table=_table(table, captions, name, config, began, links),
     )
 
 
-def _table(path: Path, captions: Path, name: str, config: dict, began: float | None) -> SimpleNamespace:
+def _table(path: Path, captions: Path, name: str, config: dict, began: float | None, links: Links) -> SimpleNamespace:
     frame = _read(path)
     meaning = data_dictionary.columns(f"{path.parent.name}/{path.name}")
     shown = _page(frame if len(frame) <= _ROWS else frame.head(0))
     shown.columns = [(column, data_dictionary.of(meaning, column)) for column in frame.columns]
+    for row, record in zip(shown.rows, frame.to_dict("records"), strict=False):
+        for column, link in links.of(name, record).items():
+            at = frame.columns.get_loc(column)
+            row[at] = (*row[at][:2], link)
     _with_intervals(shown, list(frame.columns))
     shown.total, shown.path, shown.name = len(frame), str(path), name
     shown.caption, shown.older = _caption(captions, name, config), _older(path, began)

@@ -104,3 +104,11 @@ def _known(path: tuple, config: dict) -> list[str]:
             return []
         model = model.__args__[-1]
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def of_results(folder: Path, root: Path) -> Study:
+    """The configuration that a study's folder of results was made from, with paths relative to `root`, where the workflow ran."""
+    named = folder / "config"
+    if not named.exists():
+        raise InputError(f"{folder}: no file `config`: not a study's folder, or the study was never run")
+    return load(read(root / named.read_text().strip()))

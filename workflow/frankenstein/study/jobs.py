@@ -290,6 +290,11 @@ class Jobs:
                     ]
         return found
 
+    def attention_maps(self) -> list[str]:
+        """The maps beside the attention records."""
+        records = [path for name, of in self.files("attention").items() if name.startswith("attention") for path in of]
+        return [path.removesuffix(".csv") + ".maps.parquet" for path in records]
+
     def judged(self) -> dict[str, str]:
         """The judge's verdict files, keyed as "judged.CHECKPOINT"; empty without a judge."""
         names = self.roles() if self.study.judge else []

@@ -51,6 +51,8 @@ _PATHS = {
     "attention": "attention/{checkpoint}.{shard}.csv",
     "heads": "attention/{checkpoint}.{shard}.heads.csv",
     "attention_on_text": "attention/{checkpoint}.on.{text}.{shard}.csv",
+    "attention_maps": "attention/{checkpoint}.{shard}.maps.parquet",
+    "attention_maps_on_text": "attention/{checkpoint}.on.{text}.{shard}.maps.parquet",
     "swap_records": "localization/swap.{checkpoint}.{function}.{shard}.jsonl",
     "skip_records": "localization/skip.{checkpoint}.{shard}.jsonl",
     "swaps": "localization/{checkpoint}.swap.csv",

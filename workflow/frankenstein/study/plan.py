@@ -136,20 +136,22 @@ def _too_large(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[st
     """Checkpoints that the GPUs of a job cannot hold, by what they are needed for, and the key that helps."""
     vllm = study.evaluation.engine == "vllm"
     smaller = "" if vllm else "lower evaluation.batch or evaluation.max_new_tokens, or "
-    work = (  # what, its rules, GPUs per job, memory, what else helps
-        ("generation", ("generate",), "evaluation.gpus", costs.generate_gpu_mb, smaller),
-        ("a probe", _PROBES, "probes.gpus", costs.probe_gpu_mb, "lower probes.memory_mb, or "),
+    generating = table[(table.rule == "generate") & ~table.checkpoint.isin(study.evaluation.servers)]
+    probing = table[table.rule.isin(_PROBES)]
+    work = (  # what, its jobs, GPUs per job, memory, what else helps
+        ("generation", generating, "evaluation.gpus", costs.generate_gpu_mb, smaller),
+        ("a probe", probing, "probes.gpus", costs.probe_gpu_mb, "lower probes.memory_mb, or "),
     )
     notes = []
-    for what, rules, key, memory, otherwise in work:
+    for what, rows, key, memory, otherwise in work:
         section, _, name = key.partition(".")
         gpus = getattr(getattr(study, section), name)
         needs: dict[tuple[int, int], list[str]] = {}
-        for checkpoint in sorted(set(table[table.rule.isin(rules)].checkpoint) - set(study.evaluation.servers)):
+        for checkpoint in sorted(set(rows.checkpoint)):
             if (need := memory(study, checkpoint)) > gpu_mb * gpus:
                 needs.setdefault((need, costs.loaded_gpu_mb(study, checkpoint)), []).append(checkpoint)
         for (need, weights), checkpoints in needs.items():
-            # Heads are divided among GPUs by tensor parallelism, and by powers of two they always can be.
+            # A power of two: tensor parallelism divides the attention heads, which come in multiples of one.
             enough = next(count for count in (2**power for power in range(32)) if need <= gpu_mb * count)
             notes.append(
                 f"! {', '.join(checkpoints)}: {what} takes about {need / 1000:.0f} GB of GPU memory, {weights / 1000:.0f} of them for "

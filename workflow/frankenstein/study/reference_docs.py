@@ -1,4 +1,4 @@
-"""The reference in config/README.md, generated from the schema by `python -m frankenstein.study.reference_docs`; a test checks it."""
+"""What documents say of the code is generated from it by `python -m frankenstein.study.reference_docs`; a test checks it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from ..claims.statistics import STATISTICS
+from ..models.family import ABILITIES, families
 from . import schema
 
+DOCUMENTS = ("config/README.md", "docs/families.md")
+_FAMILIES = "<!-- generated from workflow/frankenstein/models/families/ -->"
 _STATISTICS = "<!-- generated from workflow/frankenstein/claims/statistics.py -->"
 _START, _END = "<!-- generated from workflow/frankenstein/study/schema.py -->", "<!-- end -->"
 # Section heading of each model's table: where its keys belong in a study's file.
@@ -86,18 +89,36 @@ def statistics_table() -> str:
     return "\n".join(lines)
 
 
+def families_table() -> str:
+    """Table of the model families that the tests cover, by ability, and the reasons why something is not done."""
+    lines = [f"| | `model_type` | {' | '.join(one.replace('frozen_rl', 'RL, regions frozen') for one in ABILITIES)} |"]
+    lines.append("|---|---|" + "---|" * len(ABILITIES))
+    reasons: list[str] = []
+    for name, family in families().items():
+        cells = []
+        for ability in ABILITIES:
+            why = family.refused.get(ability)
+            if why and why not in reasons:
+                reasons.append(why)
+            cells.append(f"no ({reasons.index(why) + 1})" if why else "yes")
+        lines.append(f"| {family.title} | `{name}` | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"{number}. {why}" for number, why in enumerate(reasons, 1))])
+
+
 def insert(text: str) -> str:
-    """Insert the reference and the table of statistics between their markers in a README."""
-    for start, made in ((_START, reference()), (_STATISTICS, statistics_table())):
+    """Insert what is generated between its markers in a document."""
+    for start, made in ((_START, reference), (_STATISTICS, statistics_table), (_FAMILIES, families_table)):
+        if start not in text:
+            continue
         before, _, rest = text.partition(start)
         _, _, after = rest.partition(_END)
-        text = f"{before}{start}\n\n{made}\n\n{_END}{after}"
+        text = f"{before}{start}\n\n{made()}\n\n{_END}{after}"
     return text
 
 
 def main() -> None:
-    path = Path("config/README.md")
-    path.write_text(insert(path.read_text()))
+    for path in map(Path, DOCUMENTS):
+        path.write_text(insert(path.read_text()))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""LLaVA, also with Pixtral's vision tower, which has a break after each row of vision tokens."""
+"""LLaVA with Pixtral's vision tower, which has a break after each row of vision tokens."""
 
-from ..family import Family
+from ..family import UNPADDED, Family
 
-FAMILY = Family("Pixtral (llava)", separated=True)
+FAMILY = Family("Pixtral", separated=True, refused={"frozen_rl": UNPADDED})

@@ -1,5 +1,5 @@
 """Mistral 3, with a break after each row of vision tokens."""
 
-from ..family import Family
+from ..family import UNPADDED, Family
 
-FAMILY = Family("Mistral 3", separated=True)
+FAMILY = Family("Mistral 3", separated=True, refused={"frozen_rl": UNPADDED})
