@@ -131,6 +131,7 @@ def test_without_a_terminal_it_does_not_wait(here, monkeypatch):
         cli.main(["init"])
 
 
+@pytest.mark.slow
 def test_hub_ids_are_looked_up_on_the_hub(tmp_path):
     """On localhost, in processes of their own, for the Hub's address is read at import."""
     config = {"model_type": "qwen2_5_vl", "num_hidden_layers": 36, "hidden_size": 2048, "vision_config": {}}

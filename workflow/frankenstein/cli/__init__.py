@@ -20,6 +20,7 @@ first steps:
   frankenstein init                                  write a study of your own Base, IN and RL
   frankenstein plan config/mine.yaml                 what it will cost
   frankenstein run config/mine.yaml                  run it; the report is results/mine/report.html
+  frankenstein view results/mine                     look at its examples
 
 `frankenstein COMMAND --help` describes a command and gives an example.
 """
