@@ -253,18 +253,15 @@ def test_attention_maps_of_what_both_read(written, examples, monkeypatch):
         ("paired", {"a": "IN", "b": "RL", "metric": "M_rea"}, "n01", "run=one-2&task=words&role=IN&role2=RL&is=not&is2=right&of=M_rea&of2=M_rea"),
         ("differences", {"from": "IN", "to": "RL", "metric": "sums"}, "difference", "run=one-2&task=sums&role=IN&role2=RL&is2=differs"),
         ("categories", {"role": "IN", "task": "words", "category": "a&b"}, "wrong", "run=one-2&task=words&category=a%26b&role=IN&is=wrong"),
-        ("table2", {"source": "study", "ability": "Vision (M_vis)", "n": 3, "RL": 1, "RL low": 0}, "RL", None),
         ("table2", {"source": "study", "ability": "Vision", "n": 3, "RL": 1, "RL low": 0}, "RL", "run=one-2&task=shapes&role=RL&is=right&of=M_vis"),
         ("table2", {"source": "paper", "ability": "Vision", "n": 3, "RL": 1, "RL low": 0}, "RL", None),
+        ("rewarded", {"tasks": "sums", "IN": 1}, "IN", "run=one-2&task=sums&role=IN&is=right"),
+        ("rewarded", {"tasks": "sums, words", "IN": 1}, "IN", None),
         ("energy", {"RL": 1}, "RL", None),
     ],
 )  # fmt: skip
 def test_where_a_cell_leads(table, row, column, address):
     links = Links({"one": ["one", 1], "one-2": ["one", 2]}, generated_study.ABILITIES, {"RL"})
-    if "(" in row.get("ability", ""):
-        with pytest.raises(KeyError):
-            links.of(table, {"recipe": "one", "run": "2", **row})
-        return
     found = links.of(table, {"recipe": "one", "run": "2", **row})
     assert found.get(column) == (address and f"#examples?{address}")
     assert links.of(table, {"recipe": "one", "run": "mean", **row}) == {}

@@ -34,11 +34,20 @@ UNNAMED = """[...document.querySelectorAll("select, input, button, canvas, svg, 
 TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
-@pytest.fixture
-def browser(tmp_path):
-    with Browser(tmp_path / "profile") as started:
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as started:
         yield started
-        assert started.said() == []
+
+
+@pytest.fixture
+def browser(chromium):
+    """An empty window on a desk; a test fails if its pages wrote anything to the console."""
+    chromium.resize(1280, 900)
+    chromium.open("about:blank")
+    chromium.events.clear()
+    yield chromium
+    assert chromium.said() == []
 
 
 def begun(browser, url: str) -> None:
@@ -336,6 +345,16 @@ def test_attention_on_the_image_is_the_files(browser, viewer, address):
     browser.evaluate("location.hash = '#attention-maps?run=constructor&example=none&text=toString&over=x&layer=99'")
     browser.wait("document.querySelector('#attention-maps img').alt === 'Image of sums/0'")
     assert browser.evaluate("document.querySelector('#attention-maps .value').textContent") == "mean of Mid"
+
+
+def test_a_viewer_that_was_stopped_is_said(chromium, viewer):
+    results, settings, _ = viewer.made
+    with Viewer(results, settings, None) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        begun(chromium, f"http://127.0.0.1:{other.server_port}/#examples")
+        other.shutdown()
+    choose(chromium, "examples", "task", "sums")
+    chromium.wait("document.querySelector('#examples [role=status]').textContent.startsWith('Cannot be shown: ')")
 
 
 def test_on_a_phone_nothing_is_wider_than_the_page(browser, address):

@@ -33,23 +33,28 @@ class Examples {
       button.addEventListener("click", () => this.step(Number(button.dataset.pages) * ON_PAGE));
     this.list.addEventListener("keydown", (event) => this.key(event));
     this.shown.addEventListener("keydown", (event) => this.key(event));
-    addEventListener("hashchange", () => this.read());
+    addEventListener("hashchange", () => this.draw(this.read()));
   }
 
   // The state is what the address says.
-  read() {
+  async read() {
     const [place, query] = location.hash.split("?");
     const here = place === "#examples" && query !== undefined;
-    if (this.state && !here) return undefined;
+    if (this.state && !here) return;
     this.state = here ? Object.fromEntries(new URLSearchParams(query)) : {};
     this.fill();
-    return this.update().then(settle);
+    await this.update();
+    settle();
   }
   go(state) {
     this.state = state;
     history.replaceState(null, "", this.address(state));
     this.fill();
-    this.update();
+    this.draw(this.update());
+  }
+  // What cannot be read, as from a server that has been stopped, is said.
+  draw(drawn) {
+    drawn.catch((error) => (this.section.querySelector("[role=status]").textContent = `Cannot be shown: ${error.message}`));
   }
   address(state) {
     return `#examples?${new URLSearchParams(Object.entries(state).filter(([, value]) => value))}`;
@@ -203,7 +208,7 @@ class Examples {
       button.disabled = Number(button.dataset.pages) < 0 ? !first : first + ON_PAGE >= this.places.length;
     this.section.querySelector(".page").textContent = places.length ? `${first + 1} to ${first + places.length}` : "";
     const current = this.list.querySelector("[aria-current]");
-    if (current) this.list.scrollTop = Math.max(0, current.offsetTop - this.list.offsetTop - 40);
+    if (current) this.list.scrollTop = Math.max(0, current.offsetTop - 40);
     if (this.focusList) current?.focus({ preventScroll: true });
     this.focusList = false;
   }
@@ -217,7 +222,7 @@ class Examples {
     history.replaceState(null, "", this.address(this.state));
     this.at = at;
     const turn = ++this.turn;
-    Promise.all([this.drawList(turn), this.drawExample(turn, task, i)]);
+    this.draw(Promise.all([this.drawList(turn), this.drawExample(turn, task, i)]));
   }
   step(by) {
     this.open(Math.min(Math.max(this.at + by, 0), this.places.length - 1), false);

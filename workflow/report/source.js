@@ -95,13 +95,15 @@ async function picture(path, alt) {
   return src ? make("img", { src, alt }) : make("p", { class: "note" }, `${alt}: not among the results`);
 }
 
-// The section that the address leads to comes into view again when one above it has grown, until the reader moves.
+// The section that the address leads to, or the one example, comes into view again when a section above it has grown, until the reader
+// moves.
 const addressed = () => document.getElementById(location.hash.slice(1).split("?")[0]);
 let moved = false;
 for (const event of ["wheel", "touchmove", "pointerdown", "keydown"]) addEventListener(event, () => (moved = true), { passive: true });
 addEventListener("hashchange", () => (moved = false));
 function settle() {
-  if (!moved) addressed()?.scrollIntoView();
+  const example = new URLSearchParams(location.hash.split("?")[1]).has("at") && addressed()?.querySelector("article");
+  if (!moved) (example || addressed())?.scrollIntoView();
 }
 
 // Runs `start` once: when the section comes near the window, or when an address within the page leads into it.

@@ -87,6 +87,13 @@ def _figure2(row: dict, roles: set[str]) -> dict[str, dict]:
     return {"value": {"metric": metric, "role": row["stage"], "is": RIGHT}} if metric else {}
 
 
+def _rewarded(row: dict, roles: set[str]) -> dict[str, dict]:
+    if "," in row["tasks"]:  # pooled
+        return {}
+    rates = {role: {"metric": row["tasks"], "role": role, "is": RIGHT} for role in ("IN", "RL")}
+    return rates | {"difference": {"metric": row["tasks"], "role": "IN", "role2": "RL", "is2": "differs"}}
+
+
 _CELLS: dict[str, Callable[[dict, set[str]], dict[str, dict]]] = {
     "scores": _scores,
     "doses": lambda row, roles: {"value": _scores(row, roles)["value"]},
@@ -97,4 +104,5 @@ _CELLS: dict[str, Callable[[dict, set[str]], dict[str, dict]]] = {
     "table2": _table2,
     "table3": _table3,
     "figure2": _figure2,
+    "rewarded": _rewarded,
 }
