@@ -21,11 +21,10 @@ from .workflow import last_lines, stages
 
 @dataclass
 class Job:
-    """A job that was started: its rule, name (rule and wildcards), log files and start."""
+    """A job that was started: its rule, name (rule and wildcards) and start."""
 
     rule: str
     name: str
-    logs: list[str]
     began: float
 
 
@@ -120,7 +119,8 @@ class Run:
         if len(self.failed) > 1:
             for line in columns([[name, " ".join(logs)] for name, logs in self.failed.items()], left=2):
                 self.show(f"  {line}")
-        self.show("Finished results are kept: mend what failed, and run the same command again.")
+        mend = "mend what failed, and " if self.failed else ""
+        self.show(f"Finished results are kept: {mend}run the same command again.")
 
 
 def _jobs(count: int) -> str:
@@ -149,7 +149,7 @@ class LogHandler(LogHandlerBase):
             run.begin(record.stats)
         elif event == LogEvent.JOB_INFO:
             name = " ".join([record.rule_name, *map(str, record.wildcards.values())])
-            run.running[record.jobid] = Job(record.rule_name, name, record.log, time.monotonic())
+            run.running[record.jobid] = Job(record.rule_name, name, time.monotonic())
             if record.rule_name == "write_report":
                 run.report = record.output[0]
         elif event == LogEvent.JOB_FINISHED:
