@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `frankenstein ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D in answer to a question
         sys.exit(130)
     except (InputError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
