@@ -81,7 +81,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         """
         Run a study with Snakemake: a line per finished job, the time left, and the end of the log of a job that
         failed. Arguments after CONFIG go to Snakemake as they are. Finished results are kept: after a failure or
-        an edit, run the same command again. (`snakemake --configfile CONFIG` runs the same, in Snakemake's words.)
+        an edit, run the same command again. It is `snakemake --logger frankenstein --configfile CONFIG`.
         """,
         """
         frankenstein run config/mine.yaml
