@@ -34,8 +34,11 @@ def test_a_file_without_checkpoints_changes_the_mini_study(tmp_path):
     ):
         read(tmp_path / "mine.yaml")
     (tmp_path / "empty.yaml").write_text("")
-    with pytest.raises(InputError, match="config: "):
-        load(read(tmp_path / "empty.yaml"))
+    with pytest.raises(InputError, match=r"empty\.yaml: no keys; .* `frankenstein init` writes one"):
+        read(tmp_path / "empty.yaml")
+    (tmp_path / "torn.yaml").write_text("study: [\n")
+    with pytest.raises(InputError, match=r"torn\.yaml: not YAML: .*line 2"):
+        read(tmp_path / "torn.yaml")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(MINI))
     with pytest.raises(InputError, match="regoins: unknown key; did you mean 'regions'"):
         load(read(tmp_path / "mine.yaml"))

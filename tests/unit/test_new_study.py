@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 from conftest import ROOT
+from hubserver import HubServer
 
 from frankenstein import cli
 from frankenstein.core.errors import InputError
@@ -128,3 +129,32 @@ def test_without_a_terminal_it_does_not_wait(here, monkeypatch):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     with pytest.raises(SystemExit, match="error: init: --in and --rl are missing"):
         cli.main(["init"])
+
+
+@pytest.mark.slow
+def test_hub_ids_are_looked_up_on_the_hub(tmp_path):
+    """On localhost, in processes of their own, for the Hub's address is read at import."""
+    config = {"model_type": "qwen2_5_vl", "num_hidden_layers": 36, "hidden_size": 2048, "vision_config": {}}
+    files = {"main": {"config.json": json.dumps(config).encode()}}
+    server = HubServer({"lab/sft": files, "lab/rl": files, "lab/gated": files}, gated=["lab/gated"])
+    environment = {
+        "PYTHONPATH": str(ROOT / "workflow"), "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_COLOR": "1",
+    }  # fmt: skip
+
+    def init(instruct: str, rl: str, name: str) -> str:
+        made = subprocess.run(
+            [sys.executable, "-m", "frankenstein", "init", "--in", instruct, "--rl", rl, "--name", name],
+            cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        return made.stdout + made.stderr
+
+    try:
+        assert "lab/rl (qwen2_5_vl, 36 decoder layers, width 2048)" in init("lab/sft", "lab/rl", "found")
+        assert "cuts: [12, 24]" in (tmp_path / "found.yaml").read_text()
+        assert "error: lab/none: no such directory, and no such repository on the Hub" in init(
+            "lab/none", "lab/rl", "no"
+        )
+        assert "lab/gated (its config.json could not be read here)" in init("lab/gated", "lab/rl", "gated")
+    finally:
+        server.close()

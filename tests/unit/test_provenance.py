@@ -33,7 +33,7 @@ EXPENSIVE = {
     "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: architecture classes family gpu loading manifests; probes: batches decoder interventions modes sweep",
     "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts responses templates; models: architecture classes family gpu loading manifests; probes: attention batches decoder",
     "weight_updates": "core: errors logs progress; models: architecture classes family manifests weights; updates: matrices vectors",
-    "merge": "core: errors logs progress terminal; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints classes family manifests weights",
+    "merge": "core: errors logs progress; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints classes family manifests weights",
     "fetch_checkpoint": "core: errors logs progress; models: architecture checkpoints classes family hub manifests weights",
 }
 # Imports run one way: a chapter knows those before it, and no other.

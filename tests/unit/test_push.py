@@ -42,6 +42,7 @@ def push(hub, tmp_path, *arguments, ok: bool = True, **env) -> str:
     return printed
 
 
+@pytest.mark.slow
 def test_a_hybrid_goes_up_whole_and_private(hub, tmp_path, hybrid):
     printed = push(hub, tmp_path, hybrid, "me/hybrid")
     assert f"verified, and uploaded to {hub.url}/me/hybrid" in printed

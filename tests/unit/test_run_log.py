@@ -74,8 +74,10 @@ def test_a_failure_is_on_the_screen_with_the_way_on(log, tmp_path, monkeypatch):
     log.say(LogEvent.RUN_INFO, stats={"generate": 2, "score": 1, "total": 3})
     for number, rule, wildcards in ((1, "generate", {"checkpoint": "base"}), (2, "score", {})):
         log.job(number, rule, **wildcards)
+        log.say(LogEvent.ERROR, "RuleException: CalledProcessError", logging.ERROR, exception="RuleException")
         log.say(LogEvent.JOB_ERROR, level=logging.ERROR, jobid=number, rule_name=rule, log=[f"{rule}.log"])
-    log.say(LogEvent.ERROR, "RuleException: a traceback of Snakemake's", logging.ERROR, exception="RuleException")
+    log.say(None, "Exiting because a job execution failed. Look above for error messages", logging.ERROR)
+    log.say(LogEvent.ERROR, "WorkflowError: at least one job failed", logging.ERROR, exception="WorkflowError")
     log.handler.close()
     lines = log.lines()[1:]
     assert lines[:3] == [

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from conftest import ROOT
+from PIL import Image
 from study import snakemake
 
 
@@ -78,3 +79,14 @@ def test_the_example_of_the_readme_runs_as_it_stands(micro, results, tmp_path):
         [sys.executable, "-c", f"{code}\nassert fk.verify('hybrid') == []"], cwd=tmp_path, check=True, timeout=300,
         env={**os.environ, "PYTHONPATH": str(micro / "workflow")},
     )  # fmt: skip
+
+
+def test_the_picture_of_the_readme_is_drawn_from_a_studys_tables(results, tmp_path):
+    command = [sys.executable, str(ROOT / "docs" / "overview.py"), str(results), str(tmp_path / "overview.png")]
+    subprocess.run(command, check=True)
+    with Image.open(tmp_path / "overview.png") as picture:
+        assert picture.width > 1500
+    command[2] = str(tmp_path)
+    made = subprocess.run(command, capture_output=True, text=True)
+    assert made.returncode == 1
+    assert made.stderr.startswith(f"error: {tmp_path}/tables/rewarded.csv: missing; run the study first")

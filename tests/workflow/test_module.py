@@ -28,7 +28,7 @@ use rule * from frankenstein as vlm_*
 
 assert frankenstein.on_disk.answers.startswith("{before}results/micro/answers/")
 captions = Path(frankenstein.report_arguments()["captions"])
-assert {{"report.html.jinja", "report.js", "figure2.rst", "columns.yaml"}} <= {{path.name for path in captions.iterdir()}}
+assert {{"figure2.rst", "columns.yaml", *(Path(file).name for file in frankenstein.PAGE)}} <= {{path.name for path in captions.iterdir()}}
 
 
 rule of_mine:

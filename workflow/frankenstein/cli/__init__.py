@@ -20,6 +20,7 @@ first steps:
   frankenstein init                                  write a study of your own Base, IN and RL
   frankenstein plan config/mine.yaml                 what it will cost
   frankenstein run config/mine.yaml                  run it; the report is results/mine/report.html
+  frankenstein view results/mine                     look at its examples
 
 `frankenstein COMMAND --help` describes a command and gives an example.
 """
@@ -49,6 +50,9 @@ def commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line (default: this process's). Exits with 1 and one line on stderr where the input is at fault."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        parser().print_help()
+        sys.exit(2)
     parsed = parser().parse_args(arguments)
     parsed.command = shlex.join(["frankenstein", *arguments])
     try:
@@ -56,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # `frankenstein ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # Ctrl-C, or Ctrl-D in answer to a question
         sys.exit(130)
     except (InputError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

@@ -112,6 +112,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _grade(parsed) -> None:
     from ..core import jsonl
+    from ..data.benchmarks import BENCHMARKS
     from ..grading import graders, records
 
     if parsed.check:
@@ -121,6 +122,8 @@ def _grade(parsed) -> None:
     for option, given in (("--task", parsed.task), ("RESPONSES", parsed.responses), ("--out", parsed.out)):
         if given is None:
             raise InputError(f"grade: {option} is missing (or give --check CASES)")
+    if parsed.task not in BENCHMARKS:
+        raise InputError(f"--task {parsed.task}: unknown; known: {', '.join(BENCHMARKS)}")
     if not parsed.out.parent.is_dir():
         raise InputError(f"{parsed.out}: no directory {parsed.out.parent}")
     answered = records.read_responses(parsed.responses, parsed.examples)
@@ -209,10 +212,11 @@ def _compare(parsed) -> None:
         [str(parsed.a), str(row.n11 + row.n10), str(row.n10), f"{(row.n11 + row.n10) / row.n:.1%}"],
         [str(parsed.b), str(row.n11 + row.n01), str(row.n01), f"{(row.n11 + row.n01) / row.n:.1%}"],
     ]
-    low, high = 100 * gain.low, 100 * gain.high
     print("\n".join(columns(table)))
     print(f"both right: {row.n11}, neither: {row.n00}")
+    interval = f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] (95 % paired interval)"
+    if pd.isna(gain.low):
+        interval = "(too few examples for an interval)"
     print(
-        f"second minus first: {100 * gain.difference:+.1f} points [{low:+.1f}, {high:+.1f}] (95 % paired interval), "
-        f"McNemar's exact p = {row.p_mcnemar:.3g}"
+        f"second minus first: {100 * gain.difference:+.1f} points {interval}, McNemar's exact p = {row.p_mcnemar:.3g}"
     )

@@ -81,7 +81,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         """
         Run a study with Snakemake: a line per finished job, the time left, and the end of the log of a job that
         failed. Arguments after CONFIG go to Snakemake as they are. Finished results are kept: after a failure or
-        an edit, run the same command again. (`snakemake --configfile CONFIG` runs the same, in Snakemake's words.)
+        an edit, run the same command again. It is `snakemake --logger frankenstein --configfile CONFIG`.
         """,
         """
         frankenstein run config/mine.yaml
@@ -140,36 +140,35 @@ def _ask(question: str, default: str, check: Callable | None = None):
 
 
 def _init(parsed) -> None:
-    from ..study import config, new
+    import yaml
 
-    def required(source: str):
-        if not source:
-            raise InputError("a directory or a Hub id (owner/name), please")
-        return new.look(source)
+    from ..study import config, new
 
     asking = sys.stdin.isatty() and not (parsed.instruct and parsed.rl)
     if not asking and not (parsed.instruct and parsed.rl):
         raise InputError("init: --in and --rl are missing (or run it on a terminal, to be asked)")
     name = parsed.name or (_ask("Name of the study", "mine") if asking else "mine")
-    prompt = parsed.system_prompt or new.SYSTEM_PROMPT
-    if asking:
-        print("Checkpoints: directories, or Hub ids such as Qwen/Qwen2.5-VL-7B-Instruct.")
-        base = new.look(parsed.base) if parsed.base else _ask("Base (empty for none)", "", lambda x: x and new.look(x))
-        instruct = new.look(parsed.instruct) if parsed.instruct else _ask("IN, after supervised training", "", required)
-        rl = new.look(parsed.rl) if parsed.rl else _ask("RL, after reinforcement learning", "", required)
-        prompt = parsed.system_prompt or _ask("System prompt they were trained with", new.SYSTEM_PROMPT)
-    else:
-        base = new.look(parsed.base) if parsed.base else None
-        instruct, rl = new.look(parsed.instruct), new.look(parsed.rl)
-    layers, known = parsed.layers, any(facts and facts.layers for facts in (base, instruct, rl))
-    if asking and not known and layers is None:
-        layers = _ask("Number of decoder layers (num_hidden_layers in its config.json)", "28", _count)
-    text = new.compose(name, base or None, instruct, rl, prompt, layers)
     out = parsed.out or Path("config" if Path("config").is_dir() else "") / f"{name}.yaml"
     if out.exists():
         raise InputError(f"{out}: exists; choose another --name, or another file by -o")
-    import yaml
+    if asking:
+        print("Checkpoints: directories, or Hub ids such as Qwen/Qwen2.5-VL-7B-Instruct.")
 
+    def stage(given: str | None, question: str, needed: bool = True):
+        if given or not asking:
+            return new.look(given) if given else None
+        return _ask(question, "", lambda answer: new.look(answer) if answer or needed else None)
+
+    base = stage(parsed.base, "Base (empty for none)", needed=False)
+    instruct = stage(parsed.instruct, "IN, after supervised fine-tuning")
+    rl = stage(parsed.rl, "RL, after reinforcement learning")
+    prompt, layers = parsed.system_prompt or new.SYSTEM_PROMPT, parsed.layers
+    known = any(facts and facts.layers for facts in (base, instruct, rl))
+    if asking and not parsed.system_prompt:
+        prompt = _ask("System prompt they were trained with", new.SYSTEM_PROMPT)
+    if asking and not known and layers is None:
+        layers = _ask("Number of decoder layers (num_hidden_layers in its config.json)", "28", _count)
+    text = new.compose(name, base, instruct, rl, prompt, layers)
     study = config.load(yaml.safe_load(text))
     out.write_text(text)
     for facts in filter(None, (base, instruct, rl)):

@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from ..report import style
 from ..updates import summary
 
+_ALT = "Share of each stage's update energy by decoder layer, as in the table below"
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -58,7 +59,7 @@ def _row(tag: str, cells: list[str]) -> str:
 def _chart(parts: pd.DataFrame) -> str:
     """Share of each stage's energy by decoder layer, as inline SVG."""
     layers = parts[parts.layer >= 0]
-    figure, axis = plt.subplots(figsize=(style.PAGE, 2.2))
+    figure, axis = plt.subplots(figsize=(style.PAGE, 2.6))
     for stage, of in layers.groupby("stage"):
         axis.plot(
             of.layer, 100 * of.share, color=style.STAGES[stage], marker="o", ms=3, lw=1.2, label=f"{stage} update"
@@ -70,4 +71,4 @@ def _chart(parts: pd.DataFrame) -> str:
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     plt.close(figure)
-    return drawn.getvalue()[drawn.getvalue().index("<svg") :]
+    return drawn.getvalue()[drawn.getvalue().index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{_ALT}"', 1)

@@ -19,13 +19,17 @@ from .schema import SOURCES, Study
 def read(path: Path) -> dict:
     """The configuration in a file. One without `checkpoints` changes keys of the mini study, `config.yaml` beside it.
 
-    Raises InputError if there is no such file beside it, or the file is not YAML.
+    Raises InputError if there is no such file beside it, or the file is not YAML or has no keys.
     """
     try:
         given = yaml.safe_load(Path(path).read_text())
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(given, dict) or "checkpoints" in given:
+    if not isinstance(given, dict):
+        raise InputError(
+            f"{path}: no keys; config/README.md has a study of ten lines, and `frankenstein init` writes one"
+        )
+    if "checkpoints" in given:
         return given
     mini = Path(path).parent / "config.yaml"
     if not mini.exists():

@@ -41,7 +41,9 @@ _HOST_MB = 3500  # Python, torch and a processor; the mini study's largest job u
 _MARGIN = 1.25  # overhead while moving weights to the GPU
 _PROMPT = 1500  # tokens of a 1280 x 720 image and its question
 _KV = 57344 / 8.29e9  # bytes of KV cache per token and parameter: Qwen2.5-VL-7B's 28 layers, 4 heads of 128, bfloat16
-_UPDATE = 56 / 8.29e9  # core-minutes per parameter for both stages' spectra: 28 minutes on two cores at 7B (README)
+_UPDATE = (
+    56 / 8.29e9
+)  # core-minutes per parameter for both stages' spectra: 28 minutes on two cores at 7B (docs/benchmarks.md)
 _DISK = 200  # MB per second read, hashed and written
 _SLACK = 10  # minutes that a limit allows for the start of a job
 _START = {

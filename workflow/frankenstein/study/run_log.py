@@ -21,11 +21,10 @@ from .workflow import last_lines, stages
 
 @dataclass
 class Job:
-    """A job that was started: its rule, name (rule and wildcards), log files and start."""
+    """A job that was started: its rule, name (rule and wildcards) and start."""
 
     rule: str
     name: str
-    logs: list[str]
     began: float
 
 
@@ -117,10 +116,11 @@ class Run:
                 self.show(f"The report: {self.report}")
             return
         self.show(f"{self.done} of {_jobs(self.total)} done in {took}, {len(self.failed)} failed")
-        rows = [[name, *logs] for name, logs in self.failed.items() if len(logs) == 1]
-        for line in columns(rows, left=2) if rows else []:
-            self.show(f"  {line}")
-        self.show("Finished results are kept: mend what failed, and run the same command again.")
+        if len(self.failed) > 1:
+            for line in columns([[name, " ".join(logs)] for name, logs in self.failed.items()], left=2):
+                self.show(f"  {line}")
+        mend = "mend what failed, and " if self.failed else ""
+        self.show(f"Finished results are kept: {mend}run the same command again.")
 
 
 def _jobs(count: int) -> str:
@@ -149,7 +149,7 @@ class LogHandler(LogHandlerBase):
             run.begin(record.stats)
         elif event == LogEvent.JOB_INFO:
             name = " ".join([record.rule_name, *map(str, record.wildcards.values())])
-            run.running[record.jobid] = Job(record.rule_name, name, record.log, time.monotonic())
+            run.running[record.jobid] = Job(record.rule_name, name, time.monotonic())
             if record.rule_name == "write_report":
                 run.report = record.output[0]
         elif event == LogEvent.JOB_FINISHED:
@@ -159,8 +159,9 @@ class LogHandler(LogHandlerBase):
             run.fail(job.name if job else record.rule_name, record.log)
         elif record.levelno >= logging.WARNING or record.getMessage().startswith("Nothing to be done"):
             text = record.getMessage().strip()
-            # Which jobs failed, and why, was shown.
-            if text and text not in run.said and not (run.failed and event == LogEvent.ERROR):
+            # That a job failed, and why, is shown once: by its event.
+            again = getattr(record, "exception", "") == "RuleException" or text.startswith("Exiting because")
+            if text and text not in run.said and not again and not (run.failed and event == LogEvent.ERROR):
                 run.said.add(text)
                 run.show(text)
 

@@ -392,7 +392,7 @@ class Evaluation(Closed):
     batch: Count = _key("generation batch size (decoding is greedy)", default=16)
     max_new_tokens: Count = _key("maximum new tokens per response", default=8192)
     engine: Literal["transformers", "vllm"] = _key(
-        "inference engine: `transformers`, or `vllm` (several times as fast on a GPU; installed by one line of the README)",
+        "inference engine: `transformers`, or `vllm` (several times as fast on a GPU; docs/clusters.md has the line that installs it)",
         default="transformers",
     )
     gpus: Count = _key(
