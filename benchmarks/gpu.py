@@ -198,8 +198,11 @@ class Suite:
         keys, values = (torch.randn(3, 4, 2000, 128, device=self.device).bfloat16() for _ in range(2))
         exact = F.scaled_dot_product_attention(*(part.double() for part in (query, keys, values)), enable_gqa=True)
         theirs = F.scaled_dot_product_attention(query, keys, values, enable_gqa=True)
-        state = argparse.Namespace(keys=[keys], values=[values], padded=False, before=None)
-        ours = sweep._BatchedSweep._attend_one(state, 0, None, query, 128**-0.5, 2000)
+        plain = argparse.Namespace(kinds=[0])
+        state = argparse.Namespace(
+            keys=[keys], values=[values], padded=False, before=None, decoder=plain, hidden_own=[None]
+        )
+        ours = sweep._BatchedSweep._attend_one(state, 0, None, query, 128**-0.5, 2000, 0)
         errors = [float((made.double() - exact).norm()) for made in (ours, theirs)]
         self.check(
             "decoding attention in bfloat16: error over fused",

@@ -89,7 +89,7 @@ def main() -> None:
         parents = [place / "in", place / "rl"]
         cut, out = parsed.layers // 2, place / "out"
         donors = ["--in", str(parents[0]), "--rl", str(parents[1]), "--cuts", str(cut), "IN:RL", str(out)]
-        merge = [sys.executable, "-m", "frankenstein.cli", "merge"]
+        merge = [sys.executable, "-m", "frankenstein", "merge"]
         link = [*merge, "--link", str(place / "stores")]
         ways = {
             "cp": ["cp", "-r", str(parents[0]), str(out)],

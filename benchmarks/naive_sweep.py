@@ -161,3 +161,53 @@ def attention_weights(model, inputs, asked, keys):
     model.set_attn_implementation("eager")
     weights = model(**inputs, output_attentions=True).attentions
     return [[layer[row][:, asked[row]][..., keys[row]] for row in range(len(asked))] for layer in weights]
+
+
+# --- all layers as rows of one batch, a hook per row: the best that one would write with hooks and generate -----------------------------
+
+
+def _rows(inputs, count: int) -> dict:
+    """A prompt `count` times; its image is encoded as often, for generate takes pixels."""
+    return {name: part.repeat(count, *[1] * (part.ndim - 1)) for name, part in inputs.items()}
+
+
+def swap_in_rows(model, target, source, max_new_tokens) -> dict:
+    """One pair: {layer: (tokens, first logits)}; row 0, layer -1, is the target as it is."""
+    layers, states = decoder_layers(model), []
+
+    def keep(module, args, kwargs):
+        states.append(_hidden(args, kwargs)[0, image_mask(model, source, 0)[0]].clone())
+
+    with hooked(*(x.register_forward_pre_hook(keep, with_kwargs=True) for x in layers)):
+        model(**source, logits_to_keep=1)
+    mask, done = image_mask(model, target, 0)[0], set()
+
+    def replace(layer):
+        def hook(module, args, kwargs):
+            if layer in done:
+                return None
+            done.add(layer)  # in prefill only
+            hidden = _hidden(args, kwargs).clone()
+            hidden[layer + 1, mask] = states[layer]
+            return ((hidden, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": hidden})
+
+        return hook
+
+    with hooked(*(x.register_forward_pre_hook(replace(layer), with_kwargs=True) for layer, x in enumerate(layers))):
+        return dict(enumerate(generate(model, _rows(target, len(layers) + 1), max_new_tokens), -1))
+
+
+def skip_in_rows(model, inputs, max_new_tokens) -> dict:
+    """One prompt: {layer: (tokens, first logits)}; row 0, layer -1, skips nothing."""
+    layers = decoder_layers(model)
+
+    def identity(row):
+        def hook(module, args, kwargs, output):
+            hidden = (output[0] if isinstance(output, tuple) else output).clone()
+            hidden[row] = _hidden(args, kwargs)[row]
+            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+        return hook
+
+    with hooked(*(x.register_forward_hook(identity(row), with_kwargs=True) for row, x in enumerate(layers, 1))):
+        return dict(enumerate(generate(model, _rows(inputs, len(layers) + 1), max_new_tokens), -1))

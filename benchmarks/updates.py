@@ -48,6 +48,7 @@ def write_checkpoints(folder: Path, wanted: dict[str, tuple[int, int]]) -> list[
         paths.append(folder / stage)
         paths[-1].mkdir()
         save_file(tensors, paths[-1] / "model.safetensors", metadata={"format": "pt"})
+        (paths[-1] / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
     return paths
 
 

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "workflow" in Path(item.path).parts[-2:]:
             item.add_marker(pytest.mark.slow)
-    if config.getoption("numprocesses", None):
+    if hasattr(config, "workerinput"):  # in a process of pytest-xdist
         for item in items:
             group = "micro" if "micro" in item.fixturenames else str(item.path)
             item.add_marker(pytest.mark.xdist_group(group))
