@@ -32,6 +32,7 @@ def one_run_each() -> dict:
     return config
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     """All that runs the workflow is slow. With pytest-xdist, a file's tests stay together, as do those that share the micro study."""
     for item in items:
