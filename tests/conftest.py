@@ -32,17 +32,11 @@ def one_run_each() -> dict:
     return config
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config, items):
-    """All that runs the workflow is slow. With pytest-xdist, a file's tests stay together, as do those that share the micro study."""
+def pytest_collection_modifyitems(items):
+    """All that runs the workflow is slow."""
     for item in items:
         if "workflow" in Path(item.path).parts[-2:]:
             item.add_marker(pytest.mark.slow)
-    if hasattr(config, "workerinput"):  # in a process of pytest-xdist
-        for item in items:
-            group = "micro" if "micro" in item.fixturenames else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
-        items.sort(key=lambda item: "micro" not in item.fixturenames)  # the longest group first
 
 
 @pytest.fixture(scope="session")
