@@ -14,7 +14,7 @@ HYBRIDS = ("IN-RL-RL", "IN-IN-RL", "RL-RL-IN", "RL-IN-IN", "IN-RL-IN", "RL-IN-RL
 
 
 def copy_repository(target: Path) -> Path:
-    parts = ("Snakefile", "rules", "workflow", "config", "profiles", "envs", "pyproject.toml")
+    parts = ("Snakefile", "rules", "workflow", "config", "docs", "profiles", "envs", "pyproject.toml")
     for part in parts:
         source = ROOT / part
         if source.is_dir():

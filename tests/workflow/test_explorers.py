@@ -248,7 +248,7 @@ def test_all_answers_of_an_example_as_text(browser, viewer, address):
     assert [row[0] for row in rows] == ["Base", "IN", "IN:RL:RL", "RL"] * 3
     assert {row[2] for row in rows} == {generated_study.HOSTILE}
     assert browser.evaluate(f"{article}.querySelectorAll('script').length") == 0
-    assert browser.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+    browser.wait("[...document.images].every(image => image.naturalWidth > 0)")
     examples = Examples(viewer.made[0], **viewer.made[1])
     assert generated_study.HOSTILE in examples.questions("shapes", [0])[0]["prompt"]
 
