@@ -1,4 +1,4 @@
-"""The picture of the README, from a study's tables: `python docs/overview.py results/mini docs/images/overview.png`.
+"""What a study found, as one picture, from its tables: `python docs/overview.py results/mini overview.png`.
 
 Left: what RL gained on the tasks that it was rewarded for, run by run. Right: at which layers the Base still reads the image.
 """
