@@ -90,7 +90,7 @@ def test_rl_keeps_its_state_on_every_gpu_unless_accelerate_shards_it(tmp_path):
     sharded.write_text("distributed_type: FSDP\n")
     assert need(gpus=8, accelerate=str(plain)) == 16 * 3750
     assert need(gpus=8, accelerate=str(sharded)) == 16 * 3750 / 8
-    ready = ROOT / "config" / "accelerate"
+    ready = ROOT / "docs" / "accelerate"
     assert need(gpus=8, accelerate=str(ready / "fsdp2.yaml")) == 16 * 3750 / 8
     assert need(gpus=8, accelerate=str(ready / "zero2.yaml")) == (4 + 12 / 8) * 3750
     config["recipes"]["small"]["frozen"] = {"mid": "small-rl-mid"}

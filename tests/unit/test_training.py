@@ -260,7 +260,7 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
     config = tmp_path / "two.yaml"
     settings = {"compute_environment": "LOCAL_MACHINE", "distributed_type": kind, "main_training_function": "main"}
     if kind == "FSDP":
-        settings = yaml.safe_load((ROOT / "config" / "accelerate" / "fsdp2.yaml").read_text())
+        settings = yaml.safe_load((ROOT / "docs" / "accelerate" / "fsdp2.yaml").read_text())
     here = {"num_processes": 2, "num_machines": 1, "machine_rank": 0, "mixed_precision": "no", "use_cpu": True}
     config.write_text(yaml.safe_dump(settings | here))
     # Gold answers that only sympy can tell from others: its processes must live beside torch's.

@@ -192,7 +192,7 @@ class Reinforced(Closed):
         default=False,
     )
     accelerate: str | None = _key(
-        "with `prompt_file`: path of an accelerate config file for multi-GPU training (data parallel, FSDP, DeepSpeed), such as `config/accelerate/fsdp2.yaml`",
+        "with `prompt_file`: path of an accelerate config file for multi-GPU training (data parallel, FSDP, DeepSpeed), such as `docs/accelerate/fsdp2.yaml`",
         default=None,
     )
     gpus: Count = _key("number of GPUs the training job requests", default=1)
