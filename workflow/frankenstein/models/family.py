@@ -11,7 +11,7 @@ from pathlib import Path
 ABILITIES = ("generation", "swap", "skip", "attention", "updates", "merge", "verify", "frozen_rl")
 UNPADDED = "TRL does not pad the prompts of a batch, and Pixtral's processor takes no others"
 PROBES = ("swap", "skip", "attention")
-PIXELS, RESIZED, THOUSANDTHS, FRACTIONS = "pixels", "resized", "thousandths", "fractions"
+PIXELS, RESIZED, THOUSANDTHS = "pixels", "resized", "thousandths"
 FOLDER = Path(__file__).parent / "families"
 
 
@@ -20,7 +20,7 @@ class Family:
     """What a family says of itself; the defaults hold for any other.
 
     title: its models' name in the documentation; boxes: its box coordinates: pixels of the input image, pixels of the image as
-    resized by the processor, thousandths or fractions of the image; projector: modules inside the vision tower that project to the
+    resized by the processor, or thousandths of the image; projector: modules inside the vision tower that project to the
     language model's width (one beside the tower is found); separated: other tokens stand between an image's vision tokens (row
     breaks, labels of tiles), so that all vision tokens of a prompt are one image; refused: why what is not done
     with it is not, by ability; the tests hold it against what happens.

@@ -16,7 +16,7 @@ import torch
 
 from ..core.errors import InputError
 from ..models.architecture import empty_model, read_config, text_decoder
-from ..models.family import FRACTIONS, RESIZED, THOUSANDTHS, family_of
+from ..models.family import RESIZED, THOUSANDTHS, family_of
 
 # Kinds of decoder layers whose tokens read each other through softmax attention, over all earlier tokens or the last ones.
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -306,8 +306,6 @@ def boxes_to_canvas(model, inputs, size: tuple[int, int]) -> tuple[float, float]
     boxes = family_of(model.config.model_type).boxes
     if boxes == THOUSANDTHS:
         return size[0] / 1000, size[1] / 1000
-    if boxes == FRACTIONS:
-        return float(size[0]), float(size[1])
     if boxes == RESIZED:
         patch = model.config.vision_config.patch_size
         _, rows, columns = inputs["image_grid_thw"][0].tolist()

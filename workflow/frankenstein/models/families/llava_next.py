@@ -1,5 +1,5 @@
-"""LLaVA-NeXT, whose boxes are in [0, 1]."""
+"""LLaVA-NeXT."""
 
-from ..family import FRACTIONS, Family
+from ..family import Family
 
-FAMILY = Family("LLaVA-NeXT", boxes=FRACTIONS)
+FAMILY = Family("LLaVA-NeXT")

@@ -1,5 +1,5 @@
-"""LLaVA-OneVision, whose boxes are in [0, 1]."""
+"""LLaVA-OneVision."""
 
-from ..family import FRACTIONS, Family
+from ..family import Family
 
-FAMILY = Family("LLaVA-OneVision", boxes=FRACTIONS)
+FAMILY = Family("LLaVA-OneVision")
