@@ -75,9 +75,7 @@ def parts_of(model) -> dict[str, Part]:
             own = name.removeprefix(inside)
             if module is getattr(decoder, "norm", None):
                 found[name] = Part("final_norm")
-            elif (
-                hasattr(module, "num_embeddings") or "per_layer" in own
-            ):  # Gemma 4 embeds tokens for each layer as well
+            elif hasattr(module, "num_embeddings") or "per_layer" in own:  # Gemma 4 also embeds for each layer
                 found[name] = Part("embeddings", matrix=_matrix(own, tensor))
         elif head and name.startswith(head):
             found[name] = Part("head", matrix=_matrix(name, tensor).rpartition(".")[2])

@@ -328,6 +328,9 @@ class _BatchedSweep:
             at = torch.arange(before.caches[0][0].shape[2], device=self.device)
             self.unseen = at >= torch.tensor(before.lengths, device=self.device)[:, None]
             self.uneven = bool(self.unseen.any())
+            # By kind of layer: which tokens of the prefix the segment's read, where the model has a mask of its own.
+            own = enumerate(self.tokens.visible)
+            self.seen = [None if visible is None else self._seen(kind) for kind, visible in own]
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 
@@ -473,7 +476,7 @@ class _BatchedSweep:
             own = _lower(t, query.device).expand(n, t, t)
             seen = ~self.unseen.to(query.device)[layer.example][:, None].expand(n, t, -1)
         else:
-            own, seen = (part.to(query.device)[layer.example] for part in (visible, self._seen(kind)))
+            own, seen = (part.to(query.device)[layer.example] for part in (visible, self.seen[kind]))
         return _grouped(query, keys, values, torch.cat([seen, own], 2), scaling)
 
     def _seen(self, kind: int) -> torch.Tensor:
