@@ -3,10 +3,28 @@
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+TOKEN = "hf_verysecrettoken0123456789"
+
+
+def client(hub, home, command: list[str], ok: bool = True, **env) -> str:
+    """Run a command as a user who is logged in to this hub; what it printed, which is never the token."""
+    result = subprocess.run(
+        command,
+        env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_TOKEN": TOKEN,
+             "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **env},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    printed = result.stdout + result.stderr
+    assert (result.returncode == 0) == ok, printed
+    assert TOKEN not in printed
+    return printed
 
 
 def git_blob(data: bytes) -> str:

@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hubserver import HubServer
+from hubserver import TOKEN, HubServer, client
 
 from frankenstein.models import checkpoints, manifests
 
 ONE, TWO = "a" * 40, "b" * 40
-TOKEN = "hf_verysecrettoken0123456789"
 
 
 @pytest.fixture
@@ -51,15 +50,8 @@ def fetch(hub, tmp_path, repo="lab/model", revision=ONE, patterns=None, kind="mo
         "    sys.exit(f'error: {error}')\n"
     )
     account = tmp_path / "account.json"
-    result = subprocess.run(
-        [sys.executable, "-c", program, json.dumps([str(account), repo, revision, patterns, kind])],
-        env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN,
-             "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **env},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    printed = result.stdout + result.stderr
-    assert (result.returncode == 0) == ok, printed
-    assert TOKEN not in printed
+    command = [sys.executable, "-c", program, json.dumps([str(account), repo, revision, patterns, kind])]
+    printed = client(hub, tmp_path / "home", command, ok, **env)
     return (json.loads(account.read_text()) if account.exists() else None), printed
 
 

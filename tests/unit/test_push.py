@@ -1,16 +1,12 @@
 """Uploads to a hub on localhost: each in a process of its own, for the Hub's address is read at import."""
 
-import os
 import shutil
-import subprocess
 import sys
 
 import pytest
-from hubserver import HubServer
+from hubserver import TOKEN, HubServer, client
 
 from frankenstein.merging import hybrids
-
-TOKEN = "hf_verysecrettoken0123456789"
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +25,8 @@ def hub():
 
 
 def push(hub, tmp_path, *arguments, ok: bool = True, **env) -> str:
-    result = subprocess.run(
-        [sys.executable, "-m", "frankenstein", "push", *map(str, arguments)],
-        env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN,
-             "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", **env},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    printed = result.stdout + result.stderr
-    assert (result.returncode == 0) == ok, printed
-    assert TOKEN not in printed
+    command = [sys.executable, "-m", "frankenstein", "push", *map(str, arguments)]
+    printed = client(hub, tmp_path / "home", command, ok, **env)
     assert "Traceback" not in printed
     return printed
 
