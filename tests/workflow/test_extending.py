@@ -61,7 +61,7 @@ def test_a_benchmark_is_one_file(extended):
     answer = {"id": 1, "response": "The answer is 5.", "answer": "5.0"}
     (extended / "answers.jsonl").write_text(json.dumps(answer) + "\n")
     said = run(extended, "-m", "frankenstein", "grade", "--task", "svamp", "answers.jsonl", "-o", "verdicts.jsonl")
-    assert "1 right" in said
+    assert re.search(r"^right +1 ", said, re.MULTILINE)
     run(extended, "-m", "frankenstein.study.reference_docs")
     assert "`svamp`" in (extended / "config" / "README.md").read_text()
 
