@@ -19,6 +19,11 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
+# torch and oneDNN choose their kernels by the CPU's vector instructions, and the last digits of a sum with them, which training
+# makes into another model. Jobs inherit this; a value that is set already stays.
+os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
 HERE = workflow.current_basedir
 
 

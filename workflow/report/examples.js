@@ -19,6 +19,7 @@ class Examples {
     this.form = section.querySelector("form");
     this.list = section.querySelector("ol");
     this.shown = section.querySelector("article");
+    this.pools = {}; // sets of tasks that links to pooled rates have named
     this.turn = 0; // of several updates under way, only the last one draws
     this.form.addEventListener("input", (event) => {
       clearTimeout(this.typing);
@@ -75,12 +76,14 @@ class Examples {
     const named = (names) => Object.fromEntries(names.map((name) => [name, name]));
     offer("run", Object.fromEntries(runs.map(({ name, recipe, number }) => [name, `${recipe}, run ${number}`])));
     this.state.run ??= runs[0].name;
-    offer("task", { "": "all tasks", ...named(Object.keys(tasks)) });
+    const pool = this.tasks;
+    if (pool.length > 1 && this.state.task && pool.every((name) => Object.hasOwn(tasks, name))) this.pools[this.state.task] = pool.join(", ");
+    offer("task", { "": "all tasks", ...named(Object.keys(tasks)), ...this.pools });
     const { task } = this.state;
     const categories = [...new Set(tasks[task]?.categories ?? [])].sort();
     offer("category", { "": "all", ...named(categories) });
     this.form.elements.category.closest("label").hidden = !categories.length;
-    const chosen = task ? [tasks[task]] : Object.values(tasks);
+    const chosen = this.tasks.map((name) => tasks[name]);
     const asked = new Set(chosen.flatMap((of) => of.asked.map(([, condition]) => condition)));
     const of = { "": "as published" };
     const conditions = Object.keys(CONDITIONS).filter((condition) => asked.has(condition));
@@ -99,6 +102,10 @@ class Examples {
       this.form.elements[name].disabled = !this.state.role;
       this.form.elements[`${name}2`].disabled = !this.state.role2;
     }
+  }
+  // The tasks of the address: all, one, or several joined by commas.
+  get tasks() {
+    return this.state.task ? this.state.task.split(",") : Object.keys(this.index.tasks);
   }
   get run() {
     return this.index.runs.find(({ name }) => name === this.state.run);
@@ -145,10 +152,10 @@ class Examples {
 
   async update() {
     const turn = ++this.turn;
-    const { task, find, run } = this.state;
+    const { find, run } = this.state;
     const places = [];
     let of = 0;
-    for (const name of task ? [task] : Object.keys(this.index.tasks)) {
+    for (const name of this.tasks) {
       const all = [...this.index.tasks[name].ids.keys()];
       of += all.length;
       const found = find ? await source.search(name, find, run) : all;

@@ -27,7 +27,7 @@ same = (
 )
 history = prompt_files.launched(
     {
-        **{key: settings[key] for key in (*same, "micro_batch", "bf16")},
+        **{key: settings[key] for key in (*same, "micro_batch", "bf16", "vllm_gpu_memory_utilization")},
         "save_steps": snakemake.resources.save_steps or None,
         "report_to": snakemake.resources.report_to,
         "start": str(start),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
 from ..data.metrics import METRICS
 from ..grading.outcome import ABSTAINED, RIGHT, UNGRADED, VERDICTS
 from .figures.figure2 import ABILITIES
 
+_AVERAGE = "benchmarks"  # all tasks of the benchmark average
 _METRIC = {ability: metric for metric, ability in ABILITIES.items()}
 
 
 class Links:
-    """runs: name -> (recipe, number, ...); abilities: ability -> task (study.jobs.Jobs.settings); roles: those of any run."""
+    """runs: name -> (recipe, number, ...); abilities: ability -> task, benchmarks: tasks of the benchmark average
+    (study.jobs.Jobs.settings); roles: those of any run."""
 
-    def __init__(self, runs: Mapping, abilities: Mapping[str, str], roles: set[str]):
+    def __init__(self, runs: Mapping, abilities: Mapping[str, str], benchmarks: Sequence[str], roles: set[str]):
         self._runs = {(recipe, str(number)): name for name, (recipe, number, *_) in runs.items()}
-        self._abilities, self._roles = abilities, roles
+        self._abilities, self._benchmarks, self._roles = abilities, benchmarks, roles
 
     def of(self, table: str, row: dict) -> dict[str, str]:
         """Column -> address, for the cells of a table's row that count examples; empty for other tables and the paper's rows."""
@@ -27,8 +29,9 @@ class Links:
         return {column: self._address(run, **terms) for column, terms in _CELLS[table](row, self._roles).items()}
 
     def _address(self, run: str, metric: str, **terms: str) -> str:
-        """The address of the examples of a metric, task or format that meet the terms (keys as in report/examples.js)."""
-        task = metric
+        """The address of the examples of a metric, format, task or tasks joined by commas that meet the terms (keys as in
+        report/examples.js)."""
+        task = ",".join(self._benchmarks) if metric == _AVERAGE else metric
         if metric in METRICS or metric.startswith("format, "):
             task = (
                 self._abilities[METRICS[metric][0]] if metric in METRICS else ""
@@ -83,15 +86,13 @@ def _table3(row: dict, roles: set[str]) -> dict[str, dict]:
 
 
 def _figure2(row: dict, roles: set[str]) -> dict[str, dict]:
-    metric = _METRIC.get(row["ability"])  # the benchmark average is of several tasks
-    return {"value": {"metric": metric, "role": row["stage"], "is": RIGHT}} if metric else {}
+    return {"value": {"metric": _METRIC.get(row["ability"], _AVERAGE), "role": row["stage"], "is": RIGHT}}
 
 
 def _rewarded(row: dict, roles: set[str]) -> dict[str, dict]:
-    if "," in row["tasks"]:  # pooled
-        return {}
-    rates = {role: {"metric": row["tasks"], "role": role, "is": RIGHT} for role in ("IN", "RL")}
-    return rates | {"difference": {"metric": row["tasks"], "role": "IN", "role2": "RL", "is2": "differs"}}
+    tasks = row["tasks"].replace(", ", ",")
+    rates = {role: {"metric": tasks, "role": role, "is": RIGHT} for role in ("IN", "RL")}
+    return rates | {"difference": {"metric": tasks, "role": "IN", "role2": "RL", "is2": "differs"}}
 
 
 _CELLS: dict[str, Callable[[dict, set[str]], dict[str, dict]]] = {

@@ -87,7 +87,7 @@ def write(
     if (swaps := Path(str(files.get("swaps", "")))).is_file():
         part("swaps", lambda: packing.add_swaps(parts, results, swaps))
     roles = {role for played in settings["roles"].values() for _, role in played}
-    links = Links(runs if "index" in parts.texts else {}, settings["abilities"], roles)
+    links = Links(runs if "index" in parts.texts else {}, settings["abilities"], settings["benchmarks"], roles)
     shown: dict[str, list] = {"figures": [], "tables": []}
     for kind, make, made_of in (("figures", _figure, figures), ("tables", _table, tables)):
         for name in made_of:

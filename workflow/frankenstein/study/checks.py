@@ -85,10 +85,9 @@ def _check_checkpoints(study: Study) -> None:
                     f"checkpoints.{name}.gpus",
                     "more than one GPU needs an accelerate configuration file (`accelerate`)",
                 )
-            if source.questions and (
-                source.accelerate or source.bf16 or source.micro_batch or source.frozen_components
-            ):
-                _refuse(f"checkpoints.{name}", "accelerate, bf16, micro_batch and frozen_components need a prompt_file")
+            own = ("accelerate", "bf16", "micro_batch", "frozen_components", "vllm_gpu_memory_utilization")
+            if source.questions and (set_ := [key for key in own if getattr(source, key)]):
+                _refuse(f"checkpoints.{name}.{set_[0]}", "needs a prompt_file")
         seen, at = [name], source
         while isinstance(at, Finetuned | Reinforced):
             if at.start in seen:

@@ -195,6 +195,11 @@ class Reinforced(Closed):
         "with `prompt_file`: path of an accelerate config file for multi-GPU training (data parallel, FSDP, DeepSpeed), such as `docs/accelerate/fsdp2.yaml`",
         default=None,
     )
+    vllm_gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] | None = _key(
+        "with `prompt_file`: vLLM makes the rollouts, in the training processes (TRL's colocate mode), with this share of each GPU's "
+        "memory; omit to make them with transformers",
+        default=None,
+    )
     gpus: Count = _key("number of GPUs the training job requests", default=1)
 
 

@@ -73,6 +73,7 @@ def grpo(
     answer: Callable = answer_reward,
     template: str | None = None,
     report_to: str = "none",
+    vllm_gpu_memory_utilization: float | None = None,
 ) -> pd.DataFrame:
     """GRPO with verifiable rewards and `prompts_per_step` x `num_generations` rollouts per step; saves to `out`.
 
@@ -82,10 +83,12 @@ def grpo(
     weights and optimizer state in float32. answer: the reward function for answers. template: a chat template
     replacing that of `start`; it is saved with the checkpoint, whose dtype is the one `start` is stored in. save_steps:
     interval in steps for saving the full state (weights, optimizer, RNG) to the folder `scratch`, from which an
-    interrupted run resumes; the folder is deleted at the end. report_to: "trackio" or "wandb" to log there as well. Returns the log: step, loss, reward, reward_answer,
-    reward_format, completion_length (tokens), kl (empty if beta = 0).
+    interrupted run resumes; the folder is deleted at the end. report_to: "trackio" or "wandb" to log there as well.
+    vllm_gpu_memory_utilization: vLLM makes the rollouts, in these processes, with this share of each GPU's memory (None:
+    transformers does). Returns the log: step, loss, reward, reward_answer, reward_format, completion_length (tokens), kl
+    (empty if beta = 0).
     """
-    reporting = _reporting(report_to, out)
+    chosen = _reporting(report_to, out) | _rollouts(vllm_gpu_memory_utilization)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     begun = None
     if save_steps:
@@ -100,16 +103,19 @@ def grpo(
             temperature,
             beta,
         ]
-        settings += [list(frozen), list(components), micro_batch, bf16, template]
+        settings += [list(frozen), list(components), micro_batch, bf16, template, vllm_gpu_memory_utilization]
+        # A state is read by as many processes, sharded in the same way, as wrote it.
+        settings += [os.environ.get(f"ACCELERATE_USE_{sharding}") for sharding in ("FSDP", "DEEPSPEED")] + [processes]
         # The first process removes states of other runs before the others look.
         with PartialState().main_process_first() if processes > 1 else contextlib.nullcontext():
             begun = _begun(scratch, start, prompts, settings)
     print(f"going on from {begun}" if begun else "from the start", flush=True)
-    kind = read_config(begun or start)["model_type"]
+    kind = read_config(start)["model_type"]
     if why := family_of(kind).refused.get("frozen_rl"):
         raise InputError(f"{start}: {kind}: {why}")
     # The trainer would look for weights under names that transformers 5 does not save, and silently load nothing.
-    model, processor = load(Path(begun or start), template)
+    # A sharded state has none under any: there it is the trainer that loads what each process wrote.
+    model, processor = load(begun if begun and list(begun.glob("*.safetensors")) else Path(start), template)
     processor.tokenizer.padding_side = "left"
     freeze(model, frozen, components)
     if not any(parameter.requires_grad for parameter in model.parameters()):
@@ -137,7 +143,7 @@ def grpo(
             reward_weights=[rewards[name] for name in functions],
             **quiet(steps, seed)
             | ({"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1} if save_steps else {})
-            | reporting,
+            | chosen,
             shuffle_dataset=False,
             bf16=bf16,
             gradient_checkpointing=bf16,  # a model large enough for bf16 needs this as well
@@ -181,6 +187,27 @@ def _reporting(to: str, out: Path) -> dict:
         raise InputError(f"training.report_to: {to} is not installed here: `pip install {to}`, or leave the key out")
     name = out.parent.name if out.name == "model" else out.name
     return {"report_to": [to], "run_name": name, "project": "frankenstein"}
+
+
+def _rollouts(vllm_memory: float | None) -> dict:
+    """Trainer arguments for rollouts by vLLM. Raises InputError if it is not installed, before any training.
+
+    The trainer corrects for the difference between vLLM's probabilities and its own (truncated importance sampling), which
+    is its default.
+    """
+    if vllm_memory is None:
+        return {}
+    if importlib.util.find_spec("vllm") is None:
+        raise InputError(
+            "vllm_gpu_memory_utilization: vLLM is not installed here: `pip install -c constraints-vllm.txt -e '.[vllm]'`, or leave the key out"
+        )
+    return {
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": vllm_memory,
+        "vllm_max_model_length": -1,  # the longest that this memory holds
+        "vllm_enable_sleep_mode": torch.cuda.is_available(),  # vLLM's memory is free while the trainer's is needed
+    }
 
 
 def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:

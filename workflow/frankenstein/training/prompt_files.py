@@ -22,6 +22,8 @@ from ..inference.prompts import Prompt
 from .grpo import grpo
 from .sft import RLPrompt
 
+_WORKER = ["-m", "frankenstein.training.grpo_worker"]
+
 
 def read(path: Path, system: str) -> list[RLPrompt]:
     """GRPO prompts from JSON lines of tasks.Example, with images beside the file.
@@ -79,7 +81,8 @@ def launched(spec: dict, accelerate: Path | None) -> pd.DataFrame:
         )
     file, history = Path(spec["out"]).with_suffix(".spec.json"), Path(spec["out"]).with_suffix(".history.csv")
     file.write_text(json.dumps(spec | {"history": str(history)}))
-    command = ["launch", "--config_file", str(accelerate), "-m", "frankenstein.training.grpo_worker", str(file)]
+    # Port 0: any free one, for runs on one node at a time.
+    command = ["launch", "--config_file", str(accelerate), "--main_process_port", "0", *_WORKER, str(file)]
     try:
         # close_fds=False: these processes share the claim on the GPUs (models.gpu).
         subprocess.run(
