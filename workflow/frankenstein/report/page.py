@@ -224,7 +224,7 @@ def _scale(checkpoints: pd.DataFrame, config: dict, measured: Measurements) -> s
         models,
         f"{len(config['recipes'])} recipe{'s' * (len(config['recipes']) > 1)}",
         f"{len(measured.runs)} training run{'s' * (len(measured.runs) > 1)}",
-        f"{examples:,} examples a metric at most" if examples else "",
+        f"at most {examples:,} examples per metric" if examples else "",
     ]
     return "; ".join(filter(None, parts))
 

@@ -88,10 +88,11 @@ def _with_paper(measured: Measurements, runs: tuple[Run, ...], table: str) -> pd
 
 
 def _bounds(scores: pd.DataFrame) -> dict[str, float]:
-    """95 % interval of the mean of a role's scores over runs: t, or that of the one checkpoint where the runs share it (Base)."""
+    """95 % interval of the mean of a role's scores over runs: t, cut to rates that there are, or that of the one checkpoint where
+    the runs share it (Base)."""
     if scores.checkpoint.nunique() == 1:
         return scores.iloc[0][["low", "high"]].to_dict()
-    return over_runs(scores.value, standard_error(scores))
+    return {end: min(max(bound, 0.0), 1.0) for end, bound in over_runs(scores.value, standard_error(scores)).items()}
 
 
 def rewarded(measured: Measurements) -> pd.DataFrame:
