@@ -251,6 +251,18 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     assert made.stdout.split()[-1] == "right", made.stderr[-2000:]
 
 
+# A worker whose processes are sharded on the CPU: accelerate shards on what it takes for an accelerator only.
+SHARDED = """
+import os
+from accelerate.state import DistributedType, PartialState
+from frankenstein.training import grpo_worker
+
+os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_XPU)
+grpo_worker.main()
+"""
+
+
 def two_processes(folder, kind: str):
     """An accelerate configuration for two processes on the CPU: data parallel, or sharded with the settings that are shipped."""
     settings = {"compute_environment": "LOCAL_MACHINE", "distributed_type": kind, "main_training_function": "main"}
@@ -263,7 +275,7 @@ def two_processes(folder, kind: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["MULTI_CPU", "FSDP"])
-def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
+def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind, monkeypatch, capfd):
     from frankenstein.training import prompt_files
 
     config = two_processes(tmp_path, kind)
@@ -272,6 +284,14 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
     prompts.write_text(
         "".join(json.dumps(line | {"grading": "latex", "answer": "x + \\sqrt{2}"}) + "\n" for line in lines)
     )
+    if kind == "FSDP":
+        with pytest.raises(
+            subprocess.CalledProcessError
+        ):  # as it is, accelerate starts two processes that know nothing of each other
+            prompt_files.launched(specification(tiny, tmp_path / "rl", prompts), config)
+        assert "2 processes were started, but accelerate does not connect them" in capfd.readouterr().err
+        (tmp_path / "worker.py").write_text(SHARDED)
+        monkeypatch.setattr(prompt_files, "_WORKER", [str(tmp_path / "worker.py")])
     log = prompt_files.launched(specification(tiny, tmp_path / "rl", prompts, save_steps=1), config)
     assert len(log) == 2
     assert not list((tmp_path / "rl").glob("*.bin"))
@@ -281,22 +301,19 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind):
         prompt_files.launched(specification(tiny, tmp_path / "rl", prompts), tmp_path / "none.yaml")
 
 
-# A worker with a reward that differs between rollouts, killed once after its first state.
+# The same worker, killed once after its first state.
 DYING = """
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_training import by_length
-from frankenstein.training import grpo, grpo_worker, prompt_files
+from frankenstein.training import grpo, prompt_files
 
-prompt_files.reward = by_length
+prompt_files.reward = lambda completions, **_: [len(completion[0]["content"]) / 20 for completion in completions]
+
 class Dying(grpo.Told):
     def on_save(self, args, state, control, **_):
         if {dies}:
             grpo.PartialState().wait_for_everyone()
             os._exit(1)
+
 grpo.Told = Dying
-grpo_worker.main()
 """
 
 
@@ -308,7 +325,7 @@ def test_a_sharded_rl_that_was_killed_ends_like_an_unbroken_one(tiny, prompts, t
 
     def run(name: str, dies: bool):
         worker = tmp_path / f"{name}-{dies}.py"
-        worker.write_text(DYING.format(tests=str(ROOT / "tests" / "unit"), dies=dies))
+        worker.write_text(SHARDED.replace("grpo_worker.main()", DYING.format(dies=dies) + "grpo_worker.main()"))
         monkeypatch.setattr(prompt_files, "_WORKER", [str(worker)])
         return prompt_files.launched(specification(tiny, tmp_path / name, prompts, save_steps=1), config)
 

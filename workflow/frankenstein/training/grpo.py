@@ -156,6 +156,10 @@ def grpo(
             processing_class=processor,
             callbacks=[Told()],
         )
+        if trainer.accelerator.num_processes != processes:  # each would train alone, and all would write to one place
+            raise InputError(
+                f"{processes} processes were started, but accelerate does not connect them (it shards on GPUs only): check distributed_type and use_cpu in its configuration"
+            )
         trainer.train(resume_from_checkpoint=begun and str(begun))
     if processes == 1:
         save(model, processor, out, stored_dtype(start))
@@ -215,7 +219,10 @@ def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
     if trainer.is_fsdp_enabled:  # whose second version has no full state dict in the trainer's own way of saving
         whole = trainer.accelerator.get_state_dict(trainer.model)  # by all processes together
         if trainer.accelerator.is_main_process:
-            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out, state_dict=whole)
+            model = trainer.accelerator.unwrap_model(trainer.model)
+            for tied in model.all_tied_weights_keys:  # gathered, they are no longer seen to be one with what they are tied to
+                whole.pop(tied, None)
+            model.save_pretrained(out, state_dict=whole)
     else:
         trainer.save_model(str(out))
     trainer.accelerator.wait_for_everyone()
