@@ -48,7 +48,7 @@ def _gains(axis, table: pd.DataFrame) -> None:
         color = style.ORANGE if row.low > 0 else style.GREY
         axis.annotate("", (row.RL, place), (row.IN, place), arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2})
         axis.plot(row.IN, place, "o", color=style.BLUE, ms=5)
-        text = f"{row.difference:+.0f} points [{row.low:.0f}, {row.high:.0f}]"
+        text = f"{row.difference:+.1f} points [{row.low:.1f}, {row.high:.1f}]"
         axis.text(max(row.IN, row.RL) + 2, place, text, va="center", fontsize=7.5, color=color)
     axis.set_yticks(
         range(len(table)),
@@ -75,7 +75,7 @@ def _swaps(axis, table: pd.DataFrame, regions: Regions) -> None:
     axis.set_ylabel("answers that follow, %")
     axis.set_xlabel("layer at which the image is exchanged for another")
     axis.set_title("Where does the model see? Exchange the image at one layer", loc="left", fontsize=9)
-    axis.legend(loc="lower left")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncol=4)
 
 
 def main(study: str, out: str) -> None:

@@ -1,4 +1,4 @@
-"""The README's picture: an example in a study's report. `python docs/screenshot.py results/micro/report.html docs/images/examples.png`"""
+"""docs/outputs.md's picture: an example in a study's report. `python docs/screenshot.py results/mini/report.html docs/images/examples.png`"""
 
 import base64
 import sys
