@@ -220,7 +220,8 @@ def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
         whole = trainer.accelerator.get_state_dict(trainer.model)  # by all processes together
         if trainer.accelerator.is_main_process:
             model = trainer.accelerator.unwrap_model(trainer.model)
-            for tied in model.all_tied_weights_keys:  # gathered, they are no longer seen to be one with what they are tied to
+            # Gathered, tied weights are no longer seen to be one.
+            for tied in model.all_tied_weights_keys:
                 whole.pop(tied, None)
             model.save_pretrained(out, state_dict=whole)
     else:
