@@ -251,6 +251,28 @@ def test_sympys_processes_live_beside_a_large_main_program(tmp_path):
     assert made.stdout.split()[-1] == "right", made.stderr[-2000:]
 
 
+def test_vllm_is_handed_one_token_per_image_and_must_read_what_is_trained_on():
+    from types import SimpleNamespace
+
+    from frankenstein.training import grpo
+
+    handed = []
+
+    def generate(prompts, images):
+        handed.extend(prompts)
+        return [expanded(ids) for ids in prompts], "completions", images
+
+    def expanded(ids):
+        return [token for one in ids for token in ([one] * (3 if one == 9 else 1))]
+
+    made = grpo._one_token_per_image(SimpleNamespace(generate=generate), 9)
+    prompts = [[1, 9, 9, 9, 2, 9, 9, 9], [9, 9, 9], [4, 5]]
+    assert made(prompts=prompts, images="images") == (prompts, "completions", "images")
+    assert handed == [[1, 9, 2, 9], [9], [4, 5]]
+    with pytest.raises(InputError, match="vLLM reads a prompt of 4 tokens where training has 3"):
+        made(prompts=[[9, 9, 1]], images=None)
+
+
 # A worker whose processes are sharded on the CPU: accelerate shards on what it takes for an accelerator only.
 SHARDED = """
 import os

@@ -222,7 +222,7 @@ if __name__ == "__main__":
 
 def test_rollouts_of_rl_are_sampled_from_the_weights_in_training(trained, tmp_path):
     """The log probabilities that vLLM sampled with are the trainer's after every step, up to vLLM's bfloat16. Without a sync of the
-    weights they differ by 0.6 (measured on text, with a learning rate of 0.01)."""
+    weights they differed by 0.6 (on text, with a learning rate of 0.01), with image tokens expanded twice by 0.05 to 0.11."""
     (tmp_path / "rollouts.py").write_text(ROLLOUTS)
     command = [sys.executable, str(tmp_path / "rollouts.py"), str(trained / "in"), str(tmp_path / "rl")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}
@@ -230,4 +230,4 @@ def test_rollouts_of_rl_are_sampled_from_the_weights_in_training(trained, tmp_pa
     assert done.returncode == 0, done.stderr[-2000:]
     differences = json.loads(done.stdout.split("LOG ", 1)[1].splitlines()[0])
     assert len(differences) == 4
-    assert max(differences) < 0.05
+    assert max(differences) < 0.02

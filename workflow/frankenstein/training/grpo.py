@@ -156,6 +156,8 @@ def grpo(
             processing_class=processor,
             callbacks=[Told()],
         )
+        if vllm_gpu_memory_utilization:
+            trainer.vllm_generation.generate = _one_token_per_image(trainer.vllm_generation, processor.image_token_id)
         if trainer.accelerator.num_processes != processes:  # each would train alone, and all would write to one place
             raise InputError(
                 f"{processes} processes were started, but accelerate does not connect them (it shards on GPUs only): check distributed_type and use_cpu in its configuration"
@@ -212,6 +214,27 @@ def _rollouts(vllm_memory: float | None) -> dict:
         "vllm_max_model_length": -1,  # the longest that this memory holds
         "vllm_enable_sleep_mode": torch.cuda.is_available(),  # vLLM's memory is free while the trainer's is needed
     }
+
+
+def _one_token_per_image(generation, image: int) -> Callable:
+    """A trainer's `generation.generate`, which hands vLLM prompts with one token (`image`) per image in place of all of them.
+
+    TRL 1.16 hands over all, of which vLLM takes the first for the image and expands it again: rollouts were sampled with three
+    image tokens too many of four. The returned function raises InputError if what vLLM read is not what the trainer trains on.
+    """
+    generate = generation.generate
+
+    def generated(prompts: list[list[int]], **rest) -> tuple:
+        short = [[token for at, token in enumerate(ids) if token != image or ids[at - 1] != image] for ids in prompts]
+        read, *made = generate(prompts=short, **rest)
+        for ours, its in zip(prompts, read, strict=True):
+            if list(ours) != list(its):
+                raise InputError(
+                    f"vllm_gpu_memory_utilization: vLLM reads a prompt of {len(its)} tokens where training has {len(ours)}: with this model, leave the key out"
+                )
+        return (read, *made)
+
+    return generated
 
 
 def _gather(trainer, processor, out: Path, dtype: torch.dtype) -> None:
