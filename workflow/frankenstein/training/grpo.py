@@ -225,7 +225,9 @@ def _one_token_per_image(generation, image: int) -> Callable:
     generate = generation.generate
 
     def generated(prompts: list[list[int]], **rest) -> tuple:
-        short = [[token for at, token in enumerate(ids) if token != image or ids[at - 1] != image] for ids in prompts]
+        short = [
+            [token for at, token in enumerate(ids) if ids[max(at - 1, 0) : at + 1] != [image, image]] for ids in prompts
+        ]
         read, *made = generate(prompts=short, **rest)
         for ours, its in zip(prompts, read, strict=True):
             if list(ours) != list(its):
