@@ -6,6 +6,7 @@ from time import time
 
 from snakemake.exceptions import WorkflowError
 
+from frankenstein.core import cpu
 from frankenstein.core.errors import InputError
 from frankenstein.core.provenance import code_hash
 from frankenstein.report import templates
@@ -19,11 +20,7 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-# torch and oneDNN choose their kernels by the CPU's vector instructions, and the last digits of a sum with them, which training
-# makes into another model. Jobs inherit this; a value that is set already stays.
-os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-
+cpu.pin_kernels()  # jobs inherit it
 HERE = workflow.current_basedir
 
 
@@ -46,9 +43,20 @@ jobs = Jobs(
 )
 on_disk = jobs.on_disk
 LOG, BENCHMARK = f"{paths.results}/logs", f"{paths.results}/benchmarks"
-# The environment of jobs that answer by the configured engine.
-ENGINE = (
-    f"../envs/{'vllm' if study.evaluation.engine == 'vllm' else 'frankenstein'}.yaml"
+
+
+def environment(vllm):
+    """The conda environment of jobs that can use vLLM."""
+    return f"../envs/{'vllm' if vllm else 'frankenstein'}.yaml"
+
+
+# Of jobs that answer by the configured engine, and of RL, whose rollouts vLLM can make.
+ENGINE = environment(study.evaluation.engine == "vllm")
+ROLLOUTS = environment(
+    any(
+        getattr(source, "vllm_gpu_memory_utilization", None)
+        for source in study.checkpoints.values()
+    )
 )
 # Claims of one's own lie where the workflow runs, the paper's lie here.
 CLAIMS = [path if Path(path).exists() else of_workflow(path) for path in study.claims]

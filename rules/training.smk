@@ -120,7 +120,7 @@ rule reinforce_prompts:
         ),
     priority: 1  # everything else waits for this
     conda:
-        "../envs/frankenstein.yaml"
+        ROLLOUTS
     resources:
         gpu=lambda wildcards: study.checkpoints[wildcards.checkpoint].gpus,
         mem_mb=per_attempt(costs.reinforce_mb),
