@@ -204,3 +204,13 @@ def test_a_figure_says_what_failed(tmp_path):
         tmp_path / "a.pdf",
     )
     assert (tmp_path / "a.pdf").read_bytes() == first
+
+
+def test_the_interval_of_a_mean_over_runs_is_of_rates_that_there_are():
+    """Two runs far apart: t with one degree of freedom alone would give -4.6 to 5.6."""
+    runs = pd.DataFrame({"checkpoint": ["a", "b"], "value": [0.1, 0.9], "low": [0.05, 0.85], "high": [0.15, 0.95]})
+    assert tables._bounds(runs) == {"low": 0.0, "high": 1.0}
+    runs.value = [0.5, 0.5]
+    bounds = tables._bounds(runs)
+    assert 0 < bounds["low"] < 0.5 < bounds["high"] < 1
+    assert tables._bounds(runs.assign(checkpoint="base")) == {"low": 0.05, "high": 0.15}

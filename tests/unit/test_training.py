@@ -141,7 +141,8 @@ def test_training_is_logged_elsewhere_only_when_asked(monkeypatch, tiny, tmp_pat
     monkeypatch.setattr(grpo.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"training\.report_to: trackio is not installed here: `pip install trackio`"):
         grpo.grpo(tiny, tmp_path / "rl", [], 1, 1, 2, 4, 1e-4, {"answer": 1, "format": 1}, 1, report_to="trackio")
-    monkeypatch.setattr(grpo.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.undo()
+    monkeypatch.setattr(grpo, "_need", lambda *_: None)  # find_spec itself is asked by accelerate as well
     asked = grpo._reporting("trackio", tmp_path / "checkpoints" / "one-rl")
     assert grpo.GRPOConfig(str(tmp_path), bf16=False, **asked).report_to == ["trackio"]
     assert asked["run_name"] == grpo._reporting("wandb", tmp_path / "one-rl" / "model")["run_name"] == "one-rl"
@@ -273,6 +274,15 @@ def test_vllm_is_handed_one_token_per_image_and_must_read_what_is_trained_on():
         made(prompts=[[9, 9, 1]], images=None)
 
 
+def test_rollouts_by_a_vllm_that_is_not_there_are_refused_before_training(monkeypatch):
+    from frankenstein.training import grpo
+
+    monkeypatch.setattr(grpo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="vllm_gpu_memory_utilization: vllm is not installed here: `pip install -c "):
+        grpo._rollouts(0.3)
+    assert grpo._rollouts(None) == {}
+
+
 # A worker whose processes are sharded on the CPU: accelerate shards on what it takes for an accelerator only.
 SHARDED = """
 import os
@@ -307,9 +317,8 @@ def test_rl_in_two_processes_by_accelerate(tiny, prompts, tmp_path, kind, monkey
         "".join(json.dumps(line | {"grading": "latex", "answer": "x + \\sqrt{2}"}) + "\n" for line in lines)
     )
     if kind == "FSDP":
-        with pytest.raises(
-            subprocess.CalledProcessError
-        ):  # as it is, accelerate starts two processes that know nothing of each other
+        # As it is, accelerate starts two processes that know nothing of each other.
+        with pytest.raises(subprocess.CalledProcessError):
             prompt_files.launched(specification(tiny, tmp_path / "rl", prompts), config)
         assert "2 processes were started, but accelerate does not connect them" in capfd.readouterr().err
         (tmp_path / "worker.py").write_text(SHARDED)

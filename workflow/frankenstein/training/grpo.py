@@ -157,7 +157,9 @@ def grpo(
             callbacks=[Told()],
         )
         if vllm_gpu_memory_utilization:
-            trainer.vllm_generation.generate = _one_token_per_image(trainer.vllm_generation, processor.image_token_id)
+            trainer.vllm_generation.generate = _one_token_per_image(
+                trainer.vllm_generation, model.config.image_token_id
+            )
         if trainer.accelerator.num_processes != processes:  # each would train alone, and all would write to one place
             raise InputError(
                 f"{processes} processes were started, but accelerate does not connect them (it shards on GPUs only): check distributed_type and use_cpu in its configuration"
@@ -184,13 +186,17 @@ def grpo(
     )
 
 
+def _need(package: str, key: str, install: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f"{key}: {package} is not installed here: `{install}`, or leave the key out")
+
+
 def _reporting(to: str, out: Path) -> dict:
     """Trainer arguments that also log to trackio or wandb, as a run named after the checkpoint. Raises InputError if it is not
     installed, before any training."""
     if to == "none":
         return {}
-    if importlib.util.find_spec(to) is None:
-        raise InputError(f"training.report_to: {to} is not installed here: `pip install {to}`, or leave the key out")
+    _need(to, "training.report_to", f"pip install {to}")
     name = out.parent.name if out.name == "model" else out.name
     return {"report_to": [to], "run_name": name, "project": "frankenstein"}
 
@@ -203,10 +209,7 @@ def _rollouts(vllm_memory: float | None) -> dict:
     """
     if vllm_memory is None:
         return {}
-    if importlib.util.find_spec("vllm") is None:
-        raise InputError(
-            "vllm_gpu_memory_utilization: vLLM is not installed here: `pip install -c constraints-vllm.txt -e '.[vllm]'`, or leave the key out"
-        )
+    _need("vllm", "vllm_gpu_memory_utilization", "pip install -c constraints-vllm.txt -e '.[vllm]'")
     return {
         "use_vllm": True,
         "vllm_mode": "colocate",
