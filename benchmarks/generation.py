@@ -39,10 +39,10 @@ def build(folder: Path, examples: int) -> None:
 
     shape = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["checkpoints"]["base"]["model"]
     model.build(folder / "base", seed=1, shape=shape, system_prompts=[SYSTEM])
-    for name, start, seed in (("IN", "base", 1), ("RL", "IN", 2)):
-        asked = itertools.islice(questions.stream(seed, "train", dict.fromkeys(CONDITIONS, 1)), 16 * 150)
+    for name, start, seed, steps in (("IN", "base", 1, 150), ("RL", "IN", 2, 30)):
+        asked = itertools.islice(questions.stream(seed, "train", dict.fromkeys(CONDITIONS, 1)), 16 * steps)
         samples = [sft.Sample(sft.Prompt(q.prompt, q.image, SYSTEM), f"{q.chain}. {q.answer}") for q in asked]
-        sft.supervised(folder / start, folder / name, samples, steps=150, batch=16, learning_rate=2e-3, seed=seed)
+        sft.supervised(folder / start, folder / name, samples, steps=steps, batch=16, learning_rate=2e-3, seed=seed)
     for task in CONDITIONS:
         benchmarks.write_examples(task, folder / f"{task}.jsonl", folder / "images", examples, seed=3)
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -129,6 +128,16 @@ def resident(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
+@torch.inference_mode()
+def peak(arguments, name: str) -> float:
+    """Peak memory of one way in MB, beyond what the model takes."""
+    run = ways(arguments)
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which so far is that of building the model
+    before = resident("VmHWM")
+    run[name]()
+    return resident("VmHWM") - before
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=12)
@@ -137,18 +146,10 @@ def main() -> None:
     parser.add_argument("--suffix", type=int, default=32, help="text tokens after the image")
     parser.add_argument("--new-tokens", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--peak", help=argparse.SUPPRESS)  # run a single method and print its peak memory
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     with torch.inference_mode():
         run = ways(arguments)
-        if arguments.peak:
-            Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which so far is that of building the model
-            before = resident("VmHWM")
-            run[arguments.peak]()
-            print(resident("VmHWM") - before)
-            return
-
         seconds: dict[str, list[float]] = {name: [] for name in run}
         difference, equal = 0.0, True
         run["swap ours"](), run["skip ours"]()  # warm-up
@@ -165,13 +166,14 @@ def main() -> None:
                         difference = max(difference, float((logits - other).abs().max()))
                         equal = equal and tokens == other_tokens
 
+    # In a process for each: what one has freed would hide what the next one needs.
+    with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as pool:
+        peaks = {name: pool.apply(peak, (arguments, name)) for name in run}
     result = {}
     print(f"{'':12}{'seconds':>10}{'peak MB above the model':>26}")
     for name in run:
-        command = [sys.executable, *sys.argv, "--peak", name]
-        peak = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-        print(f"{name:12}{statistics.median(seconds[name]):10.2f}{peak:26.0f}")
-        result[name.replace(" ", "_") + "_peak_mb"] = round(peak)
+        print(f"{name:12}{statistics.median(seconds[name]):10.2f}{peaks[name]:26.0f}")
+        result[name.replace(" ", "_") + "_peak_mb"] = round(peaks[name])
     size = (PREFIX, arguments.vision_tokens, arguments.suffix, arguments.new_tokens)
     here = flops.Shape.small(arguments.layers, arguments.hidden, VOCABULARY)
     for probe in ("swap", "skip"):

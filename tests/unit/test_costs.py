@@ -84,6 +84,7 @@ def test_rl_keeps_its_state_on_every_gpu_unless_accelerate_shards_it(tmp_path):
         return costs.reinforce_gpu_mb(load(config), "small-rl")
 
     assert need() == 16 * 3750  # 3.75e9 parameters: 60 GB
+    assert need(vllm_gpu_memory_utilization=0.25) == 16 * 3750 / 0.75  # on what vLLM leaves of each GPU
     assert need(frozen_components=["vision_tower"]) == pytest.approx((16 - 12 * 0.08) * 3750, abs=1)
     plain, sharded = tmp_path / "ddp.yaml", tmp_path / "fsdp.yaml"
     plain.write_text("distributed_type: MULTI_GPU\n")

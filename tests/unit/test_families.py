@@ -440,3 +440,39 @@ def test_updates_and_hybrids_of_a_family_without_rl(directory, tmp_path, family)
     assert set(made.layer[made.frobenius > 0]) == {3}
     hybrids.merge({"IN": start, "RL": moved}, "IN:RL:IN", tmp_path / "hybrid")
     verification.verify(tmp_path / "hybrid")
+
+
+PACKED = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "glm4v"}
+
+
+@pytest.mark.parametrize("family", SEEING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_vision_windows_of_equal_length_are_attended_at_once(family, dtype, directory, monkeypatch):
+    """In towers that pack images and windows: with equal bytes, forward and backward, in as many calls as there are lengths."""
+    model, processor = load_model(directory(family))
+    own = {config._attn_implementation for config in (model.config, model.config.vision_config)}
+    assert ("frankenstein_flash_windows" in own) == (family in PACKED)
+    if family not in PACKED:
+        return
+    model.to(dtype).requires_grad_(True)
+    prompts = [*PROMPTS, Prompt("And here?", noise(84, 56, 4)), Prompt("Here?", noise(300, 200, 5))]
+    inputs = encode(processor, prompts).to(dtype)
+    calls, product = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or product(*a, **k)
+    )
+
+    def made() -> list[torch.Tensor]:
+        calls.clear()
+        model.zero_grad()
+        logits = model(**inputs).logits
+        logits.float().logsumexp(-1).sum().backward()
+        gradients = (parameter.grad for parameter in model.parameters())
+        return [logits.detach(), *(gradient.clone() for gradient in gradients if gradient is not None)]
+
+    ours, few = made(), len(calls)
+    model.config.vision_config._attn_implementation = "sdpa"
+    theirs, many = made(), len(calls)
+    assert few < many
+    assert len(ours) == len(theirs) > 20
+    assert all(map(torch.equal, ours, theirs))

@@ -1,7 +1,9 @@
+import io
 import itertools
 import json
 import re
 import shutil
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -22,16 +24,16 @@ LIBRARY = Path(frankenstein.__file__).parent
 # What may rerun each script that costs hours, module by module. A new module here is a decision, not an accident: editing it
 # trains or asks everything again.
 EXPENSIVE = {
-    "pretrain": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: prompts; mini: model questions recipe vision world; models: architecture checkpoints classes family gpu manifests weights; training: sft",
-    "finetune": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints classes family gpu manifests weights; training: sft",
-    "reinforce": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints classes family gpu manifests weights; training: grpo sft",
-    "reinforce_prompts": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints classes family gpu manifests weights; training: grpo prompt_files sft",
-    "generate": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; models: classes gpu loading manifests",
-    "generate_hybrids": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; merging: hybrid_spec memory plan tensors; models: architecture classes family gpu loading manifests weights",
-    "describe": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond vllm_engine; models: classes gpu loading manifests",
-    "swap_vision_tokens": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: architecture classes family gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: architecture classes family gpu loading manifests; probes: batches decoder interventions modes sweep",
-    "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts responses templates; models: architecture classes family gpu loading manifests; probes: attention batches decoder",
+    "pretrain": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: prompts; mini: model questions recipe vision world; models: architecture checkpoints classes family gpu manifests vision_attention weights; training: sft",
+    "finetune": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints classes family gpu manifests vision_attention weights; training: sft",
+    "reinforce": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes extraction numbers outcome reading short; inference: cache prompts templates; mini: questions recipe world; models: architecture checkpoints classes family gpu manifests vision_attention weights; training: grpo sft",
+    "reinforce_prompts": "core: errors jsonl logs progress provenance regions; data: metrics tasks; grading: abstention boxes choices extraction latex numbers outcome reading rules short; inference: cache prompts templates; models: architecture checkpoints classes family gpu manifests vision_attention weights; training: grpo prompt_files sft",
+    "generate": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; models: classes gpu loading manifests vision_attention",
+    "generate_hybrids": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines evaluation failures generation prompts respond responses templates vllm_engine; merging: hybrid_spec memory plan tensors; models: architecture classes family gpu loading manifests vision_attention weights",
+    "describe": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache descriptions engines failures generation prompts respond vllm_engine; models: classes gpu loading manifests vision_attention",
+    "swap_vision_tokens": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: architecture classes family gpu loading manifests vision_attention; probes: batches decoder interventions modes sweep",
+    "skip_layers": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts; models: architecture classes family gpu loading manifests vision_attention; probes: batches decoder interventions modes sweep",
+    "attention": "core: errors jsonl logs progress provenance; data: metrics tasks; inference: cache failures generation prompts responses templates; models: architecture classes family gpu loading manifests vision_attention; probes: attention batches decoder",
     "weight_updates": "core: errors logs progress; models: architecture classes family manifests weights; updates: matrices vectors",
     "merge": "core: errors logs progress; merging: atomic card hybrid_spec hybrids links plan tensors verification; models: architecture checkpoints classes family manifests weights",
     "fetch_checkpoint": "core: errors logs progress; models: architecture checkpoints classes family hub manifests weights",
@@ -112,6 +114,23 @@ def test_a_script_is_in_its_own_hash(tmp_path, forgetful):
     script.write_text("print(2)\n")
     forgetful()
     assert provenance.code_hash(script) != before
+
+
+def test_comments_are_what_the_tokenizer_takes_for_them(tmp_path):
+    """Every file of the library without its comments means the same, and a # in a string is none."""
+    for path in LIBRARY.rglob("*.py"):
+        lines = path.read_text().split("\n")
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+            if token.type == tokenize.COMMENT:
+                lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+        bare = tmp_path / "bare.py"
+        bare.write_text("\n".join(lines))
+        provenance._meaning.cache_clear()
+        provenance._nodes.cache_clear()
+        assert provenance._meaning(bare) == provenance._meaning(path), path
+    odd = tmp_path / "odd.py"
+    odd.write_text("""x = "é # kept"  # é gone\ny = f"{x}#kept", '#'  #gone\nz = b'#'\n""")
+    assert provenance._meaning(odd).decode() == """x = "é # kept"\ny = f"{x}#kept", '#'\nz = b'#'"""
 
 
 def test_the_hash_follows_the_code(tmp_path, monkeypatch, forgetful):

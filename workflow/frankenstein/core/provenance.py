@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import io
-import tokenize
 from functools import cache
 from pathlib import Path
 
@@ -70,32 +68,38 @@ def _meaning(path: Path) -> bytes:
     """A module's lines without comments, docstrings and blank lines.
 
     They are located by position, on which all Python versions agree. Inside a string that is not a docstring, every
-    line counts.
+    line counts, a comment between parts of the string too.
     """
-    text = path.read_text()
-    lines, inside = text.splitlines(), set()
+    # In bytes, as the positions are. A comment begins at the first # of a line that is in no string.
+    lines, inside, strings = path.read_bytes().splitlines(), set(), {}
     docstrings = {
         id(node.body[0].value)
         for node in _nodes(path)
         if isinstance(node, _DOCUMENTED) and node.body and isinstance(node.body[0], ast.Expr)
     }
     for node in _nodes(path):
-        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)):
             rows = range(node.lineno - 1, node.end_lineno)
+            for row in rows:
+                start = node.col_offset if row == rows[0] else 0
+                stop = node.end_col_offset if row == rows[-1] else len(lines[row])
+                strings.setdefault(row, []).append(range(start, stop))
             alone = not (lines[rows[0]][: node.col_offset].strip() or lines[rows[-1]][node.end_col_offset :].strip())
             if id(node) in docstrings and alone:
-                lines[rows[0] : rows[-1] + 1] = [""] * len(rows)
+                lines[rows[0] : rows[-1] + 1] = [b""] * len(rows)
             elif len(rows) > 1:
                 inside |= set(rows)
         elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("frankenstein")):
             # The path of an imported module is irrelevant: its content is in the hash.
-            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        row, column = token.start
-        if token.type == tokenize.COMMENT:
-            lines[row - 1] = lines[row - 1][:column]
+            lines[node.lineno - 1 : node.end_lineno] = [b""] * (node.end_lineno - node.lineno + 1)
+    for row, line in enumerate(lines):
+        column = line.find(b"#")
+        while column >= 0 and any(column in string for string in strings.get(row, ())):
+            column = line.find(b"#", column + 1)
+        if column >= 0:
+            lines[row] = line[:column]
     kept = [line if at in inside else line.rstrip() for at, line in enumerate(lines) if at in inside or line.strip()]
-    return "\n".join(kept).encode()
+    return b"\n".join(kept)
 
 
 def code_hash(script: Path, *by_name: str) -> str:

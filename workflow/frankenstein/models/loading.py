@@ -114,6 +114,8 @@ def load_model(
     """
     from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
+    from .vision_attention import windows_at_once
+
     processor = AutoProcessor.from_pretrained(directory, local_files_only=True)
     config = AutoConfig.from_pretrained(directory, local_files_only=True)
     if max_pixels:
@@ -139,4 +141,5 @@ def load_model(
             raise InputError(f"{directory}: {problem.replace('_', ' ')}: {names[0]} ({len(names)} in all)")
     if state_dict is not None and (Path(directory) / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(directory, local_files_only=True)
+    windows_at_once(model)
     return model.eval(), processor

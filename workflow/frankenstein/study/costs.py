@@ -296,12 +296,14 @@ def _sharded(accelerate: str | None) -> set[str]:
 
 def reinforce_gpu_mb(study: Study, checkpoint: str) -> int:
     """GPU memory of GRPO on each GPU: float32 weights, and gradients and AdamW's two moments of those that are trained (4, 4 and 8
-    bytes per parameter), each divided by the GPUs if accelerate shards it. Activations come on top."""
+    bytes per parameter), each divided by the GPUs if accelerate shards it, on what is left of a GPU of which vLLM takes its share for
+    rollouts. Activations come on top."""
     source = study.checkpoints[checkpoint]
     trained, sharded = _trained_share(study, checkpoint), _sharded(source.accelerate)
     bytes_each = {"weights": 4, "gradients": 4 * trained, "optimizer": 8 * trained}
     state = sum(size / (source.gpus if part in sharded else 1) for part, size in bytes_each.items())
-    return ceil(parameters(study, checkpoint) * state / 1e6)
+    left = 1 - (source.vllm_gpu_memory_utilization or 0)
+    return ceil(parameters(study, checkpoint) * state / left / 1e6)
 
 
 def copy_minutes(study: Study, checkpoint: str, passes: int = 2) -> int:

@@ -17,6 +17,7 @@ from ..core.errors import InputError
 from ..core.progress import Progress
 from ..inference.prompts import Prompt, render
 from ..models import architecture
+from ..models.vision_attention import windows_at_once
 from ..models.weights import Weights
 
 _DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -74,6 +75,7 @@ def load(start: Path, template: str | None = None):
     model = AutoModelForImageTextToText.from_pretrained(
         start, local_files_only=True, use_safetensors=True, dtype=torch.float32
     )
+    windows_at_once(model)
     return model, processor
 
 
