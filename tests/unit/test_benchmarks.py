@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def last_line(script: str, *arguments: str) -> dict:
     command = [sys.executable, str(ROOT / "benchmarks" / script), *arguments]
-    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=900).stdout
     return json.loads(output.splitlines()[-1])
 
 

@@ -171,7 +171,7 @@ def test_a_response_that_never_ends_takes_no_time(task, filler):
     fields = INTEGER if task == "mathvista" else {}
     started = time.monotonic()
     verdict(task, "the answer" + filler * 30_000 + "x", "5", **fields)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.slow

@@ -3,18 +3,14 @@
 import re
 import shutil
 import subprocess
-import time
 
 import pytest
 import yaml
 from study import HYBRIDS, planned, rules_of, snakemake
 
 
-def test_a_rerun_does_nothing_and_says_so_at_once(micro):
-    start = time.monotonic()
-    output = snakemake(micro)
-    assert "Nothing to be done" in output
-    assert time.monotonic() - start < 15
+def test_a_rerun_does_nothing_and_says_so(micro):
+    assert "Nothing to be done" in snakemake(micro)
 
 
 def test_results_carried_to_a_fresh_clone_are_up_to_date(micro, tmp_path):
