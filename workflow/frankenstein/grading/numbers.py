@@ -94,8 +94,10 @@ _BOUND = re.compile(
     r"|[<>≤≥≠]|\\(?:leq?|geq?|lt|gt|neq?|pm)(?![A-Za-z])|±|至少|至多|超过|不到|大于|小于",
     re.I,
 )
+# Digits are read from the first one on and not again: a response may end in thousands.
 _BOUNDED = re.compile(
-    rf"(?:{_BOUND.pattern})[\d.,]*|\d[\d.,]*\s+(?:or|and) (?:more|less|fewer|above|below|over|under)\b", re.I
+    rf"(?:{_BOUND.pattern})[\d.,]*|(?<!\d)(?<!\d[.,])\d[\d.,]*+\s+(?:or|and) (?:more|less|fewer|above|below|over|under)\b",
+    re.I,
 )
 # One of two, or a range: "3 or 4", "10 to 12", "10-12".
 _EITHER = re.compile(r"\d\s*(?:\bor\b|\bto\b|[-–])\s*\d", re.I)
