@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from transformers.utils import logging
 
+from frankenstein.models import vision_attention
 from frankenstein.probes import attention, batches, sweep
 from frankenstein.probes.decoder import Decoder, vision_mask
 
@@ -157,6 +158,24 @@ class Suite:
         same = all(bool((first[key].logits == second[key].logits).all()) for key in first)
         self.check("swap: the same batch twice", same, "equal bytes", same)
 
+    def windows(self) -> None:
+        """An image of 1260 x 700 in the vision tower: windows of equal length at once, against one after the other."""
+        dtype = torch.bfloat16 if self.gpu else torch.float32
+        model = self.model(dtype, layers=1)
+        image = {name: self.inputs(1, dtype)[name] for name in ("pixel_values", "image_grid_thw")}
+
+        def features() -> torch.Tensor:
+            return torch.cat(model.get_image_features(**image).pooler_output)
+
+        with torch.inference_mode():
+            apart, seconds = features(), self.timed(features)
+            vision_attention.windows_at_once(model)
+            together = features()
+            ratio = seconds / self.timed(features)
+        difference = float((together.float() - apart.float()).norm() / apart.float().norm())
+        self.check("vision windows at once: difference, relative", difference, "<= 0.02", difference <= 0.02)
+        self.check("vision windows: one after the other over at once", ratio, ">= 3", ratio >= 3, True)
+
     def decoding(self) -> None:
         """A step of transformers' generate, 32 rows, over the time to read weights and cache once."""
         dtype = torch.bfloat16 if self.gpu else torch.float32
@@ -228,6 +247,7 @@ def main() -> None:
         suite.fused,
         suite.mass,
         suite.sweeps,
+        suite.windows,
         suite.decoding,
         suite.memory_runs_out,
     )
