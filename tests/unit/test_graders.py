@@ -389,3 +389,22 @@ def test_a_program_of_any_kind_gets_its_verdicts(tmp_path, way):
     command = [sys.executable, "-" if way == "standard input" else str(tmp_path / "program.py")]
     told = subprocess.run(command, input=program, capture_output=True, text=True, timeout=120, check=True)
     assert told.stdout.splitlines() == ["['right', 'wrong']"]
+
+
+@pytest.mark.slow
+def test_a_loaded_machine_changes_no_verdict(monkeypatch):
+    """Limits are of CPU time: waiting, as for other programs, is no part of it."""
+
+    def waits(record, use_extraction):
+        time.sleep(1.5)
+        return Grade(RIGHT, "5")
+
+    def works(record, use_extraction):
+        while True:
+            pass
+
+    monkeypatch.setattr(rules, "grade", waits)
+    assert grade_all("gsm8k", [{"response": "5", "answer": "5"}], time_limit=1)[0].verdict == RIGHT
+    monkeypatch.setattr(rules, "grade", works)
+    made = grade_all("gsm8k", [{"response": "5", "answer": "5"}], time_limit=1)[0]
+    assert (made.verdict, made.reason) == (UNGRADED, "reading it took more than 1 s")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import threading
 import types
@@ -21,7 +22,7 @@ from .extraction import bare, unwrap
 from .numbers import number
 from .outcome import RIGHT, UNGRADED, WRONG, Grade
 
-TIME_LIMIT = 5.0  # seconds per answer in sympy
+TIME_LIMIT = 5.0  # seconds of CPU time per answer: a verdict must not depend on what else the machine does
 _MEMORY = 4 << 30  # memory limit of a sympy process in bytes
 _LONGEST = 1000  # maximum characters of an answer passed to sympy
 
@@ -222,6 +223,38 @@ def _prepare() -> None:
     equal_latex("1", "2")
 
 
+class TooLong(BaseException):
+    """A time limit was reached. Not an Exception: math-verify takes those for "not equal"."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Context: raise TooLong after so many seconds of this process's CPU time, where a timer can be set (only in the main thread)."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise TooLong
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _equal_in_time(gold: str, answer: str, seconds: float) -> bool | None:
+    """equal_latex; None if it took too long."""
+    try:
+        with limited(seconds):
+            return equal_latex(gold, answer)
+    except TooLong:
+        return None
+
+
 _MAIN = threading.Lock()
 
 
@@ -242,7 +275,7 @@ def _without_main() -> Iterator[None]:
 
 
 def settle(pairs: list[tuple[str, str]], jobs: int | None = None, time_limit: float = TIME_LIMIT) -> list[Grade]:
-    """Verdicts on (gold, answer) pairs that need sympy, in `jobs` processes (default: all cores), time_limit seconds each."""
+    """Verdicts on (gold, answer) pairs that need sympy, in `jobs` processes (default: all cores), time_limit seconds of CPU time each."""
     if not pairs:
         return []
     from pebble import ProcessPool
@@ -253,14 +286,18 @@ def settle(pairs: list[tuple[str, str]], jobs: int | None = None, time_limit: fl
         _without_main(),
         ProcessPool(min(jobs or os.cpu_count() or 1, len(pairs)), initializer=_prepare, context=fresh) as pool,
     ):
-        futures = [pool.schedule(equal_latex, args=pair, timeout=time_limit) for pair in pairs]
+        # Python's signals do not interrupt a single long operation: then the process is killed.
+        futures = [pool.schedule(_equal_in_time, args=(*pair, time_limit), timeout=4 * time_limit) for pair in pairs]
         return [_result(future, said, time_limit) for future, (_, said) in zip(futures, pairs, strict=True)]
 
 
 def _result(future, said: str, limit: float) -> Grade:
     try:
-        return Grade(RIGHT if future.result() else WRONG, said)
+        equal = future.result()
     except TimeoutError:
-        return Grade(UNGRADED, said, f"sympy took more than {limit:g} s")
+        equal = None
     except Exception as error:  # parser failure or out of memory: ungraded, but counted
         return Grade(UNGRADED, said, f"sympy: {type(error).__name__}: {error}"[:200])
+    if equal is None:
+        return Grade(UNGRADED, said, f"sympy took more than {limit:g} s")
+    return Grade(RIGHT if equal else WRONG, said)

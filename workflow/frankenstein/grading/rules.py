@@ -7,10 +7,7 @@ no rule can read is ungraded.
 from __future__ import annotations
 
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 
 from rapidfuzz.distance import Levenshtein
@@ -25,10 +22,6 @@ from .reading import with_abstention
 
 _LONGEST = 1000  # maximum characters of an answer quoted in a verdict
 _LETTERS = "ABCDEFGHI"
-
-
-class _TooLong(Exception):
-    """Reading an answer exceeded its time limit."""
 
 
 def grade(record: dict, use_extraction: bool = False) -> Grade | tuple[str, str]:
@@ -279,38 +272,20 @@ def _right_side(text: str) -> str:
     return re.split(r"(?<![<>\\!])=", text)[-1].strip()
 
 
-@contextmanager
-def _limited(seconds: float) -> Iterator[None]:
-    """Context: a time limit in seconds, where a timer can be set (only in the main thread)."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_):
-        raise _TooLong
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def grade_all(
     records: list[dict],
     use_extraction: bool = False,
     jobs: int | None = None,
     time_limit: float = TIME_LIMIT,
 ) -> list[Grade]:
-    """One Grade per record, in order. Reading and sympy are limited to time_limit seconds each; sympy uses `jobs` processes (default: all cores)."""
+    """One Grade per record, in order. Reading and sympy are limited to time_limit seconds of CPU time each; sympy uses `jobs`
+    processes (default: all cores)."""
     made: list[Grade | tuple[str, str]] = []
     for record in records:
         try:
-            with _limited(time_limit):
+            with latex.limited(time_limit):
                 made.append(grade(record, use_extraction))
-        except _TooLong:
+        except latex.TooLong:
             made.append(Grade(UNGRADED, None, f"reading it took more than {time_limit:g} s"))
         except (InputError, KeyError) as error:
             raise InputError(f"id {record.get('id')!r}: {error}") from None
