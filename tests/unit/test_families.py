@@ -446,8 +446,9 @@ PACKED = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "glm4
 
 
 @pytest.mark.parametrize("family", SEEING)
+@pytest.mark.parametrize("alike", [True, False], ids=["one length", "several"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_vision_windows_of_equal_length_are_attended_at_once(family, dtype, directory, monkeypatch):
+def test_vision_windows_of_equal_length_are_attended_at_once(family, alike, dtype, directory, monkeypatch):
     """In towers that pack images and windows: with equal bytes, forward and backward, in as many calls as there are lengths."""
     model, processor = load_model(directory(family))
     own = {config._attn_implementation for config in (model.config, model.config.vision_config)}
@@ -455,7 +456,10 @@ def test_vision_windows_of_equal_length_are_attended_at_once(family, dtype, dire
     if family not in PACKED:
         return
     model.to(dtype).requires_grad_(True)
-    prompts = [*PROMPTS, Prompt("And here?", noise(84, 56, 4)), Prompt("Here?", noise(300, 200, 5))]
+    if alike:
+        prompts = [Prompt(prompt.text, noise(84, 56, number)) for number, prompt in enumerate(PROMPTS)]
+    else:
+        prompts = [*PROMPTS, Prompt("And here?", noise(84, 56, 4)), Prompt("Here?", noise(300, 200, 5))]
     inputs = encode(processor, prompts).to(dtype)
     calls, product = [], torch.nn.functional.scaled_dot_product_attention
     monkeypatch.setattr(

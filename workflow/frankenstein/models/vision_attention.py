@@ -39,8 +39,9 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
     kinds, order = _by_length(cu_seq_lens_q)
     parts = []
     for places in kinds:
-        windows = (part[0][:, places].transpose(0, 1) for part in (query, key, value))
-        made = F.scaled_dot_product_attention(*windows, dropout_p=dropout, scale=scaling)
+        # All of one length: nothing has to be copied.
+        windows = (p[0].unflatten(1, places.shape) if order is None else p[0][:, places] for p in (query, key, value))
+        made = F.scaled_dot_product_attention(*(w.transpose(0, 1) for w in windows), dropout_p=dropout, scale=scaling)
         parts.append(made.transpose(1, 2).flatten(0, 1))
     made = torch.cat(parts)
     return (made if order is None else made[order])[None], None
