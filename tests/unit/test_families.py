@@ -449,7 +449,7 @@ PACKED = {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "glm4
 @pytest.mark.parametrize("alike", [True, False], ids=["one length", "several"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_vision_windows_of_equal_length_are_attended_at_once(family, alike, dtype, directory, monkeypatch):
-    """In towers that pack images and windows: with equal bytes, forward and backward, in as many calls as there are lengths."""
+    """In towers that pack images and windows: with equal bytes, forward and backward, in fewer calls."""
     model, processor = load_model(directory(family))
     own = {config._attn_implementation for config in (model.config, model.config.vision_config)}
     assert ("frankenstein_flash_windows" in own) == (family in PACKED)

@@ -50,14 +50,10 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
 AttentionInterface.register(_NAME, _attention)
 
 
-def windows_at_once(model) -> bool:
-    """Let a model's vision tower attend within all windows of equal length at once; whether it has such a tower, under "sdpa"."""
-    packed = [
-        module.config
-        for module in model.modules()
-        if type(module).__name__.endswith("Attention") and "cu_seqlens" in inspect.signature(module.forward).parameters
-    ]
-    found = [config for config in packed if config._attn_implementation == "sdpa"]
-    for config in found:
-        config._attn_implementation = _NAME
-    return bool(found)
+def windows_at_once(model) -> None:
+    """Let a model's vision tower, if it packs windows and is under "sdpa", attend within all of equal length at once."""
+    for module in model.modules():
+        attends = type(module).__name__.endswith("Attention")
+        packs = attends and "cu_seqlens" in inspect.signature(module.forward).parameters
+        if packs and module.config._attn_implementation == "sdpa":
+            module.config._attn_implementation = _NAME

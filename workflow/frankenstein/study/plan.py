@@ -165,9 +165,9 @@ def _fits(study: schema.Study, table: pd.DataFrame, gpu_mb: int) -> list[str]:
     for name in sorted(set(table[table.rule == "reinforce_prompts"].checkpoint)):
         if (need := costs.reinforce_gpu_mb(study, name)) > gpu_mb:
             share = study.checkpoints[name].vllm_gpu_memory_utilization
+            of_vllm = f", {share:.0%} of it for vLLM (`vllm_gpu_memory_utilization`)" if share else ""
             notes.append(
-                f"! {name}: RL takes about {need / 1000:.0f} GB on each of its GPUs"
-                f"{f', {share:.0%} of it for vLLM (`vllm_gpu_memory_utilization`)' if share else ''}: more `gpus`, and FSDP by `accelerate`"
+                f"! {name}: RL takes about {need / 1000:.0f} GB on each of its GPUs{of_vllm}: more `gpus`, and FSDP by `accelerate`"
             )
     notes += _too_large(study, table, gpu_mb)
     for what, place, need in (
